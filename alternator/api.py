@@ -1,0 +1,287 @@
+"""The public functions that compile, and that look at or drop what was compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import types
+from typing import Any, Callable, Mapping
+
+import torch
+
+from alternator import config, utils
+from alternator._C import eval_frame
+from alternator.backends.inductor import InductorBackend
+from alternator.backends.registry import get_default_backend, lookup_backend
+from alternator.callback import callback_handler
+from alternator.runtime import convert, skip
+from alternator.runtime.contexts import Context, OptimizeContext
+from alternator.runtime.convert import Options
+from alternator.runtime.module import OptimizedModule, original_of
+
+
+class _NullContext(Context):
+    """Wraps nothing: ``disable=True``."""
+
+    def __call__(self, target: Any) -> Any:
+        return target
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithOptions:
+    """A backend with the ``mode`` and ``options`` of ``compile``; equal ones share compiled entries."""
+
+    backend: Callable[..., Any]
+    mode: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def __name__(self) -> str:
+        return name_of_backend(self.backend)
+
+    def __call__(self, gm: torch.fx.GraphModule, example_inputs: Any) -> Any:
+        kwargs: dict[str, Any] = {}
+        if self.mode is not None and self.mode != "default":
+            kwargs["mode"] = self.mode
+        if self.options:
+            kwargs["options"] = dict(self.options)
+        return self.backend(gm, example_inputs, **kwargs)
+
+
+def name_of_backend(backend: str | Callable[..., Any]) -> str:
+    """What messages call a backend."""
+    if isinstance(backend, str):
+        return backend
+    return getattr(backend, "__name__", None) or type(backend).__name__
+
+
+def compile(  # noqa: A001 - torch.compile's name
+    model: Callable[..., Any] | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: str | Callable[..., Any] | None = None,
+    mode: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    disable: bool = False,
+    recompile_limit: int | None = None,
+    isolate_recompiles: bool = False,
+    shapes_spec: Any = None,
+) -> Any:
+    """Make a function, a method, a module or a class run compiled; also a decorator.
+
+    Args:
+        model: what to compile.  Without it, a decorator is returned.
+        fullgraph: everything must be one graph; what breaks it raises :class:`alternator.exc.Unsupported`.
+        dynamic: True: sizes are symbolic from the start; False: never; None: those that are seen to change.
+        backend: a name (see :func:`alternator.list_backends`) or a callable ``(graph_module, example_inputs)``.
+        mode: for Inductor: "default", "reduce-overhead", "max-autotune" or "max-autotune-no-cudagraphs".
+        options: for Inductor: settings by name (``torch._inductor.list_options()``); not together with ``mode``.
+        name: for messages.
+        disable: return ``model`` as it is.
+        recompile_limit: in place of ``config.recompile_limit``.
+        isolate_recompiles: don't share compiled entries with other calls of ``compile``.
+        shapes_spec: which sizes are dynamic, said in full.
+    """
+    _check_flag("fullgraph", fullgraph)
+    _check_flag("disable", disable)
+    _check_dynamic(dynamic)
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode is not None and not isinstance(mode, str):
+        raise TypeError(f"mode is a string, such as 'default' or 'max-autotune', not {mode!r}")
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"options is a dict of the backend's settings, not {options!r}")
+    if recompile_limit is not None and (isinstance(recompile_limit, bool) or not isinstance(recompile_limit, int)):
+        raise TypeError(f"recompile_limit is an int or None, not {recompile_limit!r}")
+    if model is not None and not callable(model):
+        raise TypeError(f"compile() takes a function, a method, a module or another callable, not {model!r}")
+    chosen = get_default_backend() if backend is None else backend
+    chosen = config.debug_backend_override or chosen
+    guard_filter_fn = None
+    if options:
+        options = dict(options)
+        guard_filter_fn = options.pop("guard_filter_fn", None)
+    compiler = _with_settings(chosen, mode, options, dynamic, name)  # checked even if nothing is compiled
+    if disable or config.disable:
+        return model if model is not None else (lambda fn: fn)
+    context = OptimizeContext(
+        Options(
+            backend=compiler,
+            backend_name=name_of_backend(chosen),
+            fullgraph=fullgraph,
+            dynamic=dynamic,
+            guard_filter_fn=guard_filter_fn,
+            recompile_limit=recompile_limit,
+            isolate_recompiles=isolate_recompiles,
+            name=name,
+            shapes_spec=shapes_spec,
+        )
+    )
+    return context if model is None else context(model)
+
+
+def _with_settings(
+    backend: str | Callable[..., Any], mode: str | None, options: Mapping[str, Any] | None, dynamic: bool | None, name: str | None
+) -> Callable[..., Any]:
+    if backend == "inductor":
+        return InductorBackend(mode, options, dynamic, name)
+    compiler = lookup_backend(backend)
+    if (mode is None or mode == "default") and not options:
+        return compiler
+    return _WithOptions(compiler, mode, tuple((options or {}).items()))
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+
+
+def _check_dynamic(value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"dynamic is True, False or None (sizes that change become dynamic), not {value!r}")
+
+
+def optimize(
+    backend: str | Callable[..., Any] = "inductor",
+    *,
+    nopython: bool = False,
+    error_on_graph_break: bool | None = None,
+    guard_export_fn: Callable[[Any], None] | None = None,
+    guard_fail_fn: Callable[[Any], None] | None = None,
+    guard_filter_fn: Callable[[Any], Any] | None = None,
+    disable: bool = False,
+    dynamic: bool | None = None,
+    package: Any = None,
+    recompile_limit: int | None = None,
+    isolate_recompiles: bool = False,
+    shapes_spec: Any = None,
+    rebuild_ctx: Any = None,
+) -> Context:
+    """What :func:`compile` is made of: ``optimize(backend)(fn)``.  ``nopython`` is ``fullgraph``."""
+    _check_flag("nopython", nopython)
+    _check_dynamic(dynamic)
+    compiler = _with_settings(config.debug_backend_override or backend, None, None, dynamic, None)
+    if disable or config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1":
+        return _NullContext()
+    return OptimizeContext(
+        Options(
+            backend=compiler,
+            backend_name=name_of_backend(backend),
+            fullgraph=nopython or bool(error_on_graph_break),
+            dynamic=dynamic,
+            guard_fail_fn=guard_fail_fn,
+            guard_export_fn=guard_export_fn,
+            guard_filter_fn=guard_filter_fn,
+            recompile_limit=recompile_limit,
+            isolate_recompiles=isolate_recompiles,
+            shapes_spec=shapes_spec,
+        )
+    )
+
+
+def optimize_assert(backend: str | Callable[..., Any], **kwargs: Any) -> Context:
+    """:func:`optimize` where a break is an error."""
+    kwargs.pop("hooks", None)
+    kwargs.pop("export", None)
+    return optimize(backend, nopython=True, **kwargs)
+
+
+# -- dropping what was compiled ---------------------------------------------------------------------------------------------
+
+
+def reset() -> None:
+    """Drop everything that was compiled, and what was learned: as in a fresh process (files that backends keep stay)."""
+    with convert.compile_lock:
+        reset_code_caches()
+        utils.reset_statistics()
+        utils.compile_times.clear()
+        callback_handler.clear()
+        skip.forget()
+        _reset_of_torch()
+
+
+def reset_code_caches() -> None:
+    """Drop the compiled entries of all code objects."""
+    convert.forget()
+
+
+def reset_code(code: types.CodeType | Callable[..., Any]) -> None:
+    """Drop the compiled entries of one function."""
+    convert.forget(code_of(code))
+
+
+def code_of(fn: Any) -> types.CodeType:
+    """The code object of a function, method, module or compiled one of these."""
+    fn = original_of(fn)
+    if isinstance(fn, types.CodeType):
+        return fn
+    if isinstance(fn, torch.nn.Module):
+        fn = fn.forward
+    fn = getattr(fn, "__func__", fn)
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)
+    if code is None:
+        raise TypeError(f"{fn!r} has no code object")
+    return code
+
+
+def _reset_of_torch() -> None:
+    """State that torch keeps per process about captured programs."""
+    torch._C._autograd._saved_tensors_hooks_set_tracing(False)
+    if "torch._higher_order_ops.triton_kernel_wrap" in sys.modules:
+        sys.modules["torch._higher_order_ops.triton_kernel_wrap"].kernel_side_table.reset_table()
+    if torch.cuda.is_available():
+        from torch._inductor.cudagraph_trees import reset_cudagraph_trees
+
+        reset_cudagraph_trees()
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------------
+
+
+def is_compiling() -> bool:
+    """True in captured code: a program can take another path there."""
+    return torch.compiler.is_compiling()
+
+
+def is_dynamo_supported() -> bool:
+    """Whether functions can be compiled with this Python."""
+    return (3, 11) <= sys.version_info[:2] <= (3, 14)
+
+
+def is_inductor_supported() -> bool:
+    """Whether the Inductor backend can be used here."""
+    if not is_dynamo_supported():
+        return False
+    try:
+        import torch._inductor.compile_fx  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+__all__ = [
+    "OptimizedModule",
+    "code_of",
+    "compile",
+    "eval_frame",
+    "is_compiling",
+    "is_dynamo_supported",
+    "is_inductor_supported",
+    "name_of_backend",
+    "optimize",
+    "optimize_assert",
+    "reset",
+    "reset_code",
+    "reset_code_caches",
+]

@@ -1,0 +1,104 @@
+"""Functions that users have called before the first and after the last compilation of a call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import inspect
+import threading
+from typing import Any, Callable, Iterator
+
+
+class CallbackTrigger(enum.Enum):
+    """What started a compilation."""
+
+    DYNAMO = 1
+    LAZY_BACKWARD = 2
+    TRITON_AUTOTUNING = 3
+    CUDAGRAPH_RECORDING = 4
+
+
+@dataclasses.dataclass
+class CallbackArgs:
+    """What a callback is told, if it takes an argument."""
+
+    callback_trigger: CallbackTrigger
+    compile_id: str
+
+
+class CallbackHandler:
+    """The registered functions.  Nested compilations count as one."""
+
+    def __init__(self) -> None:
+        self.start_callbacks: list[Callable[..., None]] = []
+        self.end_callbacks: list[Callable[..., None]] = []
+        self._lock = threading.Lock()
+        self._running = 0
+
+    def register_start_callback(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Have it called before a compilation."""
+        self.start_callbacks.append(callback)
+        return callback
+
+    def register_end_callback(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Have it called after a compilation."""
+        self.end_callbacks.append(callback)
+        return callback
+
+    def remove_start_callback(self, callback: Callable[..., None]) -> None:
+        """Take it out."""
+        self.start_callbacks.remove(callback)
+
+    def remove_end_callback(self, callback: Callable[..., None]) -> None:
+        """Take it out."""
+        self.end_callbacks.remove(callback)
+
+    def clear(self) -> None:
+        """Take all out."""
+        self.start_callbacks.clear()
+        self.end_callbacks.clear()
+
+    @contextlib.contextmanager
+    def running(self, compile_id: str, trigger: CallbackTrigger = CallbackTrigger.DYNAMO) -> Iterator[None]:
+        """A compilation runs inside of this."""
+        args = CallbackArgs(trigger, compile_id)
+        with self._lock:
+            self._running += 1
+            first = self._running == 1
+        try:
+            if first:
+                for callback in self.start_callbacks:
+                    _tell(callback, args)
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                last = self._running == 0
+            if last:
+                for callback in self.end_callbacks:
+                    _tell(callback, args)
+
+
+def _tell(callback: Callable[..., Any], args: CallbackArgs) -> None:
+    try:
+        takes_args = bool(inspect.signature(callback).parameters)
+    except (TypeError, ValueError):
+        takes_args = True
+    if takes_args:
+        callback(args)
+    else:
+        callback()
+
+
+callback_handler = CallbackHandler()
+
+
+def on_compile_start(callback: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: have the function called before a compilation, with a :class:`CallbackArgs` if it takes an argument."""
+    return callback_handler.register_start_callback(callback)
+
+
+def on_compile_end(callback: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: have the function called after a compilation."""
+    return callback_handler.register_end_callback(callback)

@@ -1,0 +1,87 @@
+"""What the runtime asks the capture for."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import weakref
+from typing import Any, Callable
+
+from alternator import config
+
+
+class FrameStates:
+    """What earlier captures of a code object learned, kept as long as the code object lives.
+
+    The capture reads and writes the dict of its code object: which sizes and numbers changed, for example.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[int, tuple[weakref.ref[types.CodeType], dict[Any, Any]]] = {}
+
+    def of(self, code: types.CodeType) -> dict[Any, Any]:
+        """The dict of a code object.  Keyed by identity: equal code objects are common, and not the same."""
+        key = id(code)
+        row = self._states.get(key)
+        if row is None:
+            states = self._states
+
+            def forget(_: Any, key: int = key, states: dict[int, Any] = states) -> None:
+                states.pop(key, None)
+
+            row = self._states[key] = (weakref.ref(code, forget), {})
+        return row[1]
+
+    def forget(self, code: types.CodeType) -> None:
+        """Drop what was learned about one code object."""
+        self._states.pop(id(code), None)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._states.clear()
+
+
+frame_states = FrameStates()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompileRequest:
+    """One capture of one frame: how, for whom, under which settings."""
+
+    backend: Callable[..., Any]
+    """``backend(graph_module, example_inputs)`` gives the callable that runs the graph."""
+    backend_name: str = "custom"
+    fullgraph: bool = False
+    """A break raises :class:`alternator.exc.Unsupported`."""
+    error_on_graph_break: bool = False
+    """The same, asked for by the context manager of that name; it may change while the frame is captured."""
+    dynamic: bool | None = None
+    """True: sizes are symbolic from the start; False: never; None: when they were seen to change."""
+    config: config.Snapshot = dataclasses.field(default_factory=config.snapshot)
+    guard_fail_fn: Callable[[Any], None] | None = None
+    guard_export_fn: Callable[[Any], None] | None = None
+    guard_filter_fn: Callable[[Any], Any] | None = None
+    recompile_limit: int | None = None
+    isolate_recompiles: bool = False
+    export: bool = False
+    """Effects are not replayed, and constraints are checked (see ``alternator.export``)."""
+    compile_id: str = ""
+    """``frame/recompilation``, for messages."""
+    recompile_reason: str | None = None
+    """Why an entry that exists does not do; None for the first capture."""
+    options: Any = None
+    """Whatever else the caller of ``compile`` gave (``name``, ``shapes_spec``)."""
+
+    def frame_state(self, code: types.CodeType) -> dict[Any, Any]:
+        """What earlier captures of this code object learned: a dict for the capture to use."""
+        return frame_states.of(code)
+
+    @property
+    def assume_static(self) -> bool:
+        """Whether a size that is seen for the first time is a constant."""
+        return False if self.dynamic else (self.config.assume_static_by_default or self.dynamic is False)
+
+    @property
+    def automatic_dynamic(self) -> bool:
+        """Whether a size that was seen to change becomes symbolic."""
+        return self.dynamic is not False and self.config.automatic_dynamic_shapes

@@ -1,0 +1,1 @@
+"""What happens when compiled code is called: the frame hook's callback, contexts, compiled modules, caches."""

@@ -1,0 +1,245 @@
+"""What a callable is wrapped in: compile it, run only what is compiled already, or compile nothing below it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from typing import Any, Callable
+
+import torch
+
+from alternator import config, marks
+from alternator._C import eval_frame
+from alternator.runtime import skip, trampoline
+from alternator.runtime.convert import Options, make_callback
+from alternator.runtime.module import OptimizedModule, original_of
+from alternator.runtime.skip import Verdict
+
+_WRAPPER_NAMES = ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__")
+
+
+class Context:
+    """Wraps callables so that they run under one callback; may be entered, too, if the settings allow that."""
+
+    callback: Any = None
+
+    def __init__(self) -> None:
+        self._before: list[Any] = []
+
+    # -- wrapping -------------------------------------------------------------------------------------------------------
+
+    def __call__(self, target: Any) -> Any:
+        """A function, method, module, class or other callable, wrapped."""
+        target = original_of(target)
+        if isinstance(target, torch.nn.Module):
+            return self.wrap_module(target)
+        if inspect.isclass(target):
+            return self.wrap_class(target)
+        if not callable(target):
+            raise TypeError(f"a function, a method, a module or another callable can be compiled, not {target!r}")
+        return self.wrap_function(target)
+
+    def wrap_module(self, mod: torch.nn.Module) -> OptimizedModule:
+        """The module's stand-in."""
+        if isinstance(mod, torch.jit.ScriptModule):
+            raise RuntimeError(
+                "a torch.jit.script module is compiled already, and cannot be looked into: compile the original module"
+            )
+        wrapped = OptimizedModule(mod, self)
+        wrapped._torchdynamo_orig_callable = mod.forward
+        return wrapped
+
+    def wrap_call(self, mod: torch.nn.Module) -> Any:
+        """What calling the module's stand-in calls."""
+        return eval_frame.CompiledFunction(_LazyCheck(mod) if _is_lazy(mod) else self.target_of_module(mod), self.callback, mod)
+
+    def wrap_class(self, cls: type) -> type:
+        """A class: calling its instances is wrapped; the class itself is returned."""
+        if issubclass(cls, torch.nn.Module):
+            cls._call_impl = self.wrap_function(cls._call_impl)  # type: ignore[assignment]
+        elif "__call__" in dir(cls) and isinstance(inspect.getattr_static(cls, "__call__"), types.FunctionType):
+            setattr(cls, "__call__", self.wrap_function(getattr(cls, "__call__")))
+        return cls
+
+    def wrap_function(self, fn: Callable[..., Any]) -> Any:
+        """Any other callable."""
+        return _finish(eval_frame.CompiledFunction(self.target(fn), self.callback, fn), fn, self)
+
+    def target(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """What is really called; a context may put something around ``fn``."""
+        return fn
+
+    def target_of_module(self, mod: torch.nn.Module) -> Callable[..., Any]:
+        """The same for a module.  Its hooks run plainly, and ``forward`` is the frame that is captured."""
+        return mod
+
+    def get_compiler_config(self) -> Any:
+        """Settings of the backend, where it has some."""
+        return None
+
+    # -- with ---------------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> None:
+        if config.raise_on_ctx_manager_usage:
+            raise RuntimeError(
+                f"{type(self).__name__} is used as a context manager. What runs in a with block cannot be told from the rest "
+                "of the frame: put the code into a function and wrap that, or set "
+                "alternator.config.raise_on_ctx_manager_usage = False to have everything compiled that is called inside"
+            )
+        self._before.append(eval_frame.set_eval_frame(self.callback))
+
+    def __exit__(self, *exc_info: object) -> None:
+        eval_frame.set_eval_frame(self._before.pop())
+
+
+class OptimizeContext(Context):
+    """Compile."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.callback = make_callback(options)
+
+    def target(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """A callable without a frame that would be captured gets one."""
+        if _is_captured(fn):
+            return fn
+        if not trampoline.has_own_frame(fn) and not hasattr(fn, "__call__"):
+            raise TypeError(f"{fn!r} is not callable")
+        return trampoline.with_frame(fn)
+
+    def target_of_module(self, mod: torch.nn.Module) -> Callable[..., Any]:
+        """Where the rules would have ``forward`` run plainly, the call as a whole is the frame that is captured."""
+        return mod if _is_captured(mod.forward) else trampoline.with_frame(mod)
+
+    def get_compiler_config(self) -> Any:
+        """Settings of the backend, where it has some."""
+        getter = getattr(self.options.backend, "get_compiler_config", None)
+        return getter() if getter is not None else None
+
+    def __reduce__(self) -> Any:
+        return OptimizeContext, (self.options,)
+
+
+class RunOnlyContext(Context):
+    """Use what is compiled already, and compile nothing more."""
+
+    callback = False
+
+    def __reduce__(self) -> Any:
+        return RunOnlyContext, ()
+
+
+class DisableContext(Context):
+    """Run plainly, and everything below as well."""
+
+    callback = None
+
+    def __init__(self, msg: str | None = None, wrapping: bool = True) -> None:
+        super().__init__()
+        self.msg = msg
+        self.wrapping = wrapping
+
+    def wrap_class(self, cls: type) -> type:
+        """Making instances and calling them."""
+        for name in ("__init__", "__call__"):
+            member = inspect.getattr_static(cls, name, None)
+            if isinstance(member, types.FunctionType) and not (name == "__call__" and issubclass(cls, torch.nn.Module)):
+                setattr(cls, name, self.wrap_function(member))
+        if issubclass(cls, torch.nn.Module):
+            cls._call_impl = self.wrap_function(cls._call_impl)  # type: ignore[assignment]
+        return cls
+
+    def wrap_module(self, mod: torch.nn.Module) -> OptimizedModule:
+        """A module that is never compiled."""
+        wrapped = super().wrap_module(mod)
+        wrapped._torchdynamo_disable = True
+        wrapped._torchdynamo_disable_msg = self.msg
+        return wrapped
+
+    def wrap_function(self, fn: Callable[..., Any]) -> Any:
+        """A function that is never compiled."""
+        wrapped = super().wrap_function(fn)
+        wrapped._torchdynamo_disable = True
+        wrapped._torchdynamo_disable_msg = self.msg
+        wrapped._torchdynamo_disable_recursive = True
+        return wrapped
+
+    def __enter__(self) -> None:
+        self._before.append(eval_frame.set_eval_frame(None))
+
+    def __reduce__(self) -> Any:
+        return DisableContext, (self.msg, self.wrapping)
+
+
+def disable_frame_only(fn: Callable[..., Any], reason: str | None = None) -> Callable[..., Any]:
+    """Run this function's own frame plainly; what it calls is still compiled."""
+    fn = original_of(fn)
+    if isinstance(fn, torch.nn.Module):
+        eval_frame.skip_code(fn.forward.__func__.__code__)
+        return fn
+
+    @functools.wraps(fn)
+    def run_plainly(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    inner = fn.__func__ if isinstance(fn, types.MethodType) else fn
+    if isinstance(inner, types.FunctionType):
+        eval_frame.skip_code(inner.__code__)
+    wrapper: Any = run_plainly
+    wrapper._torchdynamo_disable = True
+    wrapper._torchdynamo_disable_msg = reason
+    wrapper._torchdynamo_disable_recursive = False
+    wrapper._torchdynamo_orig_callable = fn
+    wrapper._torchdynamo_wrapper_id = id(wrapper)
+    return wrapper
+
+
+def _finish(wrapped: Any, fn: Callable[..., Any], context: Context) -> Any:
+    """Give a wrapper the attributes of what it wraps."""
+    for name in _WRAPPER_NAMES:
+        try:
+            setattr(wrapped, name, getattr(fn, name))
+        except (AttributeError, TypeError):
+            continue
+    wrapped.__dict__.update(getattr(fn, "__dict__", {}))
+    wrapped.__wrapped__ = fn
+    wrapped._torchdynamo_orig_callable = fn
+    wrapped._torchdynamo_wrapper_id = id(wrapped)
+    wrapped._torchdynamo_inline = fn
+    wrapped.get_compiler_config = context.get_compiler_config
+    return wrapped
+
+
+def _is_captured(fn: Callable[..., Any]) -> bool:
+    """Whether calling it runs a frame that the rules let us capture."""
+    function: Any = fn.__func__ if isinstance(fn, types.MethodType) else fn
+    if not isinstance(function, types.FunctionType):
+        call = getattr(type(fn), "__call__", None)
+        return isinstance(call, types.FunctionType) and skip.of_function(call) is Verdict.CAPTURE
+    if marks.is_disabled(function):
+        return True
+    return skip.of_function(function) is Verdict.CAPTURE
+
+
+def _is_lazy(mod: torch.nn.Module) -> bool:
+    return hasattr(mod, "_initialize_hook") and callable(getattr(mod, "_infer_parameters", None))
+
+
+class _LazyCheck:
+    """A lazy module sees its first input, and becomes an ordinary one, before anything is captured."""
+
+    def __init__(self, mod: torch.nn.Module) -> None:
+        self.mod = mod
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mod: Any = self.mod
+        if _is_lazy(mod):
+            before = eval_frame.set_eval_frame(None)
+            try:
+                mod._infer_parameters(mod, args, kwargs)
+            finally:
+                eval_frame.set_eval_frame(before)
+        return mod(*args, **kwargs)
+

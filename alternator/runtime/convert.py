@@ -1,0 +1,408 @@
+"""The callback of the frame hook: decides whether a frame is captured, asks for the capture, and deals with its failure.
+
+One :class:`Callback` object stands for one way to compile (backend, fullgraph, dynamic ...).  Equal options share one
+object, because a compiled entry belongs to the callback that made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import itertools
+import logging
+import random
+import threading
+import traceback
+import types
+import weakref
+from typing import Any, Callable, Iterator
+
+import torch
+
+from alternator import callback as callbacks
+from alternator import capture, config, exc, utils
+from alternator._C import eval_frame
+from alternator.request import CompileRequest, frame_states
+from alternator.runtime import skip, stance
+from alternator.runtime.skip import Verdict
+
+log = logging.getLogger("alternator")
+
+compile_lock = threading.RLock()
+"""Held while a frame is captured: one at a time, in any thread."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Options:
+    """How to compile: what the arguments of ``compile`` and ``optimize`` come down to."""
+
+    backend: Callable[..., Any]
+    backend_name: str = "custom"
+    fullgraph: bool = False
+    dynamic: bool | None = None
+    guard_fail_fn: Callable[[Any], None] | None = None
+    guard_export_fn: Callable[[Any], None] | None = None
+    guard_filter_fn: Callable[[Any], Any] | None = None
+    recompile_limit: int | None = None
+    isolate_recompiles: bool = False
+    export: bool = False
+    name: str | None = None
+    shapes_spec: Any = None
+
+    def key(self) -> tuple[Any, ...] | None:
+        """Equal for options that may share entries; None for those that share with nobody."""
+        if self.isolate_recompiles:
+            return None
+        rest = tuple(
+            value if isinstance(value, (bool, int, str, type(None))) else id(value)
+            for value in (getattr(self, field.name) for field in dataclasses.fields(self)[1:])
+        )
+        try:
+            return (self.backend, *rest) if hash(self.backend) is not None else None
+        except TypeError:
+            return (id(self.backend), *rest)
+
+
+_callbacks: weakref.WeakValueDictionary[tuple[Any, ...], Callback] = weakref.WeakValueDictionary()
+_frame_ids = itertools.count()
+
+
+@dataclasses.dataclass
+class _CodeState:
+    """What the runtime knows about a code object."""
+
+    frame_id: int
+    captures: int = 0
+    """Entries made so far, those that are gone included."""
+    calls: int = 0
+    limit_reported: bool = False
+    failed: bool = False
+
+
+_code_states: dict[int, tuple[weakref.ref[types.CodeType], _CodeState]] = {}
+
+
+def _state_of(code: types.CodeType) -> _CodeState:
+    row = _code_states.get(id(code))
+    if row is None:
+        key = id(code)
+        row = (weakref.ref(code, lambda _: _code_states.pop(key, None)), _CodeState(next(_frame_ids)))
+        _code_states[key] = row
+    return row[1]
+
+
+def known_codes() -> list[types.CodeType]:
+    """Every code object that was looked at and still lives."""
+    return [code for code in (ref() for ref, _ in list(_code_states.values())) if code is not None]
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardFail:
+    """What ``guard_fail_fn`` is told."""
+
+    reason: str
+    orig_code: types.CodeType
+
+
+def make_callback(options: Options) -> Callback:
+    """The callback for these options; the same object for equal options."""
+    key = options.key()
+    if key is None:
+        return Callback(options)
+    with compile_lock:
+        found = _callbacks.get(key)
+        if found is None:
+            found = _callbacks[key] = Callback(options)
+        return found
+
+
+class Callback:
+    """Called by the frame hook with a function and its fast locals when no entry fits."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def __call__(self, func: types.FunctionType, values: list[Any]) -> Any:
+        """None (run plainly), ``SKIP_CODE``, ``SKIP_CODE_RECURSIVE`` or a new entry."""
+        code = func.__code__
+        verdict = skip.of_function(func)
+        if verdict is not Verdict.CAPTURE and not config.allow_capture_skipped_files:
+            if skip.of_code(code) is not verdict:  # it is this function that is special, not its code
+                return None if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
+            return eval_frame.SKIP_CODE if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
+        if config.disable or stance.current().runs_plainly or not _may_compile_here():
+            return None
+        if not skip.may_hold_tensors(func, values):
+            return None
+        with compile_lock:
+            return self._convert(func, values)
+
+    # -- one frame --------------------------------------------------------------------------------------------------
+
+    def _convert(self, func: types.FunctionType, values: list[Any]) -> Any:
+        code = func.__code__
+        state = _state_of(code)
+        state.calls += 1
+        if state.calls < config.minimum_call_count:
+            return None
+        if state.failed and not self.options.fullgraph:
+            return None
+        utils.counters["frames"]["total"] += 1
+        reasons = self._look_at_entries(func, values, state)
+        if reasons is None:
+            return None
+        request = self._request(state, reasons)
+        metrics = utils.CompileMetrics(
+            compile_id=request.compile_id,
+            co_name=code.co_name,
+            co_filename=code.co_filename,
+            co_firstlineno=code.co_firstlineno,
+            cache_size=len(reasons),
+            accumulated_cache_size=state.captures,
+            recompile_reason=request.recompile_reason,
+        )
+        with utils.measuring(metrics), callbacks.callback_handler.running(request.compile_id), _state_kept():
+            result = self._capture(func, values, request, state, metrics)
+        if isinstance(result, eval_frame._CacheEntry):
+            state.captures += 1
+            metrics.has_guarded_code = True
+            utils.report_entry(result)
+        utils.counters["frames"]["ok"] += 1
+        return result
+
+    def _request(self, state: _CodeState, reasons: list[str]) -> CompileRequest:
+        options = self.options
+        forced = stance.current().backend
+        return CompileRequest(
+            backend=forced or options.backend,
+            backend_name=stance.current().backend_name if forced else options.backend_name,
+            fullgraph=options.fullgraph,
+            error_on_graph_break=bool(utils.error_on_graph_break()),
+            dynamic=options.dynamic,
+            config=config.snapshot(),
+            guard_fail_fn=options.guard_fail_fn,
+            guard_export_fn=options.guard_export_fn,
+            guard_filter_fn=options.guard_filter_fn,
+            recompile_limit=options.recompile_limit,
+            isolate_recompiles=options.isolate_recompiles,
+            export=options.export,
+            compile_id=f"{state.frame_id}/{state.captures}",
+            recompile_reason=reasons[0] if reasons else None,
+            options=options,
+        )
+
+    def _capture(
+        self,
+        func: types.FunctionType,
+        values: list[Any],
+        request: CompileRequest,
+        state: _CodeState,
+        metrics: utils.CompileMetrics,
+    ) -> Any:
+        try:
+            with utils.timed("capture"):
+                return capture.capture_frame(func, values, request)
+        except exc.SkipFrame as skipped:
+            metrics.fail_type, metrics.fail_reason = "SkipFrame", str(skipped)
+            if self.options.fullgraph:
+                raise exc.Unsupported(str(skipped)).with_traceback(None) from None
+            log.debug("%s runs plainly: %s", _name_of(func), skipped)
+            return eval_frame.SKIP_CODE
+        except exc.Unsupported as unsupported:
+            metrics.fail_type, metrics.fail_reason = type(unsupported).__name__, str(unsupported)
+            metrics.break_code = unsupported.code
+            raise unsupported if config.verbose else unsupported.with_traceback(None)
+        except exc.BackendCompilerFailed as failed:
+            metrics.fail_type, metrics.fail_reason = "BackendCompilerFailed", str(failed)
+            if not config.suppress_errors or self.options.fullgraph:
+                raise failed if config.verbose else failed.with_traceback(None)
+            log.warning("%s runs plainly, because its backend failed: %s", _name_of(func), failed)
+            state.failed = True
+            return eval_frame.SKIP_CODE
+        except exc.AlternatorException as error:
+            if isinstance(error, exc.InternalError):
+                return self._internal_error(func, error, state, metrics)
+            metrics.fail_type, metrics.fail_reason = type(error).__name__, str(error)
+            raise
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - anything else is our bug; the program must still run
+            return self._internal_error(func, error, state, metrics)
+
+    def _internal_error(
+        self, func: types.FunctionType, error: BaseException, state: _CodeState, metrics: utils.CompileMetrics
+    ) -> Any:
+        """A bug of ours: nothing is lost, the program runs; unless somebody wants to see it."""
+        metrics.fail_type, metrics.fail_reason = type(error).__name__, str(error)
+        where = f"{_name_of(func)} ({func.__code__.co_filename}:{func.__code__.co_firstlineno})"
+        if (self.options.fullgraph or config.raise_internal_errors) and not config.suppress_errors:
+            if isinstance(error, exc.InternalError):
+                raise error
+            raise exc.InternalError(f"while {where} was captured: {type(error).__name__}: {error}") from error
+        utils.counters["internal_errors"][f"{type(error).__name__}: {error}"] += 1
+        state.failed = True
+        text = "".join(traceback.format_exception(error)) if config.verbose else f"{type(error).__name__}: {error}"
+        log.warning(
+            "Alternator has a bug: it could not capture %s, which now runs plainly. Please report this with the output of "
+            "ALTERNATOR_VERBOSE=1 (ALTERNATOR_STRICT=1 raises instead).\n%s",
+            where,
+            text,
+        )
+        return eval_frame.SKIP_CODE
+
+    # -- entries that exist -----------------------------------------------------------------------------------------
+
+    def entries(self, code: types.CodeType) -> list[Any]:
+        """The entries of a code object that this callback made under the present settings, newest first."""
+        key = stance.cache_key()
+        return [
+            entry
+            for entry in eval_frame._debug_get_cache_entry_list(code)
+            if getattr(entry, "valid", True)
+            and getattr(entry, "owner_callback", self) is self
+            and getattr(entry, "cache_key", key) is key
+        ]
+
+    def _look_at_entries(self, func: types.FunctionType, values: list[Any], state: _CodeState) -> list[str] | None:
+        """Why the present entries do not fit, newest first; None if there may be no further one."""
+        code = func.__code__
+        reasons = [why_not(entry, func, values) for entry in self.entries(code)]
+        if not reasons:
+            if state.captures >= config.accumulated_recompile_limit:
+                return self._at_the_limit(func, state, ["entries were made and dropped again and again"], accumulated=True)
+            return []
+        name = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
+        if config.report_guard_failures:
+            utils.guard_failures[code].append(reasons[0])
+        utils.counters["recompiles"][f"{name}: {reasons[0]}"] += 1
+        if self.options.guard_fail_fn is not None:
+            self.options.guard_fail_fn(GuardFail(reasons[0], code))
+        listed = "\n".join(f"    - {reason}" for reason in reasons)
+        if stance.current().fails_on_recompile:
+            raise RuntimeError(
+                f"Detected recompile when torch.compile stance is 'fail_on_recompile'. function: {name}\n"
+                f"    triggered by the following guard failure(s):\n{listed}"
+            )
+        if config.error_on_recompile:
+            raise exc.RecompileError(
+                f"Recompiling {name}, although config.error_on_recompile is set\n"
+                f"    triggered by the following guard failure(s):\n{listed}"
+            )
+        limit = self.options.recompile_limit if self.options.recompile_limit is not None else config.recompile_limit
+        if len(reasons) >= limit:
+            return self._at_the_limit(func, state, reasons, limit=limit)
+        if state.captures >= config.accumulated_recompile_limit:
+            return self._at_the_limit(func, state, reasons, accumulated=True)
+        log.debug("recompiling %s:\n%s", name, listed)
+        return reasons
+
+    def _at_the_limit(
+        self,
+        func: types.FunctionType,
+        state: _CodeState,
+        reasons: list[str],
+        limit: int | None = None,
+        accumulated: bool = False,
+    ) -> None:
+        """No further entry; those that exist are still used."""
+        code = func.__code__
+        setting = "accumulated_recompile_limit" if accumulated else "recompile_limit"
+        limit = config.accumulated_recompile_limit if accumulated else limit
+        text = (
+            f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {max(state.captures, len(reasons))} times, "
+            f"and config.{setting} is {limit}; where no compiled version fits it runs plainly from now on.\n"
+            f"  last reason: {reasons[0]}\n"
+            f"  cure: {cure_for(reasons[0])}"
+        )
+        if self.options.fullgraph or config.fail_on_recompile_limit_hit:
+            raise exc.FailOnRecompileLimitHit(text)
+        if not state.limit_reported:
+            state.limit_reported = True
+            utils.counters["recompile_limit"][code.co_name] += 1
+            log.warning("%s", text)
+
+
+def why_not(entry: Any, func: types.FunctionType, values: list[Any]) -> str:
+    """The guard of an entry that these values fail, for people."""
+    try:
+        found = entry.check_fn.explain(func, values)
+    except Exception as error:  # noqa: BLE001 - an explanation must not be the end of the program
+        return f"a guard raised {type(error).__name__}: {error}"
+    if found is None:
+        return "the entry was made for other settings"
+    return found[2] if isinstance(found, tuple) else str(found)
+
+
+def cure_for(reason: str) -> str:
+    """What can be done about a guard that keeps failing."""
+    text = reason.lower()
+    if "size" in text or "stride" in text or "shape" in text or "tensor" in text:
+        return "mark the dimension that varies with alternator.mark_dynamic, or compile with dynamic=True"
+    if "grad_mode" in text or "global state" in text or "autocast" in text:
+        return "call it under the same grad mode, autocast and default dtype each time"
+    if " is " in text:
+        return "pass the same object each time, or make what differs between the objects an argument"
+    if "len" in text or "keys" in text:
+        return "keep the size and the keys of the container the same, or take the container apart outside"
+    return "make the value that varies a tensor, or an argument that may be symbolic; or raise the limit"
+
+
+def _name_of(func: types.FunctionType) -> str:
+    return func.__qualname__
+
+
+def _may_compile_here() -> bool:
+    """Not where another tracer is at work."""
+    if torch.fx._symbolic_trace.is_fx_symbolic_tracing() and not config.force_compile_during_fx_trace:
+        if config.error_on_nested_fx_trace:
+            raise RuntimeError(
+                "Detected that you are using FX to symbolically trace a dynamo-optimized function. This is not supported: "
+                "trace the original function, or set alternator.config.error_on_nested_fx_trace = False to run it plainly"
+            )
+        return False
+    if torch._C._is_tracing():
+        if config.error_on_nested_jit_trace:
+            raise RuntimeError(
+                "Detected that you are using FX to torch.jit.trace a dynamo-optimized function. This is not supported: "
+                "trace the original function"
+            )
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _state_kept() -> Iterator[None]:
+    """What a capture must leave as it was, on every way out; and no garbage collection in between, which costs seconds."""
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    python_random = random.getstate()
+    torch_random = torch.random.get_rng_state()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+        if torch.is_grad_enabled() is not grad:
+            torch._C._set_grad_enabled(grad)
+        if torch.is_inference_mode_enabled() is not inference:  # pragma: no cover - would be a bug of the capture
+            log.warning("inference mode changed during a capture")
+        random.setstate(python_random)
+        torch.random.set_rng_state(torch_random)
+        if config.run_gc_after_compile:
+            gc.collect()
+
+
+def forget(code: types.CodeType | None = None) -> None:
+    """Drop what is known about one code object, or about all."""
+    with compile_lock:
+        if code is None:
+            for known in known_codes():
+                eval_frame.reset_code(known)
+            _code_states.clear()
+            frame_states.clear()
+        else:
+            eval_frame.reset_code(code)
+            _code_states.pop(id(code), None)
+            frame_states.forget(code)

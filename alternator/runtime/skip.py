@@ -1,0 +1,223 @@
+"""Which frames are captured, and which are run plainly, by the file and the name of their code.
+
+A frame that is run plainly may still call code that is captured, unless the verdict is recursive.  The rules speak about
+*root* frames, those that CPython is about to run; what is inlined into them is the interpreter's affair.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import os
+import sysconfig
+import types
+
+import torch
+
+from alternator import marks
+from alternator.registry import Table
+
+
+class Verdict(enum.Enum):
+    """What to do with a frame."""
+
+    CAPTURE = "capture"
+    PLAIN = "plain"
+    PLAIN_RECURSIVE = "plain, and everything that it calls"
+
+
+def _folder(path: str) -> str:
+    return os.path.join(os.path.realpath(path), "")
+
+
+TORCH = _folder(os.path.dirname(torch.__file__))
+OURS = _folder(os.path.join(os.path.dirname(__file__), os.pardir))
+STDLIB = _folder(sysconfig.get_paths()["stdlib"])
+
+RULES: Table[str, Verdict] = Table("skip rules")
+"""Path prefix -> verdict; the longest prefix that fits decides.  Files that no rule fits are the user's: captured."""
+
+RULES.register(OURS, Verdict.PLAIN_RECURSIVE)
+RULES.register(OURS + "runtime/trampoline.py", Verdict.CAPTURE)
+RULES.register(STDLIB, Verdict.PLAIN)
+RULES.register(TORCH, Verdict.PLAIN)
+for _part in (
+    "ao/nn/",
+    "ao/quantization/fake_quantize.py",
+    "distributions/",
+    "nn/attention/",
+    "nn/functional.py",
+    "nn/init.py",
+    "nn/modules/",
+    "nn/utils/",
+    "optim/",
+    "utils/checkpoint.py",
+):
+    RULES.register(TORCH + _part, Verdict.CAPTURE)
+for _part in ("_dynamo/", "_functorch/", "_inductor/", "_subclasses/", "fx/", "jit/", "onnx/", "package/", "export/", "_export/"):
+    RULES.register(TORCH + _part, Verdict.PLAIN_RECURSIVE)
+RULES.register(TORCH + "fx/graph_module.py", Verdict.PLAIN)
+RULES.register(TORCH + "_dynamo/testing.py", Verdict.PLAIN)
+RULES.register(TORCH + "_dynamo/polyfills/", Verdict.PLAIN)
+RULES.register(TORCH + "_functorch/apis.py", Verdict.PLAIN)
+RULES.register(TORCH + "_functorch/functional_call.py", Verdict.PLAIN)
+RULES.register(TORCH + "_functorch/eager_transforms.py", Verdict.PLAIN)
+RULES.register(TORCH + "_functorch/vmap.py", Verdict.PLAIN)
+
+_LIBRARIES = """
+_pytest hypothesis jax jaxlib matplotlib networkx numba numpy onnx onnxruntime pandas pluggy polars pytest scipy setuptools
+sklearn sympy tabulate tensorboard tensorflow tensorrt tqdm tree triton tvm unittest2 wandb xarray pip pkg_resources IPython
+ipykernel
+""".split()
+"""Installed packages whose own frames are never worth capturing."""
+
+
+def _package_folder(name: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return _folder(next(iter(spec.submodule_search_locations)))
+    return os.path.realpath(spec.origin) if spec.origin else None
+
+
+NAMES: Table[tuple[str, str], Verdict] = Table("skip rules for single functions")
+"""(file below torch, name of the code) -> verdict; stronger than the rule of the file."""
+for _name in ("_wrapped_call_impl", "_call_impl", "inner", "__getattr__", "__setattr__", "__init__", "_slow_forward", "_apply", "state_dict"):
+    # Run plainly, so that hooks run as the program sees them and ``forward`` is what is captured.
+    NAMES.register(("nn/modules/module.py", _name), Verdict.PLAIN)
+
+_by_file: dict[str, Verdict] = {}
+_library_rules_are_in = False
+
+
+def _add_library_rules() -> None:
+    global _library_rules_are_in
+    _library_rules_are_in = True
+    site = [_folder(path) for path in {sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}]
+    for folder in site:
+        for name in _LIBRARIES:
+            if folder + name + os.sep not in RULES:
+                RULES.register(folder + name + os.sep, Verdict.PLAIN)
+    for name in ("numpy", "pytest", "_pytest", "tqdm"):
+        path = _package_folder(name)
+        if path is not None and path not in RULES:
+            RULES.register(path, Verdict.PLAIN)
+
+
+def of_file(filename: str) -> Verdict:
+    """The verdict on the code of one file."""
+    verdict = _by_file.get(filename)
+    if verdict is None:
+        verdict = _by_file[filename] = _decide(filename)
+    return verdict
+
+
+def _decide(filename: str) -> Verdict:
+    if not _library_rules_are_in:
+        _add_library_rules()
+    if filename.startswith("<"):
+        frozen = filename.startswith(("<frozen ", "<__array_function__", "<attrs generated", "<string>-skip"))
+        return Verdict.PLAIN if frozen else Verdict.CAPTURE
+    path = os.path.realpath(filename)
+    best, verdict = -1, Verdict.CAPTURE
+    for prefix, rule in RULES.items():
+        if len(prefix) > best and path.startswith(prefix):
+            best, verdict = len(prefix), rule
+    if verdict is Verdict.PLAIN and RULES.get(STDLIB) is verdict and best == len(STDLIB) and "site-packages" in path[best:]:
+        return Verdict.CAPTURE
+    return verdict
+
+
+def of_code(code: types.CodeType) -> Verdict:
+    """The verdict on a code object."""
+    filename = code.co_filename
+    if filename.startswith(TORCH):
+        verdict = NAMES.get((filename[len(TORCH) :], code.co_name))
+        if verdict is not None:
+            return verdict
+    return of_file(filename)
+
+
+def of_function(func: types.FunctionType) -> Verdict:
+    """The verdict on a frame of this function."""
+    if func.__dict__:
+        if marks.is_disabled(func):
+            return Verdict.PLAIN_RECURSIVE if marks.is_disabled_recursively(func) else Verdict.PLAIN
+        if func in marks.TRACED:
+            return Verdict.CAPTURE
+    return of_code(func.__code__)
+
+
+def add_rule(prefix: str, verdict: Verdict) -> None:
+    """Say what is to be done with the files below a folder, or with one file."""
+    RULES.replace(os.path.realpath(prefix) + (os.sep if os.path.isdir(prefix) else ""), verdict)
+    _by_file.clear()
+
+
+_SCALARS = frozenset({bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), type, types.CodeType})
+
+
+def may_hold_tensors(func: types.FunctionType, values: list[object]) -> bool:
+    """A quick look at a frame: can there be tensor work in it at all?
+
+    False only where neither the arguments nor the globals that the code names, nor its closure, lead to torch or to
+    user-defined objects; a wrong True costs a useless capture, a wrong False one that is missed.
+    """
+    seen: set[int] = set()
+    if any(_leads_to_tensors(value, seen, 4) for value in values):
+        return True
+    namespace = func.__globals__
+    for name in func.__code__.co_names:
+        if name in namespace and _is_of_torch(namespace[name]):
+            return True
+    for cell in func.__closure__ or ():
+        try:
+            if _leads_to_tensors(cell.cell_contents, seen, 4) or _is_of_torch(cell.cell_contents):
+                return True
+        except ValueError:  # an empty cell
+            continue
+    return False
+
+
+def _is_of_torch(obj: object) -> bool:
+    kind = type(obj)
+    if kind is types.ModuleType:
+        name = obj.__name__  # type: ignore[attr-defined]
+        return name == "torch" or name.startswith("torch.") or name == "numpy" or name.startswith("alternator")
+    if kind in (types.FunctionType, types.BuiltinFunctionType) or isinstance(obj, type):
+        module = getattr(obj, "__module__", None)
+        # A function of the user's may do tensor work: its own frame is asked about when it is called.
+        return isinstance(module, str) and (module == "torch" or module.startswith("torch."))
+    return kind not in _SCALARS and isinstance(obj, (torch.Tensor, torch.nn.Module))
+
+
+def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
+    kind = type(obj)
+    if kind in _SCALARS:
+        return False
+    if isinstance(obj, (torch.Tensor, torch.nn.Module, torch.Generator, torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return True
+    if id(obj) in seen or depth == 0:
+        return False
+    seen.add(id(obj))
+    if kind in (list, tuple, set, frozenset) or isinstance(obj, (list, tuple)):
+        return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj)[:64])  # type: ignore[call-overload]
+    if isinstance(obj, dict):
+        return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj.values())[:64])
+    if kind.__module__ == "numpy" or kind.__module__.startswith("torch"):
+        return True
+    if isinstance(obj, types.MethodType):
+        return _leads_to_tensors(obj.__self__, seen, depth)
+    if isinstance(obj, types.FunctionType):
+        return True
+    inner = getattr(kind, "__dictoffset__", 0) and getattr(obj, "__dict__", None)
+    return isinstance(inner, dict) and any(_leads_to_tensors(item, seen, depth - 1) for item in list(inner.values())[:64])
+
+
+def forget() -> None:
+    """Decide anew."""
+    _by_file.clear()

@@ -1,0 +1,274 @@
+"""Counters, metrics, reports: what happened, for people and for tests.
+
+Nothing here imports anything of Alternator but ``exc`` and ``breaks``.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import threading
+import time
+import traceback
+from typing import Any, Callable, Counter, Iterator, Sequence
+
+import torch
+import torch.compiler
+
+from alternator.breaks import reason_of
+from alternator.exc import Break
+
+# -- counters -------------------------------------------------------------------------------------------------------------
+
+counters: collections.defaultdict[str, Counter[str]] = collections.defaultdict(collections.Counter)
+"""What happened so far: ``frames`` (total, ok), ``stats`` (calls_captured, unique_graphs), ``graph_break`` by reason,
+``unimplemented``, ``recompiles`` by function; AOTAutograd and Inductor add theirs."""
+
+guard_failures: collections.defaultdict[Any, list[str]] = collections.defaultdict(list)
+"""Code object -> why it had to be compiled again, each time."""
+
+graph_break_reasons: list[BreakReason] = []
+"""Every break since the last reset."""
+
+
+# -- breaks ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class BreakReason:
+    """Where and why a graph ended."""
+
+    reason: str
+    user_stack: list[traceback.FrameSummary]
+    graph_break: bool = True
+    code: str = ""
+    """Row of the break table; empty where a graph ended because the function returned."""
+    cure: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        where = ""
+        if self.user_stack:
+            last = self.user_stack[-1]
+            where = f"{last.filename}:{last.lineno} in {last.name}: {last.line}\n  "
+        cure = f"\n  cure: {self.cure}" if self.cure else ""
+        return f"{where}{self.reason}{cure}"
+
+
+_break_listeners: list[Callable[[BreakReason], None]] = []
+
+
+def break_reason(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) -> BreakReason:
+    """The report of a break."""
+    from alternator.breaks import lookup
+
+    kind = lookup(broken.code)
+    return BreakReason(reason_of(broken), list(stack), True, kind.code, broken.info.get("cure") or kind.cure, broken.detail)
+
+
+def report_break(reason: BreakReason) -> None:
+    """Count a break, and tell everybody who listens."""
+    counters["graph_break"][reason.reason] += 1
+    graph_break_reasons.append(reason)
+    for listener in list(_break_listeners):
+        listener(reason)
+
+
+@contextlib.contextmanager
+def listening_to_breaks(listener: Callable[[BreakReason], None]) -> Iterator[None]:
+    """Have ``listener(reason)`` called for each break."""
+    _break_listeners.append(listener)
+    try:
+        yield
+    finally:
+        _break_listeners.remove(listener)
+
+
+# -- graphs and guards ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class GraphReport:
+    """One captured graph: what the capture tells, before the backend is called."""
+
+    graph_module: torch.fx.GraphModule
+    example_inputs: Sequence[Any]
+    guards: Sequence[str] = ()
+    code: Any = None
+    """The code object that was captured."""
+
+
+_graph_listeners: list[Callable[[GraphReport], None]] = []
+
+
+def report_graph(report: GraphReport) -> None:
+    """Count a graph, and tell everybody who listens."""
+    counters["stats"]["unique_graphs"] += 1
+    for listener in list(_graph_listeners):
+        listener(report)
+
+
+@contextlib.contextmanager
+def listening_to_graphs(listener: Callable[[GraphReport], None]) -> Iterator[None]:
+    """Have ``listener(report)`` called for each graph."""
+    _graph_listeners.append(listener)
+    try:
+        yield
+    finally:
+        _graph_listeners.remove(listener)
+
+
+_entry_listeners: list[Callable[[Any], None]] = []
+
+
+def report_entry(entry: Any) -> None:
+    """Tell everybody who listens that a frame was captured."""
+    for listener in list(_entry_listeners):
+        listener(entry)
+
+
+@contextlib.contextmanager
+def listening_to_entries(listener: Callable[[Any], None]) -> Iterator[None]:
+    """Have ``listener(entry)`` called for each new cache entry."""
+    _entry_listeners.append(listener)
+    try:
+        yield
+    finally:
+        _entry_listeners.remove(listener)
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class CompileMetrics:
+    """One frame that was looked at."""
+
+    compile_id: str | None = None
+    co_name: str | None = None
+    co_filename: str | None = None
+    co_firstlineno: int | None = None
+    cache_size: int | None = None
+    accumulated_cache_size: int | None = None
+    start_time: float | None = None
+    entire_frame_compile_time_s: float | None = None
+    """Capture and backend."""
+    backend_compile_time_s: float | None = None
+    guard_count: int | None = None
+    shape_env_guard_count: int | None = None
+    graph_op_count: int | None = None
+    graph_node_count: int | None = None
+    graph_input_count: int | None = None
+    fail_type: str | None = None
+    fail_reason: str | None = None
+    fail_user_frame_filename: str | None = None
+    fail_user_frame_lineno: int | None = None
+    has_guarded_code: bool | None = None
+    is_forward: bool | None = True
+    dynamo_time_before_restart_s: float | None = None
+    recompile_reason: str | None = None
+    break_code: str | None = None
+
+
+DEFAULT_COMPILATION_METRICS_LIMIT = 64
+_metrics: collections.deque[CompileMetrics] = collections.deque(maxlen=DEFAULT_COMPILATION_METRICS_LIMIT)
+
+
+def add_compilation_metrics(metrics: CompileMetrics) -> None:
+    """Remember what happened to one frame."""
+    _metrics.append(metrics)
+
+
+def get_compilation_metrics() -> list[CompileMetrics]:
+    """The last frames that were looked at, oldest first."""
+    return list(_metrics)
+
+
+def clear_compilation_metrics() -> None:
+    """Forget them."""
+    _metrics.clear()
+
+
+def set_compilation_metrics_limit(new_size: int) -> None:
+    """Keep this many."""
+    global _metrics
+    _metrics = collections.deque(_metrics, maxlen=new_size)
+
+
+_current = threading.local()
+
+
+def current_metrics() -> CompileMetrics:
+    """The record of the frame that this thread captures; a scratch one outside of a capture."""
+    return getattr(_current, "metrics", None) or CompileMetrics()
+
+
+@contextlib.contextmanager
+def measuring(metrics: CompileMetrics) -> Iterator[CompileMetrics]:
+    """Make a record the current one, time it, and keep it."""
+    before, _current.metrics = getattr(_current, "metrics", None), metrics
+    metrics.start_time = time.time()
+    start = time.perf_counter()
+    try:
+        yield metrics
+    finally:
+        _current.metrics = before
+        metrics.entire_frame_compile_time_s = time.perf_counter() - start
+        compile_times["frame"].append(metrics.entire_frame_compile_time_s)
+        add_compilation_metrics(metrics)
+
+
+compile_times: collections.defaultdict[str, list[float]] = collections.defaultdict(list)
+"""Name of a phase -> seconds, each time."""
+
+
+@contextlib.contextmanager
+def timed(phase: str) -> Iterator[None]:
+    """Add the time that the body takes to a phase."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        compile_times[phase].append(time.perf_counter() - start)
+
+
+# -- state of the capture -----------------------------------------------------------------------------------------------------
+
+_capturing = threading.local()
+
+
+def is_capturing() -> bool:
+    """True in the thread that is capturing a frame."""
+    return getattr(_capturing, "depth", 0) > 0
+
+
+@contextlib.contextmanager
+def compiling_flag() -> Iterator[None]:
+    """While entered, ``torch.compiler.is_compiling()`` and ours are True: the capture runs inside of it."""
+    before = torch.compiler._is_compiling_flag
+    torch.compiler._is_compiling_flag = True
+    _capturing.depth = getattr(_capturing, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _capturing.depth -= 1
+        torch.compiler._is_compiling_flag = before
+
+
+def error_on_graph_break() -> bool | None:
+    """What ``alternator.error_on_graph_break`` says in this thread now; None if nothing was said."""
+    return getattr(_capturing, "error_on_graph_break", None)
+
+
+def set_error_on_graph_break(value: bool | None) -> bool | None:
+    """Change it; what was said before is returned."""
+    before = error_on_graph_break()
+    _capturing.error_on_graph_break = value
+    return before
+
+
+def reset_statistics() -> None:
+    """Forget what was reported (``counters`` stay: they are the user's to clear)."""
+    guard_failures.clear()
+    graph_break_reasons.clear()
