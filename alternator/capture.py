@@ -1,0 +1,314 @@
+"""From a frame to an entry: the one place that composes the layers."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import traceback
+import types
+from typing import Any
+
+import torch
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensor
+
+import alternator.interpreter.opcodes  # noqa: F401  (registers the handlers)
+import alternator.semantics  # noqa: F401  (fills the tables)
+from alternator import breaks, utils
+from alternator._C.eval_frame import NULL, _CacheEntry, DisabledCall, skip_code
+from alternator._C.guards import GuardTree
+from alternator.bytecode import analysis, continuation
+from alternator.bytecode.decode import decode
+from alternator.codegen import rebuild  # noqa: F401  (fills the REBUILD table)
+from alternator.codegen.builder import Builder
+from alternator.codegen.effects import replay
+from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
+from alternator.interpreter.frame import Frame, StopHere
+from alternator.interpreter.machine import Machine
+from alternator.provenance.world import Unread, World
+from alternator.request import CompileRequest
+from alternator.tensors.dynamic import DynamicPolicy
+from alternator.tensors.fake import Fakes
+from alternator.tensors.graph import Input, Recorder
+from alternator.tensors.shape_guards import shape_facts
+from alternator.tensors.state import GlobalState
+
+
+class EntryInfo:
+    """What an entry was made from, for people: the generated code and the guards."""
+
+    def __init__(self, text: str, tree: Any, request: CompileRequest) -> None:
+        self.text = text
+        self.backend_name = request.backend_name
+        self.compile_id = request.compile_id
+        self.guards = list(tree.texts())
+
+
+class Attempt:
+    """One run of the interpreter over a frame, up to its end or to instruction number ``stop``."""
+
+    def __init__(self, func: types.FunctionType, values: list[Any], request: CompileRequest, stop: int = -1) -> None:
+        self.func = func
+        self.request = request
+        self.stop = stop
+        config = request.config
+        self.before = GlobalState()
+        self.fakes = Fakes(
+            allow_scalar_outputs=config.capture_scalar_outputs,
+            allow_dynamic_output_shapes=config.capture_dynamic_output_shape_ops,
+            assume_static=config.assume_static_by_default,
+        )
+        self.recorder = Recorder()
+        world = World()
+        policy = DynamicPolicy(request.frame_state(func.__code__), request.dynamic, request.automatic_dynamic, request.assume_static, config.specialize_int)
+        self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
+        self.recorder.annotate = _Annotator(self.vm)
+        tree = world.tree
+        decoded = decode(func.__code__)
+        names = decoded.localsplus_names
+        slots = [NULL if v is NULL else Unread(v, tree.local(i, names[i])) for i, v in enumerate(values)]
+        self.frame = Frame(self.vm, func, slots, None)
+        for i, cell in enumerate(func.__closure__ or ()):
+            world.record(cell, tree.closure(i))
+        self.result: Any = None
+        self.after: GlobalState = self.before
+
+    def run(self) -> None:
+        """Raises Break, StopHere or UserRaise; the state of the world is as it was before, in any case."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, 20000))
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            with self.fakes.mode, utils.compiling_flag():
+                self.result = self.frame.run_root(self.stop)
+        finally:
+            self.after = GlobalState()
+            self.before.restore()
+            sys.setrecursionlimit(limit)
+            if collecting:
+                gc.enable()
+
+
+class _Annotator:
+    """Writes into each node where in the user's program it comes from."""
+
+    def __init__(self, vm: Machine) -> None:
+        self.vm = vm
+        self._lines: dict[tuple[types.CodeType, int], str] = {}
+
+    def __call__(self, node: torch.fx.Node) -> None:
+        rows = []
+        frame = self.vm.frame
+        while frame is not None:
+            rows.append(self._line(frame.code, frame.line() or frame.code.co_firstlineno))
+            frame = frame.parent
+        node.meta["stack_trace"] = "".join(reversed(rows))
+        if self.vm.module_stack:
+            node.meta["nn_module_stack"] = dict(self.vm.module_stack)
+
+    def _line(self, code: types.CodeType, line: int) -> str:
+        text = self._lines.get((code, line))
+        if text is None:
+            text = self._lines[code, line] = "".join(traceback.format_list([traceback.FrameSummary(code.co_filename, line, code.co_name)]))
+        return text
+
+
+def capture_frame(func: types.FunctionType, values: list[Any], request: CompileRequest) -> Any:
+    """Capture a frame: an entry that is ready for use, or None to run the frame plainly now.
+
+    Raises ``Unsupported`` for a break under ``fullgraph``, ``SkipFrame`` for what can never be captured,
+    ``BackendCompilerFailed`` for a backend that raises.
+    """
+    attempt = Attempt(func, values, request)
+    try:
+        attempt.run()
+    except UserRaise:
+        return None  # the program raises: let it do so itself, with its own traceback
+    except Break as broken:
+        return _after_break(func, values, request, attempt, broken)
+    try:
+        return _finish(attempt, values, None)
+    except Break as broken:
+        # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
+        return _after_break(func, values, request, attempt, broken)
+
+
+def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
+    """Where the program is, outermost frame first."""
+    rows = []
+    frame = attempt.vm.frame or attempt.frame
+    while frame is not None:
+        rows.append(traceback.FrameSummary(frame.code.co_filename, frame.line() or frame.code.co_firstlineno, frame.code.co_name))
+        frame = frame.parent
+    return rows[::-1]
+
+
+def _after_break(func: types.FunctionType, values: list[Any], request: CompileRequest, attempt: Attempt, broken: Break) -> Any:
+    stack = user_stack(attempt)
+    if request.fullgraph:
+        raise breaks.unsupported(broken, stack)
+    utils.report_break(utils.break_reason(broken, stack))
+    root = attempt.frame
+    at = root.at
+    decoded = decode(func.__code__)
+    if not _resumable(func, decoded, at):
+        raise SkipFrame(str(broken))
+    if attempt.vm.unmoved() and attempt.vm.frame in (root, None) and not isinstance(broken.info.get("late"), bool):
+        root.stack[:] = root.saved
+    else:
+        attempt = Attempt(func, values, request, stop=root.count)
+        try:
+            attempt.run()
+        except StopHere:
+            pass
+        except (Break, UserRaise) as other:
+            raise SkipFrame(f"{broken}; and before it {other}") from None
+    attempt.frame.at = at
+    try:
+        return _finish(attempt, values, at)
+    except Break as other:
+        raise SkipFrame(f"{broken}; and the state there cannot be rebuilt: {other}") from None
+
+
+def _resumable(func: types.FunctionType, decoded: Any, at: int) -> bool:
+    if func.__code__.co_flags & (0x20 | 0x80 | 0x200):
+        return False
+    return not analysis.in_loop(decoded, at) and not analysis.in_handler(decoded, at)
+
+
+def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
+    """Generate code for what was captured, compile the graph, make the entry."""
+    vm, request = attempt.vm, attempt.request
+    builder = Builder(vm)
+    if stop is None:
+        answer = builder.value(attempt.result)
+        replay(builder, attempt.before, attempt.after)
+        builder.emit(f"return {answer}")
+    else:
+        call = _resume_call(attempt, builder, stop)
+        replay(builder, attempt.before, attempt.after)
+        builder.emit(call)
+    recorder = vm.recorder
+    if stop is None and not recorder.calls:
+        if not request.config.allow_empty_graphs:
+            return None
+    graph_lines: list[str] = []
+    if recorder.calls or builder.outputs:
+        module = recorder.finish(builder.outputs)
+        utils.counters["stats"]["calls_captured"] += recorder.calls
+        utils.counters["stats"]["unique_graphs"] += 1
+        graph_lines = _graph_call(builder, attempt, module, keep_hook=stop is not None)
+    code = attempt.func.__code__
+    fn, params, text = builder.compile(graph_lines, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
+    return _entry(attempt, values, fn, params, text, stop is not None)
+
+
+def _resume_call(attempt: Attempt, b: Builder, at: int) -> str:
+    """The statement that performs the breaking instruction and goes on behind it."""
+    frame, code = attempt.frame, attempt.func.__code__
+    decoded = decode(code)
+    at = analysis.step_start(decoded, at)
+    nulls = tuple(i for i, v in enumerate(frame.stack) if v is NULL)
+    kinds = decoded.localsplus_kinds
+    unbound = frozenset(n for n, v, k in zip(decoded.localsplus_names, frame.locals, kinds) if k == "local" and v is NULL)
+    step = continuation.make_step(code, at, len(frame.stack), null_positions=nulls, unbound=unbound)
+    skip_code(step.code)
+    slots = dict(zip(decoded.localsplus_names, frame.locals))
+    closure = "None"
+    if step.free_names:
+        closure = f"({b.values(slots[n] for n in step.free_names)},)"
+    space = b.load(b.vm.globals_source(attempt.func))
+    make = b.constant(types.FunctionType, "Function")
+    conts = []
+    for successor in step.successors:
+        made = continuation.make_continuation(code, successor.index, successor.stack_depth, null_positions=successor.null_positions, unbound=successor.unbound)
+        conts.append(b.assign(f"{make}({b.constant(made.code, 'code')}, {space}, {made.code.co_name!r}, None, {closure if made.free_names else 'None'})", "k"))
+    head = b.assign(f"{make}({b.constant(step.code, 'code')}, {space}, {step.code.co_name!r}, None, {closure})", "s")
+    words = [f"({', '.join(conts)}{',' if len(conts) == 1 else ''})"]
+    words += [b.value(slots[n]) for n in step.local_names]
+    words += [b.value(v) for v in frame.stack if v is not NULL]
+    return f"return {head}({', '.join(words)})"
+
+
+def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> list[str]:
+    """Compile the graph; the statements that call it."""
+    inputs = attempt.recorder.inputs
+    nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
+    inputs.sort(key=lambda entry: nodes[entry.node])
+    words = []
+    examples: list[Any] = []
+    for entry in inputs:
+        source = entry.source
+        if entry.kind in ("tensor", "int", "float"):
+            words.append(b.load(source))
+        else:
+            words.append(f"{b.load(source)}.{entry.kind}({entry.dim})")
+        examples.append(entry.example)
+    compiled = _compile(attempt, module, examples)
+    if keep_hook:
+        compiled = DisabledCall(compiled)
+    call = f"{b.constant(compiled, 'graph')}({', '.join(words)})"
+    if not b.outputs:
+        return [call]
+    names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
+    return [f"{names}{',' if len(b.outputs) == 1 else ''} = {call}"]
+
+
+def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]) -> Any:
+    """Hand the graph to the backend, in the tracing context that AOTAutograd expects."""
+    request = attempt.request
+    _clean_inputs(attempt)
+    context = TracingContext(attempt.fakes.mode)
+    state = GlobalState()
+    try:
+        with tracing(context):
+            compiled = request.backend(module, examples)
+    except (Break, UserRaise, SkipFrame, BackendCompilerFailed):
+        raise
+    except Exception as error:
+        raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(error.__traceback__) from error
+    finally:
+        state.restore()
+    if not callable(compiled):
+        raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
+    return compiled
+
+
+def _clean_inputs(attempt: Attempt) -> None:
+    """Inputs that the program changed in place: the backend must see them as they were."""
+    for entry in attempt.recorder.inputs:
+        fake = entry.node.meta["example_value"]
+        if entry.kind == "tensor" and isinstance(fake, FakeTensor) and fake._version > 0:
+            entry.node.meta["example_value"] = _fresh(attempt, entry, fake)
+
+
+def _fresh(attempt: Attempt, entry: Input, fake: FakeTensor) -> torch.Tensor:
+    real = entry.example
+    with attempt.fakes.mode, torch.no_grad():
+        made = torch.empty_strided(fake.size(), fake.stride(), dtype=real.dtype, device=real.device)
+    made.requires_grad_(real.requires_grad)
+    return made
+
+
+def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool) -> Any:
+    tree = attempt.vm.world.tree
+    tensors = [entry.source for entry in attempt.recorder.inputs if entry.kind == "tensor"]
+    if len(tensors) > 1:
+        tree.tail.append(("DISTINCT", tuple(tensors)))
+    tree.tail.append(("GLOBAL_STATE",))
+    tree.tail.extend(shape_facts(attempt.fakes))
+    nodes, tail = tree.rows()
+    guards = GuardTree(nodes, tail, attempt.func, values)
+    loads = tuple(source.index for source in params)
+    owners = tuple(_owners(attempt))
+    extra = EntryInfo(text, tree, attempt.request)
+    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, owners, extra)
+
+
+def _owners(attempt: Attempt) -> list[Any]:
+    found = []
+    for rec in attempt.vm.records.values():
+        if isinstance(rec.obj, torch.nn.Module) and rec.source.access in ("local", "cell") and rec.obj not in found:
+            found.append(rec.obj)
+    return found

@@ -1,0 +1,1 @@
+"""Generated code: call the graph, rebuild values, replay effects, call continuations."""

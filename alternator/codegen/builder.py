@@ -1,0 +1,154 @@
+"""Writes the Python function that runs on a hit.
+
+Values that were made while tracing are written as the expressions that make them anew; outside values are parameters,
+which the native guard tree fills in; tensors are items of what the graph returned.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter.tables import REBUILD
+from alternator.provenance.source import Source
+from alternator.provenance.world import MISSING, Outside, Unread
+
+_LITERALS = frozenset({int, str, bool, type(None), bytes})
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+class Builder:
+    """Collects statements, parameters and constants of one generated function."""
+
+    def __init__(self, vm: Any) -> None:
+        self.vm = vm
+        self.lines: list[str] = []
+        self.params: dict[str, Source] = {}
+        self.namespace: dict[str, Any] = {"_MISSING": MISSING}
+        self.outputs: list[Any] = []
+        self._by_source: dict[int, str] = {}
+        self._names: dict[int, str] = {}
+        self._outputs: dict[int, str] = {}
+        self._open: set[int] = set()
+        self._count = 0
+        self._pins: list[Any] = []
+
+    # ---- naming
+
+    def fresh(self, prefix: str = "v") -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def emit(self, line: str) -> None:
+        self.lines.append(line)
+
+    def assign(self, expression: str, prefix: str = "v") -> str:
+        name = self.fresh(prefix)
+        self.lines.append(f"{name} = {expression}")
+        return name
+
+    def constant(self, value: Any, hint: str = "c") -> str:
+        """A name that is bound to an object for as long as the entry lives."""
+        name = self._names.get(id(value))
+        if name is None:
+            name = f"{hint}_{len(self.namespace)}"
+            self.namespace[name] = value
+            self._names[id(value)] = name
+        return name
+
+    def load(self, source: Source) -> str:
+        """The parameter that holds what the source gives."""
+        name = self._by_source.get(id(source))
+        if name is None:
+            source.want()
+            name = self._by_source[id(source)] = f"o{len(self.params)}"
+            self.params[name] = source
+        return name
+
+    # ---- values
+
+    def value(self, value: Any) -> str:
+        """The expression (a name or a literal) of a value of the captured program."""
+        kind = type(value)
+        if kind in _LITERALS:
+            return repr(value) if kind is not int or abs(value) < 1 << 62 else self.constant(value)
+        if kind is Unread:
+            rec = self.vm.records.get(id(value.obj))
+            return self.load(rec.source if rec is not None else value.source)
+        name = self._names.get(id(value))
+        if name is not None:
+            return name
+        rec = self.vm.records.get(id(value))
+        if rec is not None:
+            return self.load(rec.source)
+        if isinstance(value, torch.Tensor):
+            return self.output(value)
+        if isinstance(value, SYMBOLIC):
+            return self._symbolic(value)
+        if id(value) in self._open:
+            raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__name__} that contains itself")
+        self._open.add(id(value))
+        try:
+            text = self._build(value, kind)
+        finally:
+            self._open.discard(id(value))
+        self._names[id(value)] = text
+        self._pins.append(value)
+        return text
+
+    def _build(self, value: Any, kind: type) -> str:
+        rule = REBUILD.get(kind)
+        if rule is None:
+            for base in kind.__mro__[1:]:
+                rule = REBUILD.get(base)
+                if rule is not None:
+                    break
+        if rule is None:
+            raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
+        return rule(self, value)
+
+    def register(self, value: Any, name: str) -> None:
+        """Name a value before its contents are written, so that they may refer to it."""
+        self._names[id(value)] = name
+        self._pins.append(value)
+
+    def values(self, items: Any) -> str:
+        return ", ".join(self.value(item) for item in items)
+
+    def output(self, tensor: torch.Tensor) -> str:
+        """A tensor that the graph computes."""
+        name = self._outputs.get(id(tensor))
+        if name is None:
+            if not self.vm.recorder.knows(tensor):
+                raise Break("UNREBUILDABLE_OUTPUT", "a tensor that the graph does not compute")
+            name = self._outputs[id(tensor)] = f"g{len(self.outputs)}"
+            self.outputs.append(tensor)
+        return name
+
+    def _symbolic(self, value: Any) -> str:
+        if value.node.is_constant():
+            return repr(value.node.maybe_as_int() if isinstance(value, torch.SymInt) else value.node.maybe_as_bool() if isinstance(value, torch.SymBool) else value.node.maybe_as_float())
+        self.vm.recorder.symbolic_node(value)
+        key = hash((str(value.node.expr), "expr"))
+        name = self._outputs.get(key)
+        if name is None:
+            name = self._outputs[key] = f"g{len(self.outputs)}"
+            self.outputs.append(value)
+        return name
+
+    def outside(self, rec: Outside) -> str:
+        return self.load(rec.source)
+
+    # ---- the finished function
+
+    def compile(self, graph_call: list[str], name: str, filename: str, line: int) -> tuple[types.FunctionType, tuple[Source, ...], str]:
+        """The function, the sources of its parameters, and its text."""
+        body = graph_call + self.lines
+        text = f"def {name}({', '.join(self.params)}):\n" + "".join(f"    {row}\n" for row in body)
+        code = compile(text, filename, "exec")
+        exec(code, self.namespace)
+        made = self.namespace.pop(name)
+        return made, tuple(self.params.values()), text

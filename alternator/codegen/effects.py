@@ -1,0 +1,160 @@
+"""Replaying what the program wrote to outside objects: after the graph, all loads first (they are parameters), in order."""
+
+from __future__ import annotations
+
+import collections
+import types
+from typing import Any
+
+import torch
+
+from alternator.codegen.builder import Builder
+from alternator.exc import Break
+from alternator.provenance.world import MISSING, Outside
+from alternator.tensors.state import GlobalState
+
+
+def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
+    """Write the statements for every effect of the capture."""
+    changed = [rec for rec in _records(b) if _has_changed(rec)]
+    for rec in changed:
+        b.load(rec.source)
+    containers = [lambda rec=rec: _REPLAY[_family(rec)](b, rec) for rec in changed]  # type: ignore[misc]
+    for write in containers:
+        write()
+    effects = b.vm.world.effects
+    last = {_target(effect): at for at, effect in enumerate(effects)}
+    for at, effect in enumerate(effects):
+        if effect[0] == "call" or last[_target(effect)] == at:
+            _EFFECTS[effect[0]](b, *effect[1:])
+    for fn, *args in before.steps_to(after):
+        b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
+
+
+def _records(b: Builder) -> list[Outside]:
+    seen: dict[int, Outside] = {}
+    for rec in b.vm.records.values():
+        seen[id(rec)] = rec
+    return list(seen.values())
+
+
+def _family(rec: Outside) -> type:
+    for kind in _REPLAY:
+        if isinstance(rec.standin, kind):
+            return kind
+    raise AssertionError(type(rec.standin))
+
+
+def _has_changed(rec: Outside) -> bool:
+    if rec.snapshot is None:
+        return False
+    standin, before = rec.standin, rec.snapshot
+    if isinstance(standin, dict):
+        now: Any = list(dict.items(standin))
+        return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
+    if isinstance(standin, (set, frozenset)):
+        return set(standin) != set(before)
+    now = list(standin)
+    return len(now) != len(before) or any(a is not c for a, c in zip(now, before))
+
+
+def _replay_list(b: Builder, rec: Outside) -> None:
+    old, new = rec.snapshot, list(list.__iter__(rec.standin))
+    target = b.load(rec.source)
+    if len(new) > len(old) and all(a is c for a, c in zip(old, new)):
+        b.emit(f"list.extend({target}, ({b.values(new[len(old):])},))")
+    else:
+        b.emit(f"list.__setitem__({target}, slice(None), [{b.values(new)}])")
+
+
+def _replay_dict(b: Builder, rec: Outside) -> None:
+    old, new = rec.snapshot, list(dict.items(rec.standin))
+    target = b.load(rec.source)
+    ordered = isinstance(rec.standin, collections.OrderedDict)
+    base = b.constant(collections.OrderedDict, "OrderedDict") if ordered else "dict"
+    if ordered:
+        new = list(collections.OrderedDict.items(rec.standin))
+    if len(new) >= len(old) and all(a[0] is c[0] for a, c in zip(old, new)):
+        values = dict.fromkeys(range(len(old)))
+        for i, (key, value) in enumerate(new):
+            if i not in values or old[i][1] is not value:
+                b.emit(f"{base}.__setitem__({target}, {b.value(key)}, {b.value(value)})")
+        return
+    items = ", ".join(f"({b.value(k)}, {b.value(v)})" for k, v in new)
+    fresh = b.assign(f"({items},)" if items else "()")
+    b.emit(f"{base}.clear({target})")
+    if ordered:
+        b.emit(f"for k, v in {fresh}: {base}.__setitem__({target}, k, v)")
+    else:
+        b.emit(f"dict.update({target}, {fresh})")
+
+
+def _replay_set(b: Builder, rec: Outside) -> None:
+    target = b.load(rec.source)
+    items = b.assign(f"({b.values(rec.standin)},)" if rec.standin else "()")
+    b.emit(f"set.clear({target})")
+    b.emit(f"set.update({target}, {items})")
+
+
+def _replay_deque(b: Builder, rec: Outside) -> None:
+    target = b.load(rec.source)
+    items = b.assign(f"({b.values(rec.standin)},)" if rec.standin else "()")
+    b.emit(f"{target}.clear()")
+    b.emit(f"{target}.extend({items})")
+
+
+_REPLAY: dict[type, Any] = {list: _replay_list, dict: _replay_dict, set: _replay_set, collections.deque: _replay_deque}
+
+
+# ---- attributes, cells, globals, deferred calls
+
+
+def _target(effect: tuple[Any, ...]) -> Any:
+    kind = effect[0]
+    if kind == "global":
+        return kind, id(effect[1]), effect[3]
+    if kind == "call":
+        return kind, id(effect)
+    return kind, id(effect[1]), effect[2]
+
+
+def _attr(b: Builder, rec: Outside, name: str, value: Any) -> None:
+    target = b.load(rec.source)
+    plain = isinstance(rec.obj, (torch.Tensor, types.ModuleType, types.FunctionType))
+    if value is MISSING:
+        space = getattr(rec.obj, "__dict__", {})
+        guard = "" if name in space or not plain else ""
+        writer = "delattr" if plain else f"{b.constant(object.__delattr__, 'delete')}"
+        if name in space or not hasattr(rec.obj, "__dict__"):
+            b.emit(f"{guard}{writer}({target}, {name!r})")
+        return
+    writer = "setattr" if plain else f"{b.constant(object.__setattr__, 'set')}"
+    b.emit(f"{writer}({target}, {name!r}, {b.value(value)})")
+
+
+def _class(b: Builder, rec: Outside, name: str, value: Any) -> None:
+    b.emit(f"{b.constant(type.__setattr__, 'set_class')}({b.load(rec.source)}, {name!r}, {b.value(value)})")
+
+
+def _cell(b: Builder, rec: Outside, name: str, value: Any) -> None:
+    if value is MISSING:
+        b.emit(f"del {b.load(rec.source)}.cell_contents")
+    else:
+        b.emit(f"{b.load(rec.source)}.cell_contents = {b.value(value)}")
+
+
+def _global(b: Builder, space: Any, source: Any, name: str, value: Any) -> None:
+    if value is MISSING:
+        b.emit(f"dict.pop({b.load(source)}, {name!r}, None)")
+    else:
+        b.emit(f"dict.__setitem__({b.load(source)}, {name!r}, {b.value(value)})")
+
+
+def _call(b: Builder, fn: Any, args: Any, kwargs: Any) -> None:
+    words = [b.value(a) for a in args] + [f"{k}={b.value(v)}" for k, v in kwargs.items()]
+    b.emit(f"{b.constant(fn, 'call')}({', '.join(words)})")
+
+
+_EFFECTS: dict[str, Any] = {"attr": _attr, "class": _class, "cell": _cell, "global": _global, "call": _call}
+
+__all__ = ["Break", "replay"]

@@ -1,0 +1,259 @@
+"""How values that were made while tracing are made anew: the rows of the REBUILD table for builtin types."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import types
+from typing import Any
+
+import torch
+
+from alternator.codegen.builder import Builder
+from alternator.exc import Break
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.tables import REBUILD
+from alternator.provenance.world import MISSING, Unread
+
+_new_object = object.__new__
+
+
+def _constant(b: Builder, value: Any) -> str:
+    return b.constant(value)
+
+
+for _kind in (float, complex, type, types.BuiltinFunctionType, types.ModuleType, torch.dtype, torch.device, torch.layout, torch.memory_format, types.CodeType,
+              type(Ellipsis), type(NotImplemented), types.MethodDescriptorType, types.WrapperDescriptorType, torch._ops.OpOverload, torch._ops.OpOverloadPacket, type(MISSING), range,
+              types.GenericAlias, types.UnionType):
+    REBUILD.put(_kind, _constant)
+
+
+@REBUILD.rule(type(NULL))
+def null(b: Builder, value: Any) -> str:
+    return b.constant(value, "NULL")
+
+
+@REBUILD.rule(torch.Size)
+def torch_size(b: Builder, value: Any) -> str:
+    items = b.values(value)
+    return b.assign(f"{b.constant(torch.Size, 'Size')}(({items}{',' if len(value) == 1 else ''}))")
+
+
+@REBUILD.rule(list)
+def rebuild_list(b: Builder, value: Any) -> str:
+    if type(value) is not list:
+        return _container_instance(b, value, list)
+    name = b.assign("[]")
+    b.register(value, name)
+    if value:
+        at = b.lines.index(f"{name} = []")
+        count = len(b.lines)
+        items = b.values(value)
+        if len(b.lines) == count:
+            b.lines[at] = f"{name} = [{items}]"
+        else:
+            b.emit(f"{name}.extend(({items},))")
+    return name
+
+
+@REBUILD.rule(tuple)
+def rebuild_tuple(b: Builder, value: Any) -> str:
+    kind = type(value)
+    items = b.values(value)
+    if kind is tuple:
+        return b.assign(f"({items}{',' if len(value) == 1 else ''})" if value else "()")
+    if kind.__module__ == "torch.return_types":
+        return b.assign(f"{b.constant(kind, 'cls')}(({items}{',' if len(value) == 1 else ''}))")
+    name = b.assign(f"tuple.__new__({b.value(kind)}, ({items}{',' if len(value) == 1 else ''}))")
+    _attributes(b, value, name)
+    return name
+
+
+@REBUILD.rule(dict)
+def rebuild_dict(b: Builder, value: Any) -> str:
+    if type(value) is not dict:
+        return _container_instance(b, value, dict)
+    name = b.assign("{}")
+    b.register(value, name)
+    if value:
+        at = b.lines.index(f"{name} = {{}}")
+        count = len(b.lines)
+        items = ", ".join(f"{b.value(k)}: {b.value(v)}" for k, v in value.items())
+        if len(b.lines) == count:
+            b.lines[at] = f"{name} = {{{items}}}"
+        else:
+            b.emit(f"{name}.update({{{items}}})")
+    return name
+
+
+@REBUILD.rule(set)
+def rebuild_set(b: Builder, value: Any) -> str:
+    if type(value) is not set:
+        return _container_instance(b, value, set)
+    name = b.assign("set()")
+    b.register(value, name)
+    if value:
+        b.emit(f"{name}.update(({b.values(value)},))")
+    return name
+
+
+@REBUILD.rule(frozenset)
+def rebuild_frozenset(b: Builder, value: Any) -> str:
+    return b.assign(f"frozenset(({b.values(value)},))" if value else "frozenset()")
+
+
+@REBUILD.rule(collections.deque)
+def rebuild_deque(b: Builder, value: Any) -> str:
+    name = b.assign(f"{b.constant(collections.deque, 'deque')}((), {value.maxlen!r})")
+    b.register(value, name)
+    if value:
+        b.emit(f"{name}.extend(({b.values(value)},))")
+    return name
+
+
+def _container_instance(b: Builder, value: Any, base: type) -> str:
+    """An instance of a subclass of a builtin container."""
+    kind = type(value)
+    if isinstance(value, collections.defaultdict):
+        name = b.assign(f"{b.value(kind)}({b.value(value.default_factory)})")
+    else:
+        allocator = next(c for c in kind.__mro__ if c in (collections.OrderedDict, list, dict, set))
+        name = b.assign(f"{b.constant(allocator, 'base')}.__new__({b.value(kind)})")
+    b.register(value, name)
+    if base is dict:
+        ordered = isinstance(value, collections.OrderedDict)
+        put = b.constant(collections.OrderedDict.__setitem__ if ordered else dict.__setitem__, "put")
+        keys = collections.OrderedDict.keys(value) if ordered else dict.keys(value)
+        for key in keys:
+            b.emit(f"{put}({name}, {b.value(key)}, {b.value(dict.__getitem__(value, key))})")
+    elif len(value):
+        method = "extend" if base is list else "update"
+        b.emit(f"{base.__name__}.{method}({name}, ({b.values(base.__iter__(value))},))")
+    _attributes(b, value, name)
+    return name
+
+
+def _attributes(b: Builder, value: Any, name: str) -> None:
+    """The instance's own attributes: its ``__dict__`` and slots."""
+    if type(value).__dictoffset__:
+        space = object.__getattribute__(value, "__dict__")
+        if space:
+            items = ", ".join(f"{k!r}: {b.value(v)}" for k, v in space.items())
+            b.emit(f"{name}.__dict__.update({{{items}}})")
+    for base in type(value).__mro__:
+        for raw in base.__dict__.values():
+            if type(raw) is types.MemberDescriptorType and base.__flags__ & 0x200:
+                try:
+                    item = raw.__get__(value)
+                except AttributeError:
+                    continue
+                b.emit(f"{b.constant(raw.__set__, 'slot')}({name}, {b.value(item)})")
+
+
+@REBUILD.rule(slice)
+def rebuild_slice(b: Builder, value: Any) -> str:
+    return b.assign(f"slice({b.value(value.start)}, {b.value(value.stop)}, {b.value(value.step)})")
+
+
+@REBUILD.rule(types.MethodType)
+def rebuild_method(b: Builder, value: Any) -> str:
+    return b.assign(f"{b.constant(types.MethodType, 'Method')}({b.value(value.__func__)}, {b.value(value.__self__)})")
+
+
+@REBUILD.rule(types.CellType)
+def rebuild_cell(b: Builder, value: Any) -> str:
+    name = b.assign(f"{b.constant(types.CellType, 'Cell')}()")
+    b.register(value, name)
+    try:
+        contents = value.cell_contents
+    except ValueError:
+        return name
+    b.emit(f"{name}.cell_contents = {b.value(contents)}")
+    return name
+
+
+@REBUILD.rule(types.FunctionType)
+def rebuild_function(b: Builder, value: Any) -> str:
+    """A function that the program made (an outside one has a source)."""
+    source = b.vm.global_sources.get(id(value.__globals__))
+    space = b.load(source) if source is not None else b.constant(value.__globals__, "globals")
+    closure = "None"
+    if value.__closure__:
+        closure = f"({b.values(value.__closure__)},)"
+    defaults = b.value(value.__defaults__) if value.__defaults__ is not None else "None"
+    name = b.assign(f"{b.constant(types.FunctionType, 'Function')}({b.constant(value.__code__, 'code')}, {space}, {value.__name__!r}, {defaults}, {closure})")
+    b.register(value, name)
+    if value.__qualname__ != value.__code__.co_qualname:
+        b.emit(f"{name}.__qualname__ = {value.__qualname__!r}")
+    if value.__kwdefaults__:
+        b.emit(f"{name}.__kwdefaults__ = {b.value(value.__kwdefaults__)}")
+    if value.__annotations__:
+        b.emit(f"{name}.__annotations__ = {b.value(value.__annotations__)}")
+    if value.__dict__:
+        b.emit(f"{name}.__dict__.update({b.value(dict(value.__dict__))})")
+    return name
+
+
+@REBUILD.rule(functools.partial)
+def rebuild_partial(b: Builder, value: Any) -> str:
+    return b.assign(f"{b.constant(functools.partial, 'partial')}({b.value(value.func)}, *{b.value(value.args)}, **{b.value(value.keywords)})")
+
+
+@REBUILD.rule(BaseException)
+def rebuild_exception(b: Builder, value: Any) -> str:
+    kind = type(value)
+    args = b.values(value.args)
+    name = b.assign(f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)}, {args})" if args else f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)})")
+    b.register(value, name)
+    b.emit(f"{name}.args = ({args}{',' if args else ''})")
+    if value.__dict__:
+        b.emit(f"{name}.__dict__.update({b.value(dict(value.__dict__))})")
+    if value.__cause__ is not None:
+        b.emit(f"{name}.__cause__ = {b.value(value.__cause__)}")
+    if value.__context__ is not None:
+        b.emit(f"{name}.__context__ = {b.value(value.__context__)}")
+    return name
+
+
+def _by_reduce(b: Builder, value: Any) -> str:
+    """Builtin iterators know how they are made and how far they are."""
+    parts = value.__reduce__()
+    name = b.assign(f"{b.value(parts[0])}({b.values(parts[1])})")
+    if len(parts) > 2 and parts[2] is not None:
+        b.emit(f"{name}.__setstate__({b.value(parts[2])})")
+    return name
+
+
+for _iterator in (iter([]), iter(()), iter(range(0)), iter(""), reversed([]), enumerate(()), zip(), iter({}), iter({}.values()), iter({}.items()), iter(set())):
+    REBUILD.put(type(_iterator), _by_reduce)
+for _name in ("chain", "count", "cycle", "islice", "repeat", "zip_longest", "accumulate", "product", "permutations", "combinations"):
+    REBUILD.put(getattr(itertools, _name), _by_reduce)
+
+
+def _view(b: Builder, value: Any) -> str:
+    kind = type(value).__name__.removeprefix("odict_").removeprefix("dict_")
+    return b.assign(f"{b.value(dict(value.mapping))}.{kind}()")
+
+
+for _mapping in ({}, collections.OrderedDict()):
+    for _views in (_mapping.keys(), _mapping.values(), _mapping.items()):
+        REBUILD.put(type(_views), _view)
+
+
+@REBUILD.rule(object)
+def rebuild_instance(b: Builder, value: Any) -> str:
+    """An instance of a user's class: allocated without ``__init__``, then given its attributes."""
+    kind = type(value)
+    if not kind.__flags__ & 0x200 or kind.__module__.startswith("alternator.") or kind.__new__ is not object.__new__ and type(kind.__new__) is types.BuiltinFunctionType:
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
+    native = next((c for c in kind.__mro__ if not c.__flags__ & 0x200), object)
+    if native is not object:
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
+    name = b.assign(f"{b.constant(_new_object, 'new_object')}({b.value(kind)})")
+    b.register(value, name)
+    _attributes(b, value, name)
+    return name
+
+
+__all__ = ["Unread"]

@@ -1,0 +1,1 @@
+"""The interpreter: runs bytecode over real objects, records tensor work, guards what it reads."""

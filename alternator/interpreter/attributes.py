@@ -1,0 +1,391 @@
+"""Attribute access: CPython's lookup algorithm, with guards on what it reads and shadows for what it writes."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import calls, tensor_ops
+from alternator.interpreter.tables import DESCRIPTORS, GETATTR, OBJECT_GETATTR, SETATTR
+from alternator.provenance.world import MISSING, Outside
+
+_DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
+class TypeFacts:
+    """What is looked up once per class: overridden attribute protocol, whether instances have a ``__dict__``."""
+
+    __slots__ = ("getattribute", "getattr", "setattr", "delattr", "has_dict")
+
+    def __init__(self, vm: Any, cls: type) -> None:
+        attr = vm.world.class_attr
+        found = attr(cls, "__getattribute__")
+        self.getattribute = found if type(found) is types.FunctionType else None
+        found = attr(cls, "__getattr__")
+        self.getattr = None if found is MISSING else found
+        found = attr(cls, "__setattr__")
+        self.setattr = found if type(found) is types.FunctionType else None
+        found = attr(cls, "__delattr__")
+        self.delattr = found if type(found) is types.FunctionType else None
+        self.has_dict = cls.__dictoffset__ != 0
+
+
+def facts(vm: Any, cls: type) -> TypeFacts:
+    found = vm.type_facts.get(cls)
+    if found is None:
+        found = vm.type_facts[cls] = TypeFacts(vm, cls)
+    return found
+
+
+def load(vm: Any, obj: Any, name: str) -> Any:
+    """``obj.name``"""
+    value = vm.attr_memo.get((id(obj), name), MISSING)
+    if value is not MISSING:
+        return value
+    kind = type(obj)
+    rule = GETATTR.get(kind)
+    if rule is not None:
+        return rule(vm, obj, name)
+    if isinstance(obj, torch.Tensor):
+        return tensor_ops.load_attr(vm, obj, name)
+    if isinstance(obj, type):
+        return load_class(vm, obj, name)
+    if isinstance(obj, types.ModuleType):
+        return load_module(vm, obj, name)
+    known = facts(vm, kind)
+    if known.getattribute is not None:
+        return calls.call(vm, known.getattribute, (obj, name), {})
+    value = lookup(vm, obj, name)
+    if value is MISSING:
+        return load_missing(vm, obj, name, known)
+    return value
+
+
+def load_missing(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
+    """The ordinary lookup found nothing: ``__getattr__``, or AttributeError."""
+    if known.getattr is not None:
+        rule = OBJECT_GETATTR.get(known.getattr)
+        if rule is not None:
+            return rule(vm, obj, name)
+        return calls.call(vm, known.getattr, (obj, name), {})
+    raise vm.user_raise(AttributeError(f"'{type(obj).__name__}' object has no attribute '{name}'", name=name, obj=obj))
+
+
+def lookup(vm: Any, obj: Any, name: str) -> Any:
+    """``object.__getattribute__`` without the final error: the value, or MISSING."""
+    kind = type(obj)
+    rec: Outside | None = vm.records.get(id(obj))
+    raw = vm.world.class_attr(kind, name)
+    if raw is not MISSING:
+        raw_kind = type(raw)
+        if raw_kind is property:
+            if raw.fget is None:
+                raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__name__}' object has no getter"))
+            return calls.call(vm, vm_trusted(vm, raw.fget), (obj,), {})
+        if raw_kind in _DATA_SETTERS:
+            return _native_member(vm, obj, rec, raw, name)
+        if raw_kind is not types.FunctionType and _is_data_descriptor(raw_kind):
+            return _through_descriptor(vm, raw, obj, kind)
+    value = instance_value(vm, obj, rec, name)
+    if value is not MISSING:
+        return value
+    if raw is MISSING:
+        return MISSING
+    return bind(vm, raw, obj, kind, name)
+
+
+def vm_trusted(vm: Any, obj: Any) -> Any:
+    """A function that hangs immutably on something guarded by identity."""
+    vm.world.trusted(obj)
+    return obj
+
+
+def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
+    """What the instance's own ``__dict__`` holds under ``name``, or MISSING; guarded, shadows first."""
+    if rec is None:
+        space = _dict_of(obj)
+        if space is None:
+            return MISSING
+        inner = vm.records.get(id(space))
+        if inner is not None:
+            return MISSING
+        return space.get(name, MISSING)
+    if rec.attrs is not None and name in rec.attrs:
+        return rec.attrs[name]
+    space = _dict_of(rec.obj)
+    if space is None:
+        return MISSING
+    source = rec.inner.child("dict").child("dictitem", name)
+    value = space.get(name, MISSING)
+    if value is MISSING:
+        source.guard("ABSENT")
+        return MISSING
+    value = vm.world.admit(value, source)
+    vm.attr_memo[(id(obj), name)] = value
+    return value
+
+
+def _dict_of(obj: Any) -> dict[str, Any] | None:
+    if type(obj).__dictoffset__ == 0:
+        return None
+    try:
+        return object.__getattribute__(obj, "__dict__")
+    except (AttributeError, TypeError):
+        return getattr(obj, "__dict__", None)
+
+
+def bind(vm: Any, raw: Any, obj: Any, kind: type, name: str) -> Any:
+    """A class attribute read through an instance."""
+    raw_kind = type(raw)
+    if raw_kind is types.FunctionType:
+        return types.MethodType(raw, obj)
+    if raw_kind is staticmethod:
+        return vm_trusted(vm, raw.__func__) if type(raw.__func__) is types.FunctionType else raw.__func__
+    if raw_kind is classmethod:
+        return types.MethodType(vm_trusted(vm, raw.__func__), kind)
+    if vm.world.class_attr(raw_kind, "__get__") is not MISSING:
+        return _through_descriptor(vm, raw, obj, kind)
+    return vm.world.class_value(kind, name, raw)
+
+
+def _is_data_descriptor(kind: type) -> bool:
+    return hasattr(kind, "__get__") and (hasattr(kind, "__set__") or hasattr(kind, "__delete__"))
+
+
+def _through_descriptor(vm: Any, raw: Any, obj: Any, kind: type) -> Any:
+    rule = DESCRIPTORS.get(type(raw))
+    if rule is not None:
+        return rule(vm, raw, obj, kind)
+    getter = vm.world.class_attr(type(raw), "__get__")
+    if type(getter) is types.FunctionType:
+        vm.world.trusted(raw)
+        return calls.call(vm, getter, (raw, obj, kind), {})
+    if type(raw) in _NATIVE_METHODS:
+        return vm.plain(raw.__get__, obj, kind)
+    raise Break("UNSUPPORTED_ATTRIBUTE", f"descriptor of type {type(raw).__name__}")
+
+
+_NATIVE_METHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.BuiltinFunctionType)
+
+
+def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) -> Any:
+    """A slot or a C getter."""
+    if name == "__class__":
+        return type_of(vm, obj)
+    if rec is None:
+        return vm.plain(raw.__get__, obj, type(obj))
+    if rec.attrs is not None and name in rec.attrs:
+        value = rec.attrs[name]
+        if value is MISSING:
+            raise vm.user_raise(AttributeError(f"'{type(obj).__name__}' object has no attribute '{name}'", name=name, obj=obj))
+        return value
+    if name == "__dict__":
+        return instance_dict(vm, obj, rec)
+    source = rec.inner.child("attr", name)
+    try:
+        value = raw.__get__(rec.obj, type(rec.obj))
+    except AttributeError as error:
+        source.guard("ABSENT")
+        raise vm.user_raise(error) from None
+    return vm.world.admit(value, source)
+
+
+def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
+    """``obj.__dict__`` of an outside object, as a dict to read from (its writes are written to the object's shadow)."""
+    if rec.attrs:
+        raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of an object whose attributes were written in the same frame")
+    return vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
+
+
+def load_module(vm: Any, module: types.ModuleType, name: str) -> Any:
+    rec = vm.world.trusted(module)
+    if rec.attrs is not None and name in rec.attrs:
+        value = rec.attrs[name]
+        if value is not MISSING:
+            return value
+    space = vars(module)
+    if id(space) in vm.shadow_globals and name in vm.shadow_globals[id(space)]:
+        return vm.shadow_globals[id(space)][name]
+    if name not in space:
+        if name == "__dict__":
+            return vm.world.admit(space, vm.world.tree.object(module).child("dict"))
+        try:
+            getattr(module, name)  # lazy modules put the attribute into their namespace
+        except AttributeError as error:
+            vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
+            raise vm.user_raise(error) from None
+        if name not in space:
+            return vm.world.admit(getattr(module, name), vm.world.tree.object(module).child("attr", name))
+    value = vm.world.admit(space[name], vm.world.tree.object(module).child("dict").child("dictitem", name))
+    vm.attr_memo[(id(module), name)] = value
+    return value
+
+
+def load_class(vm: Any, cls: type, name: str) -> Any:
+    """``Class.name``"""
+    rec = vm.records.get(id(cls))
+    if rec is not None and rec.attrs is not None and name in rec.attrs:
+        value = rec.attrs[name]
+        if value is not MISSING:
+            return value if type(value) not in (staticmethod, classmethod) else bind(vm, value, None, cls, name)
+    meta = type(cls)
+    if meta is not type:
+        getter = vm.world.class_attr(meta, "__getattribute__")
+        if type(getter) is types.FunctionType:
+            return calls.call(vm, getter, (cls, name), {})
+        raw_meta = vm.world.class_attr(meta, name)
+        if raw_meta is not MISSING and _is_data_descriptor(type(raw_meta)) and type(raw_meta) is property:
+            return calls.call(vm, vm_trusted(vm, raw_meta.fget), (cls,), {})
+    else:
+        raw_meta = vm.world.class_attr(type, name) if name not in ("__doc__", "__module__") else MISSING
+    if name in _TYPE_GETTERS:
+        return _type_getter(vm, cls, name)
+    raw = vm.world.class_attr(cls, name)
+    if raw is MISSING:
+        if raw_meta is not MISSING:
+            return bind(vm, raw_meta, cls, meta, name)
+        fallback = vm.world.class_attr(meta, "__getattr__")
+        if fallback is not MISSING:
+            return calls.call(vm, fallback, (cls, name), {})
+        raise vm.user_raise(AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'", name=name, obj=cls))
+    raw_kind = type(raw)
+    if raw_kind is types.FunctionType or raw_kind is property:
+        return raw
+    if raw_kind is staticmethod:
+        inner = raw.__func__
+        return vm_trusted(vm, inner) if type(inner) is types.FunctionType else inner
+    if raw_kind is classmethod:
+        return types.MethodType(vm_trusted(vm, raw.__func__), cls)
+    if raw_kind in _NATIVE_METHODS or raw_kind in _DATA_SETTERS:
+        return vm.plain(raw.__get__, None, cls)
+    getter = vm.world.class_attr(raw_kind, "__get__")
+    if type(getter) is types.FunctionType:
+        vm.world.trusted(raw)
+        return calls.call(vm, getter, (raw, None, cls), {})
+    return vm.world.class_value(cls, name, raw)
+
+
+_TYPE_GETTERS = frozenset({"__name__", "__qualname__", "__module__", "__mro__", "__bases__", "__dict__", "__doc__", "__annotations__", "__base__", "__abstractmethods__", "__flags__"})
+
+
+def _type_getter(vm: Any, cls: type, name: str) -> Any:
+    """What ``type`` computes about a class: guarded through the attribute on the class itself."""
+    try:
+        value = getattr(cls, name)
+    except AttributeError as error:
+        raise vm.user_raise(error) from None
+    if name == "__dict__":
+        raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of a class")
+    if cls.__flags__ & 0x200:
+        if type(value) is tuple:
+            for item in value:
+                vm.world.trusted(item)
+            return value
+        return vm.world.admit(value, vm.world.tree.object(cls).child("attr", name))
+    return value
+
+
+def type_of(vm: Any, obj: Any) -> type:
+    """``type(obj)`` as the user's program sees it."""
+    kind = type(obj)
+    if kind is FakeTensor:
+        kind = tensor_ops.type_of(vm, obj)
+    elif kind in _VISIBLE:
+        kind = _VISIBLE[kind]
+    if kind.__flags__ & 0x200:
+        vm.world.trusted(kind)
+    return kind
+
+
+_VISIBLE: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
+
+
+# ---- writes
+
+
+def store(vm: Any, obj: Any, name: str, value: Any) -> None:
+    """``obj.name = value`` (MISSING: ``del obj.name``)"""
+    vm.attr_memo.pop((id(obj), name), None)
+    kind = type(obj)
+    rule = SETATTR.get(kind)
+    if rule is not None:
+        rule(vm, obj, name, value)
+        return
+    if isinstance(obj, torch.Tensor):
+        tensor_ops.store_attr(vm, obj, name, value)
+        return
+    if isinstance(obj, types.ModuleType):
+        rec = vm.world.trusted(obj)
+        vm._globals_memo.pop((id(vars(obj)), name), None)
+        vm.shadow_globals.setdefault(id(vars(obj)), {})[name] = value
+        vm.world.write_attr(rec, name, value)
+        return
+    if isinstance(obj, type):
+        store_class(vm, obj, name, value)
+        return
+    known = facts(vm, kind)
+    override = known.setattr if value is not MISSING else known.delattr
+    if override is not None:
+        calls.call(vm, override, (obj, name, value) if value is not MISSING else (obj, name), {})
+        return
+    store_default(vm, obj, name, value)
+
+
+def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
+    """``object.__setattr__`` / ``object.__delattr__``"""
+    vm.attr_memo.pop((id(obj), name), None)
+    vm.ticks += 1
+    kind = type(obj)
+    raw = vm.world.class_attr(kind, name)
+    if raw is not MISSING:
+        raw_kind = type(raw)
+        if raw_kind is property:
+            setter = raw.fset if value is not MISSING else raw.fdel
+            if setter is None:
+                what = "setter" if value is not MISSING else "deleter"
+                raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__name__}' object has no {what}"))
+            calls.call(vm, vm_trusted(vm, setter), (obj, value) if value is not MISSING else (obj,), {})
+            return
+        hook = vm.world.class_attr(raw_kind, "__set__" if value is not MISSING else "__delete__")
+        if type(hook) is types.FunctionType:
+            vm.world.trusted(raw)
+            calls.call(vm, hook, (raw, obj, value) if value is not MISSING else (raw, obj), {})
+            return
+    rec = vm.records.get(id(obj))
+    if rec is None:
+        if value is MISSING:
+            vm.plain(object.__delattr__, obj, name)
+        else:
+            vm.plain(object.__setattr__, obj, name, value)
+        return
+    if name == "__class__" or name == "__dict__":
+        raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
+    if raw is MISSING and _dict_of(rec.obj) is None:
+        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
+    if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
+        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
+    vm.attr_memo.pop((id(obj), name), None)
+    vm.world.write_attr(rec, name, value)
+
+
+def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
+    meta = type(cls)
+    hook = vm.world.class_attr(meta, "__setattr__")
+    if type(hook) is types.FunctionType:
+        calls.call(vm, hook, (cls, name, value), {})
+        return
+    rec = vm.records.get(id(cls))
+    if rec is None:
+        vm.plain(type.__setattr__, cls, name, value)
+        vm.world.forget_class_attr(cls, name)
+        return
+    if isinstance(value, (types.FunctionType, property, classmethod, staticmethod)) or name.startswith("__") or value is MISSING:
+        raise Break("UNSUPPORTED_EFFECT", f"assignment to {cls.__name__}.{name}")
+    vm.world.write_class_attr(cls, rec, name, value)
+
+
+__all__ = ["MISSING", "UserRaise", "bind", "facts", "instance_value", "load", "lookup", "store", "store_default", "type_of"]

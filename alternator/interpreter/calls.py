@@ -1,0 +1,377 @@
+"""Calls: rule, graph node, inlined Python function, native code, or break - in that order."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import attributes, tensor_ops
+from alternator.interpreter.frame import NULL, Frame
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.tables import DEEP, IN_GRAPH, INSTANCE_CALLS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.provenance.world import MISSING
+
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
+_VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
+MAX_DEPTH = 900
+
+
+def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``fn(*args, **kwargs)``"""
+    rule = RULES.get(fn)
+    if rule is not None:
+        return rule(vm, args, kwargs)
+    kind = type(fn)
+    if kind is types.FunctionType:
+        return call_function(vm, fn, args, kwargs)
+    if kind is types.MethodType:
+        func, owner = fn.__func__, fn.__self__
+        rec = vm.records.get(id(fn))
+        if rec is not None:
+            func = vm.world.admit(func, rec.source.child("method", "func"))
+            owner = vm.world.admit(owner, rec.source.child("method", "self"))
+        return call(vm, func, (owner, *args), kwargs)
+    if kind in _NATIVE:
+        return call_native(vm, fn, kind, args, kwargs)
+    rule = INSTANCE_CALLS.get(kind)
+    if rule is not None:
+        return rule(vm, fn, args, kwargs)
+    if fn in IN_GRAPH:
+        return tensor_ops.call(vm, fn, args, kwargs)
+    if isinstance(fn, type):
+        return instantiate(vm, fn, args, kwargs)
+    return call_instance(vm, fn, args, kwargs)
+
+
+def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An object whose class defines ``__call__``."""
+    found = vm.world.class_attr(type(obj), "__call__")
+    if found is MISSING:
+        raise vm.user_raise(TypeError(f"'{type(obj).__name__}' object is not callable"))
+    if type(found) is types.FunctionType:
+        return call(vm, found, (obj, *args), kwargs)
+    depth = PURE_TYPES.get(type(obj))
+    if depth is not None:
+        vm.close_all(args, kwargs, depth)
+        return vm.native(obj, args, kwargs)
+    raise Break("UNKNOWN_C_FUNCTION", f"call of a {type(obj).__name__} object")
+
+
+# ---- Python functions
+
+
+def call_function(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Inline a Python function, unless it is a graph operation or not to be traced."""
+    if fn in IN_GRAPH:
+        return tensor_ops.call(vm, fn, args, kwargs)
+    marks = fn.__dict__
+    if marks:
+        if marks.get("_torchdynamo_disable"):
+            raise Break("DISABLED_FUNCTION", fn.__qualname__)
+        special = marks.get("_alternator_rule")
+        if special is not None:
+            return special(vm, args, kwargs)
+        inner = marks.get("__alternator_wrapped__")
+        if inner is not None:
+            return call(vm, attributes.vm_trusted(vm, inner), args, kwargs)
+    return inline(vm, fn, args, kwargs)
+
+
+def enter(vm: Any, fn: types.FunctionType) -> None:
+    """Guard what makes an outside function what it is."""
+    if id(fn) in vm.entered:
+        return
+    vm.entered.add(id(fn))
+    rec = vm.records.get(id(fn))
+    if rec is not None:
+        rec.inner.child("func", "code").guard("IS", fn.__code__)
+        vm.inlined.add(fn.__code__)
+
+
+def inline(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    enter(vm, fn)
+    return execute(vm, fn, bind_arguments(vm, fn, args, kwargs))
+
+
+def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
+    """A Python function that native code calls, its arguments already bound."""
+    if values:
+        owner = values[0]
+        kind = owner if isinstance(owner, type) else type(owner)
+        if kind.__flags__ & 0x200 and vm.world.class_attr(kind, fn.__name__) is fn and id(fn) not in vm.records:
+            attributes.vm_trusted(vm, fn)
+    if fn in IN_GRAPH or RULES.get(fn) is not None or fn.__dict__:
+        code = fn.__code__
+        count = code.co_argcount
+        if not code.co_flags & (_VARARGS | _VARKEYWORDS) and not code.co_kwonlyargcount:
+            return call(vm, fn, tuple(values[:count]), {})
+    enter(vm, fn)
+    return execute(vm, fn, list(values))
+
+
+def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
+    code = fn.__code__
+    flags = code.co_flags
+    frame = Frame(vm, fn, slots, vm.frame)
+    if flags & _GENERATOR:
+        return TracedGenerator(vm, frame)
+    if flags & (_COROUTINE | _ASYNC_GENERATOR):
+        raise Break("ASYNC", fn.__qualname__)
+    if vm.depth >= MAX_DEPTH:
+        raise Break("RECURSION", fn.__qualname__)
+    vm.depth += 1
+    vm.ticks += 1
+    try:
+        return frame.run()
+    finally:
+        vm.depth -= 1
+
+
+def default_of(vm: Any, fn: types.FunctionType, index: int) -> Any:
+    """The positional default number ``index``, guarded where the function is outside."""
+    defaults = fn.__defaults__
+    rec = vm.records.get(id(fn))
+    value = defaults[index]  # type: ignore[index]
+    if rec is None:
+        return value
+    return vm.world.admit(value, rec.inner.child("func", "defaults").child("index", index))
+
+
+def kwdefault_of(vm: Any, fn: types.FunctionType, name: str) -> Any:
+    value = fn.__kwdefaults__[name]
+    rec = vm.records.get(id(fn))
+    if rec is None:
+        return value
+    return vm.world.admit(value, rec.inner.child("func", "kwdefaults").child("dictitem", name))
+
+
+def bind_arguments(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """CPython's argument binding: the fast locals at entry."""
+    code = fn.__code__
+    count, given = code.co_argcount, len(args)
+    flags = code.co_flags
+    total = len(code.co_varnames) + len([n for n in code.co_cellvars if n not in code.co_varnames]) + len(code.co_freevars)
+    slots = [NULL] * total
+    if given > count:
+        if not flags & _VARARGS:
+            raise _binding_error(vm, fn, args, kwargs)
+        slots[:count] = args[:count]
+    else:
+        slots[:given] = args
+    names = code.co_varnames
+    only = code.co_kwonlyargcount
+    if flags & _VARARGS:
+        slots[count + only] = tuple(args[count:])
+    if kwargs:
+        _bind_keywords(vm, fn, slots, args, kwargs)
+    elif flags & _VARKEYWORDS:
+        slots[count + only + bool(flags & _VARARGS)] = {}
+    if given < count:
+        defaults = fn.__defaults__
+        first = count - (len(defaults) if defaults else 0)
+        for i in range(given, count):
+            if slots[i] is NULL:
+                if i < first:
+                    raise _binding_error(vm, fn, args, kwargs)
+                slots[i] = default_of(vm, fn, i - first)
+    for i in range(count, count + only):
+        if slots[i] is NULL:
+            if not fn.__kwdefaults__ or names[i] not in fn.__kwdefaults__:
+                raise _binding_error(vm, fn, args, kwargs)
+            slots[i] = kwdefault_of(vm, fn, names[i])
+    return slots
+
+
+def _bind_keywords(vm: Any, fn: types.FunctionType, slots: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    code = fn.__code__
+    count, only, flags = code.co_argcount, code.co_kwonlyargcount, code.co_flags
+    names = code.co_varnames
+    positions = {names[i]: i for i in range(code.co_posonlyargcount, count + only)}
+    rest: dict[str, Any] = {}
+    for name, value in kwargs.items():
+        at = positions.get(name)
+        if at is None:
+            if not flags & _VARKEYWORDS:
+                raise _binding_error(vm, fn, args, kwargs)
+            rest[name] = value
+        elif slots[at] is not NULL:
+            raise _binding_error(vm, fn, args, kwargs)
+        else:
+            slots[at] = value
+    if flags & _VARKEYWORDS:
+        slots[count + only + bool(flags & _VARARGS)] = rest
+
+
+def _binding_error(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UserRaise:
+    """The TypeError for arguments that do not fit the signature."""
+    try:
+        inspect.signature(fn).bind(*args, **kwargs)
+    except TypeError as error:
+        return vm.user_raise(TypeError(f"{fn.__qualname__}() {error}"))
+    return vm.user_raise(TypeError(f"{fn.__qualname__}() got unexpected arguments"))
+
+
+# ---- native functions and methods
+
+_NATIVE = {types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType}
+
+
+def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if kind is types.BuiltinFunctionType or kind is types.MethodWrapperType:
+        owner = fn.__self__
+        if owner is not None and type(owner) is not types.ModuleType:
+            return call_native_method(vm, fn, owner, args, kwargs)
+        depth = PURE.get(fn)
+        if depth is not None:
+            return run_pure(vm, fn, depth, args, kwargs)
+        if fn in IN_GRAPH:
+            return tensor_ops.call(vm, fn, args, kwargs)
+        raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+    if args and isinstance(args[0], torch.Tensor) and issubclass(torch.Tensor, fn.__objclass__) and fn.__objclass__ is not object:
+        return tensor_ops.call_method(vm, fn.__name__, fn, args, kwargs)
+    if not args:
+        return vm.plain(lambda: fn(**kwargs))
+    if fn in IN_GRAPH:
+        return tensor_ops.call(vm, fn, args, kwargs)
+    if isinstance(args[0], torch.Tensor) and fn.__objclass__ is object:
+        return call_native_method(vm, fn.__get__(args[0]), args[0], args[1:], kwargs)
+    bound = vm.plain(fn.__get__, args[0], type(args[0]))
+    return call_native_method(vm, bound, args[0], args[1:], kwargs)
+
+
+def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A builtin method that is bound to ``owner``."""
+    if isinstance(owner, torch.Tensor):
+        return tensor_ops.call_method(vm, fn.__name__, fn, (owner, *args), kwargs)
+    rule = RULES.get(native_descriptor(fn, owner))
+    if rule is not None:
+        return rule(vm, (owner, *args), kwargs)
+    if fn in IN_GRAPH or PURE.get(fn) is not None:
+        return tensor_ops.call(vm, fn, args, kwargs) if fn in IN_GRAPH else run_pure(vm, fn, PURE.get(fn), args, kwargs)
+    cls = owner if isinstance(owner, type) else type(owner)
+    for base in cls.__mro__:
+        depth = PURE_TYPES.get(base)
+        if depth is not None:
+            vm.close(owner, max(depth, SHALLOW))
+            return run_pure(vm, fn, depth, args, kwargs)
+    raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+
+
+def native_descriptor(fn: Any, owner: Any) -> Any:
+    """The descriptor on the class that a bound builtin method came from: the identity that rules are written for."""
+    cls = owner if isinstance(owner, type) else type(owner)
+    for base in cls.__mro__:
+        found = base.__dict__.get(fn.__name__)
+        if found is not None and type(found) is not types.FunctionType:
+            return found
+    return fn
+
+
+def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a native function that has no effects besides its arguments and results."""
+    if depth != NOTHING:
+        vm.close_all(args, kwargs, depth)
+    return vm.native(fn, args, kwargs or None)
+
+
+def _native_name(fn: Any) -> str:
+    owner = getattr(fn, "__self__", None)
+    where = getattr(fn, "__module__", None) or (type(owner).__name__ if owner is not None else getattr(getattr(fn, "__objclass__", None), "__name__", ""))
+    return f"{where}.{getattr(fn, '__name__', fn)}"
+
+
+# ---- classes
+
+
+def instantiate(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``cls(*args, **kwargs)``"""
+    meta = type(cls)
+    if meta is not type:
+        hook = vm.world.class_attr(meta, "__call__")
+        if type(hook) is types.FunctionType:
+            return call(vm, hook, (cls, *args), kwargs)
+    return construct(vm, cls, args, kwargs)
+
+
+def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``type.__call__``: ``__new__``, then ``__init__``."""
+    if cls.__flags__ & 0x200:
+        vm.world.trusted(cls)
+    if issubclass(cls, torch.Tensor):
+        raise Break("TENSOR_SUBCLASS", f"construction of {cls.__name__}")
+    new = vm.world.class_attr(cls, "__new__")
+    init = vm.world.class_attr(cls, "__init__")
+    if type(new) is staticmethod:
+        new = attributes.vm_trusted(vm, new.__func__)
+    if type(new) is types.FunctionType:
+        obj = call(vm, new, (cls, *args), kwargs)
+        if not isinstance(obj, cls):
+            return obj
+    else:
+        obj = native_new(vm, cls, new, init, args, kwargs)
+    if type(init) is types.FunctionType:
+        result = call(vm, init, (obj, *args), kwargs)
+        if result is not None:
+            raise vm.user_raise(TypeError(f"__init__() should return None, not '{type(result).__name__}'"))
+    elif init is not object.__init__ and type(new) is not types.BuiltinFunctionType or init is not object.__init__:
+        native_init(vm, cls, obj, init, args, kwargs)
+    return obj
+
+
+def _native_base(cls: type) -> type:
+    """The builtin class that an instance of ``cls`` is in memory."""
+    for base in cls.__mro__:
+        if not base.__flags__ & 0x200:
+            return base
+        if "__new__" in base.__dict__ and type(base.__dict__["__new__"]) is types.BuiltinFunctionType:
+            return base
+    return object
+
+
+def native_new(vm: Any, cls: type, new: Any, init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if new is object.__new__:
+        if (args or kwargs) and init is object.__init__:
+            raise vm.user_raise(TypeError(f"{cls.__name__}() takes no arguments"))
+        return vm.plain(object.__new__, cls)
+    base = getattr(new, "__self__", None)
+    depth = PURE_TYPES.get(base)
+    if depth is None:
+        if isinstance(base, type) and issubclass(base, BaseException):
+            return vm.plain(lambda: new(cls, *args, **kwargs))
+        raise Break("UNKNOWN_C_FUNCTION", f"construction of {cls.__module__}.{cls.__qualname__}")
+    if base in (list, dict, set):
+        return vm.plain(new, cls)
+    vm.close_all(args, kwargs, DEEP)
+    return vm.native(new, (cls, *args), kwargs or None)
+
+
+def native_init(vm: Any, cls: type, obj: Any, init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    base = getattr(init, "__objclass__", None)
+    rule = RULES.get(init)
+    if rule is not None:
+        rule(vm, (obj, *args), kwargs)
+        return
+    if base is None or PURE_TYPES.get(base) is None and not issubclass(base, BaseException):
+        raise Break("UNKNOWN_C_FUNCTION", f"construction of {cls.__module__}.{cls.__qualname__}")
+    vm.close_all(args, kwargs, SHALLOW)
+    vm.native(init, (obj, *args), kwargs or None)
+
+
+@INSTANCE_CALLS.rule(functools.partial)
+def _call_partial(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    func, first, given = obj.func, obj.args, obj.keywords
+    rec = vm.records.get(id(obj))
+    if rec is not None:
+        func = vm.world.admit(func, rec.source.child("attr", "func"))
+        first = vm.world.admit(first, rec.source.child("attr", "args"))
+        given = vm.fill_value(vm.world.admit(given, rec.source.child("attr", "keywords")))
+    return call(vm, func, (*first, *args), {**given, **kwargs})
+
+
+__all__ = ["FakeTensor", "call", "construct", "execute", "inline", "instantiate", "run_bound"]

@@ -1,0 +1,116 @@
+"""One user frame, and the loop that runs its bytecode."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING, Any
+
+from alternator._C.eval_frame import NULL  # a slot of the stack or of the locals that holds nothing
+from alternator.bytecode.decode import DecodedCode, Instr, decode
+from alternator.exc import Break, UserRaise
+from alternator.interpreter.opcode_table import handlers_of
+from alternator.provenance.world import MISSING
+
+if TYPE_CHECKING:
+    from alternator.interpreter.machine import Machine
+
+
+
+class StopHere(BaseException):
+    """The root frame has reached the instruction where this run is to stop."""
+
+
+class Frame:
+    """State of one function's execution: locals (CPython's localsplus), stack, position."""
+
+    __slots__ = ("vm", "func", "code", "decoded", "instrs", "handlers", "locals", "stack", "pc", "globals", "parent", "result", "suspended", "names", "kwnames", "at", "count", "saved", "started", "handled", "nlocals")
+
+    def __init__(self, vm: "Machine", func: types.FunctionType, slots: list[Any], parent: "Frame | None") -> None:
+        self.vm = vm
+        self.func = func
+        self.code = func.__code__
+        decoded: DecodedCode = decode(self.code)
+        self.decoded = decoded
+        self.instrs = decoded.instrs
+        self.handlers = handlers_of(decoded)
+        self.locals = slots
+        self.stack: list[Any] = []
+        self.pc = 0
+        self.globals = func.__globals__
+        self.parent = parent
+        self.result: Any = None
+        self.suspended = False
+        self.kwnames: tuple[str, ...] = ()
+        self.at = 0
+        self.count = 0
+        self.saved: list[Any] = []
+        self.started = False
+        self.handled: Any = None
+
+    def run(self) -> Any:
+        """Run until the function returns or yields; a user exception that is not handled here leaves as UserRaise."""
+        handlers = self.handlers
+        instrs = self.instrs
+        vm = self.vm
+        vm.frame = self
+        try:
+            while True:
+                try:
+                    while True:
+                        at = self.pc
+                        self.pc = at + 1
+                        self.at = at
+                        if handlers[at](self, instrs[at]) is not None:
+                            return self.result
+                except UserRaise as raised:
+                    self.unwind(raised)
+        finally:
+            vm.frame = self.parent
+
+    def run_root(self, stop: int) -> Any:
+        """Like ``run``, counting instructions: stops before instruction number ``stop`` (-1: never)."""
+        handlers = self.handlers
+        instrs = self.instrs
+        vm = self.vm
+        vm.frame = self
+        while True:
+            try:
+                while True:
+                    at = self.pc
+                    self.at = at
+                    if self.count == stop:
+                        raise StopHere
+                    self.saved = self.stack[:]
+                    self.pc = at + 1
+                    vm.mark()
+                    if handlers[at](self, instrs[at]) is not None:
+                        return self.result
+                    self.count += 1
+            except UserRaise as raised:
+                self.unwind(raised)
+                self.count += 1
+
+    def unwind(self, raised: UserRaise) -> None:
+        """Go to the handler that the exception table names, or leave."""
+        entry = self.decoded.exception_entry(self.at)
+        if entry is None:
+            raise raised
+        target, depth, lasti = entry
+        stack = self.stack
+        del stack[depth:]
+        if lasti:
+            stack.append(self.at)
+        stack.append(raised.exc)
+        self.pc = target
+
+    def line(self) -> int | None:
+        return self.instrs[self.at].lineno
+
+    def break_here(self, code: str, detail: str = "") -> Break:
+        return Break(code, detail)
+
+    def local_name(self, index: int) -> str:
+        return self.decoded.localsplus_names[index]
+
+
+__all__ = ["Frame", "Instr", "MISSING", "NULL", "StopHere"]

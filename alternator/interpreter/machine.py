@@ -1,0 +1,375 @@
+"""The machine: state of one capture, and the one boundary between the interpreter and native code."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any, Callable
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from alternator._C.eval_frame import call_redirected
+from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.interpreter import attributes, calls, tensor_ops
+from alternator.interpreter.frame import NULL, Frame
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.tables import DEEP
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
+from alternator.tensors.dynamic import DynamicPolicy
+from alternator.tensors.fake import Fakes
+from alternator.tensors.graph import Recorder
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+OURS = (Break, InternalError, SkipFrame, UserRaise)
+_ATOMS = frozenset(
+    {int, float, bool, str, bytes, complex, type(None), type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType,
+     torch.dtype, torch.device, torch.Size, slice, range, FakeTensor, types.CellType, type(Ellipsis)}
+)
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+class RecordingMode(torch.overrides.TorchFunctionMode):
+    """Catches tensor operations that native code performs on our behalf (``sum`` over fakes), and records them."""
+
+    def __init__(self, vm: "Machine") -> None:
+        super().__init__()
+        self.vm = vm
+
+    def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return tensor_ops.from_native(self.vm, func, args, kwargs or {})
+
+
+class Machine:
+    """Everything that one capture of one frame needs."""
+
+    def __init__(self, world: World, fakes: Fakes, recorder: Recorder, request: Any, dynamic: DynamicPolicy, root_globals: dict[str, Any]) -> None:
+        self.world = world
+        world.vm = self
+        self.dynamic = dynamic
+        self.records = world.records
+        self.fakes = fakes
+        self.recorder = recorder
+        self.request = request
+        self.config = request.config
+        self.frame: Any = None
+        self.depth = 0
+        self.handled: BaseException | None = None
+        self.mode = RecordingMode(self)
+        self.root_globals = root_globals
+        self.shadow_globals: dict[int, dict[str, Any]] = {}
+        self.global_sources: dict[int, Source] = {}
+        self._globals_memo: dict[tuple[int, str], Any] = {}
+        self.attr_memo: dict[tuple[int, str], Any] = {}
+        self.type_facts: dict[type, attributes.TypeFacts] = {}
+        self.entered: set[int] = set()
+        self.marked: tuple[int, int, int] = (0, 0, 0)
+        self.module_stack: dict[str, tuple[str, Any]] = {}
+        self.inlined: set[types.CodeType] = set()
+        self.cells: dict[int, Any] = {}
+        self.ticks = 0
+        self.states: dict[Any, Any] = {}
+        self.module_reads: dict[int, list[str]] = {}
+        self.autocasts: list[tuple[Any, Any, Any]] = []
+        self.changed_state = False
+
+    # ---- bookkeeping of the root instruction in progress
+
+    def mark(self) -> None:
+        """Remember how far the world had come when the current root instruction began."""
+        self.marked = (self.recorder.calls, len(self.world.effects), self.ticks)
+
+    def unmoved(self) -> bool:
+        """Nothing has happened since ``mark``: the state before the instruction still stands."""
+        return self.marked == (self.recorder.calls, len(self.world.effects), self.ticks)
+
+    def state_changed(self) -> None:
+        """Global state of torch was switched: it has to be switched in generated code too."""
+        self.changed_state = True
+        self.ticks += 1
+
+    # ---- symbolic inputs
+
+    def symbolic_input(self, value: int | float, source: Source) -> Any:
+        """An outside number that varies from call to call, as a symbolic scalar."""
+        kind = type(value)
+        source.guard("TYPE", kind)
+        made = self.fakes.symint(value, source) if kind is int else self.fakes.symfloat(value, source)
+        if not isinstance(made, SYMBOLIC):
+            source.guard("EQ", value)
+            return made
+        self.fakes.sources[made.node.expr] = (source, kind.__name__, -1)
+        self.recorder.symbol_input(made.node.expr, source, kind.__name__, -1, made)
+        self.world.pins.append(made)
+        return made
+
+    # ---- native code
+
+    def plain(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Run native code that cannot call back into Python; its exception is the user's."""
+        try:
+            return fn(*args)
+        except OURS:
+            raise
+        except Exception as error:
+            raise UserRaise(self.adopt(error)) from None
+
+    def native(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        """Run native code that may call Python: each such frame is interpreted, each tensor operation recorded."""
+        push, pop = torch._C._push_on_torch_function_stack, torch._C._pop_torch_function_stack
+        push(self.mode)
+        caller = self.frame
+        try:
+            return call_redirected(self.redirected, fn, args, kwargs)
+        except OURS:
+            raise
+        except Exception as error:
+            raise UserRaise(self.adopt(error)) from None
+        finally:
+            pop()
+            self.frame = caller
+
+    def redirected(self, func: types.FunctionType, values: list[Any]) -> Any:
+        """Native code on our behalf wants to run a Python function: interpret it."""
+        pop = torch._C._pop_torch_function_stack
+        mode = None
+        if torch._C._len_torch_function_stack() and torch._C._get_function_stack_at(torch._C._len_torch_function_stack() - 1) is self.mode:
+            mode = pop()
+        try:
+            if func.__code__ in _OWN_CODES:
+                return func(*values)
+            return calls.run_bound(self, func, values)
+        except UserRaise as raised:
+            raise raised.exc from raised.exc.__cause__
+        finally:
+            if mode is not None:
+                torch._C._push_on_torch_function_stack(mode)
+
+    def adopt(self, error: BaseException) -> BaseException:
+        """Make an exception that native code raised look as if the user's frame had raised it."""
+        error.__traceback__ = None
+        handled = self.handled
+        if handled is not None and handled is not error and error.__context__ is None:
+            error.__context__ = handled
+        return error
+
+    def user_raise(self, error: BaseException) -> UserRaise:
+        """The carrier of an exception that the user's program raises."""
+        return UserRaise(self.adopt(error))
+
+    # ---- containers
+
+    def fill(self, rec: Outside) -> Any:
+        """Read a whole outside container, with guards, into its stand-in."""
+        if not rec.filled:
+            rec.filled = True
+            rec.state(self, rec)
+        return rec.standin
+
+    def fill_value(self, value: Any) -> Any:
+        """The stand-in of a container, with its contents."""
+        rec = self.records.get(id(value))
+        return self.fill(rec) if rec is not None else value
+
+    def close(self, value: Any, depth: int = DEEP) -> Any:
+        """Make what native code is about to read of ``value`` read already."""
+        kind = type(value)
+        if kind in _ATOMS:
+            return value
+        rec = self.records.get(id(value))
+        if rec is not None and not rec.filled:
+            self.fill(rec)
+        if depth >= DEEP:
+            if isinstance(value, dict):
+                for item in dict.values(value):
+                    self._close_item(item)
+                for key in dict.keys(value):
+                    self._close_item(key)
+            elif isinstance(value, _CONTAINERS):
+                for item in value:
+                    self._close_item(item)
+        return value
+
+    def _close_item(self, item: Any) -> None:
+        if type(item) not in _ATOMS:
+            self.close(item, DEEP)
+
+    def close_all(self, args: Any, kwargs: dict[str, Any] | None, depth: int) -> None:
+        for value in args:
+            if type(value) not in _ATOMS:
+                self.close(value, depth)
+        if kwargs:
+            for value in kwargs.values():
+                self.close(value, depth)
+
+    def length(self, value: Any) -> Any:
+        """``len(value)`` as the user's program sees it."""
+        rec = self.records.get(id(value))
+        if rec is not None and not rec.filled:
+            if type(rec.obj).__len__ in (list.__len__, dict.__len__, set.__len__) and rec.partial is None:
+                rec.source.guard("LEN", len(rec.obj))
+                return len(rec.obj)
+            self.fill(rec)
+        if isinstance(value, torch.Tensor):
+            if value.dim() == 0:
+                raise self.user_raise(TypeError("len() of a 0-d tensor"))
+            return value.shape[0]
+        found = self.world.class_attr(type(value), "__len__")
+        if type(found) is types.FunctionType:
+            return calls.call(self, found, (value,), {})
+        return self.native(len, (value,))
+
+    def truth(self, value: Any) -> bool:
+        """``bool(value)``, with the guard or the break that it takes."""
+        kind = type(value)
+        if kind is bool:
+            return value
+        if value is None:
+            return False
+        if kind in (int, str, float, bytes, complex, types.FunctionType, types.ModuleType, types.MethodType):
+            return bool(value)
+        if isinstance(value, torch.Tensor):
+            return tensor_ops.truth(self, value)
+        if isinstance(value, SYMBOLIC):
+            return self.symbolic(bool, value)
+        if isinstance(value, type):
+            found = self.world.class_attr(type(value), "__bool__")
+            if found is MISSING:
+                return True if self.world.class_attr(type(value), "__len__") is MISSING else bool(self.native(bool, (value,)))
+        found = self.world.class_attr(kind, "__bool__")
+        if found is not MISSING:
+            if type(found) is types.FunctionType:
+                return self.truth(calls.call(self, found, (value,), {}))
+            return self.native(bool, (value,))
+        if self.world.class_attr(kind, "__len__") is not MISSING:
+            return self.length(value) != 0
+        return True
+
+    def symbolic(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Run an operation on symbolic scalars; what it decides becomes a guard of the shape environment."""
+        try:
+            return fn(*args)
+        except OURS:
+            raise
+        except Exception as error:
+            raise tensor_ops.classify(self, fn, error) from None
+
+    # ---- names
+
+    def globals_source(self, func: types.FunctionType) -> Source:
+        """The source of a function's global namespace."""
+        space = func.__globals__
+        source = self.global_sources.get(id(space))
+        if source is None:
+            if space is self.root_globals:
+                source = self.world.tree.globals()
+            else:
+                module = sys.modules.get(space.get("__name__", ""))
+                if module is not None and vars(module) is space:
+                    source = self.world.tree.object(module).child("dict")
+                else:
+                    source = self.world.tree.object(func).child("func", "globals")
+            self.global_sources[id(space)] = source
+        return source
+
+    def load_global(self, func: types.FunctionType, name: str) -> Any:
+        space = func.__globals__
+        handle = (id(space), name)
+        value = self._globals_memo.get(handle, MISSING)
+        if value is not MISSING:
+            return value
+        shadow = self.shadow_globals.get(id(space))
+        if shadow is not None and name in shadow:
+            value = shadow[name]
+            if value is not MISSING:
+                return value
+        source = self.globals_source(func).child("dictitem", name)
+        if name in space and (shadow is None or name not in shadow):
+            value = self.world.admit(space[name], source)
+        else:
+            if shadow is None or name not in shadow:
+                source.guard("ABSENT")
+            builtins = func.__builtins__
+            if name not in builtins:
+                raise self.user_raise(NameError(f"name '{name}' is not defined", name=name))
+            module = sys.modules["builtins"]
+            if builtins is vars(module):
+                value = self.world.admit(builtins[name], self.world.tree.object(module).child("dict").child("dictitem", name))
+            else:
+                value = self.world.admit(builtins[name], self.world.tree.object(builtins).child("dictitem", name))
+        self._globals_memo[handle] = value
+        return value
+
+    def load_global_or(self, func: types.FunctionType, name: str, default: Any) -> Any:
+        """A builtin that an opcode looks up by name."""
+        try:
+            return self.load_global(func, name)
+        except UserRaise:
+            return default
+
+    def store_global(self, func: types.FunctionType, name: str, value: Any) -> None:
+        space = func.__globals__
+        self._globals_memo.pop((id(space), name), None)
+        self.shadow_globals.setdefault(id(space), {})[name] = value
+        self.world.effects.append(("global", space, self.globals_source(func), name, value))
+
+    def load_cell(self, cell: types.CellType, name: str, free: bool) -> Any:
+        rec = self.records.get(id(cell))
+        if rec is not None:
+            if rec.attrs is not None:
+                value = rec.attrs["cell_contents"]
+            else:
+                source = rec.source.child("cell")
+                try:
+                    contents = cell.cell_contents
+                except ValueError:
+                    source.guard("UNSET")
+                    value = MISSING
+                else:
+                    return self.world.admit(contents, source)
+        else:
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                value = MISSING
+            if type(value) is Unread:
+                value = cell.cell_contents = self.world.admit(value.obj, value.source)
+        if value is MISSING:
+            if free:
+                text = f"cannot access free variable '{name}' where it is not associated with a value in enclosing scope"
+                raise self.user_raise(NameError(text, name=name))
+            raise self.user_raise(UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value"))
+        return value
+
+    def store_cell(self, cell: types.CellType, value: Any) -> None:
+        rec = self.records.get(id(cell))
+        if rec is not None:
+            self.world.write_attr(rec, "cell_contents", value, "cell")
+        elif value is MISSING:
+            del cell.cell_contents
+        else:
+            cell.cell_contents = value
+
+    # ---- short names for what the handlers use most
+
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+        return calls.call(self, fn, args, kwargs or {})
+
+    def getattr(self, obj: Any, name: str) -> Any:
+        return attributes.load(self, obj, name)
+
+    def setattr(self, obj: Any, name: str, value: Any) -> None:
+        attributes.store(self, obj, name, value)
+
+
+_OWN_CODES = {
+    RecordingMode.__torch_function__.__code__,
+    TracedGenerator.__next__.__code__,
+    TracedGenerator.__iter__.__code__,
+    TracedGenerator.send.__code__,
+    TracedGenerator.throw.__code__,
+    TracedGenerator.close.__code__,
+}
+
+__all__ = ["ADMIT", "Frame", "Machine", "NULL"]

@@ -1,0 +1,222 @@
+"""Building containers, strings, slices and functions; unpacking."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+
+from alternator.interpreter import operations
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.opcode_table import op
+from alternator.interpreter.tables import DEEP, SHALLOW
+from alternator.provenance.world import MISSING
+
+
+def _take(f: Any, n: int) -> list[Any]:
+    if not n:
+        return []
+    items = f.stack[-n:]
+    del f.stack[-n:]
+    return items
+
+
+@op("BUILD_TUPLE")
+def build_tuple(f: Any, i: Any) -> None:
+    f.stack.append(tuple(_take(f, i.arg)))
+
+
+@op("BUILD_LIST")
+def build_list(f: Any, i: Any) -> None:
+    f.stack.append(_take(f, i.arg))
+
+
+@op("BUILD_SET")
+def build_set(f: Any, i: Any) -> None:
+    items = _take(f, i.arg)
+    f.vm.close(items)
+    f.stack.append(f.vm.native(set, (items,)))
+
+
+@op("BUILD_MAP")
+def build_map(f: Any, i: Any) -> None:
+    items = _take(f, 2 * i.arg)
+    made: dict[Any, Any] = {}
+    for at in range(0, len(items), 2):
+        _put(f.vm, made, items[at], items[at + 1])
+    f.stack.append(made)
+
+
+def _put(vm: Any, target: Any, key: Any, value: Any) -> None:
+    if type(key) is str:
+        target[key] = value
+    else:
+        vm.close(key)
+        vm.native(dict.__setitem__, (target, key, value))
+
+
+@op("BUILD_CONST_KEY_MAP")
+def build_const_key_map(f: Any, i: Any) -> None:
+    keys = f.stack.pop()
+    f.stack.append(dict(zip(keys, _take(f, i.arg))))
+
+
+@op("BUILD_STRING")
+def build_string(f: Any, i: Any) -> None:
+    f.stack.append("".join(_take(f, i.arg)))
+
+
+@op("BUILD_SLICE")
+def build_slice(f: Any, i: Any) -> None:
+    f.stack.append(slice(*_take(f, i.arg)))
+
+
+@op("LIST_APPEND")
+def list_append(f: Any, i: Any) -> None:
+    value = f.stack.pop()
+    f.stack[-i.arg].append(value)
+
+
+@op("SET_ADD")
+def set_add(f: Any, i: Any) -> None:
+    value = f.stack.pop()
+    f.vm.close(value)
+    f.vm.native(set.add, (f.stack[-i.arg], value))
+
+
+@op("MAP_ADD")
+def map_add(f: Any, i: Any) -> None:
+    value, key = f.stack.pop(), f.stack.pop()
+    _put(f.vm, f.stack[-i.arg], key, value)
+
+
+@op("LIST_EXTEND")
+def list_extend(f: Any, i: Any) -> None:
+    value = f.stack.pop()
+    if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+        raise f.vm.user_raise(TypeError(f"Value after * must be an iterable, not {type(value).__name__}"))
+    f.stack[-i.arg].extend(operations.unpack(f.vm, value))
+
+
+@op("SET_UPDATE")
+def set_update(f: Any, i: Any) -> None:
+    value = operations.unpack(f.vm, f.stack.pop())
+    f.vm.close(value)
+    f.vm.native(set.update, (f.stack[-i.arg], value))
+
+
+def mapping_items(vm: Any, value: Any) -> list[tuple[Any, Any]]:
+    """What ``**value`` gives: of a dict natively, else through ``keys`` and ``__getitem__``."""
+    if isinstance(value, dict) and type(vm.world.class_attr(type(value), "keys")) is not types.FunctionType:
+        vm.close(value, SHALLOW)
+        return list(dict.items(value))
+    keys = vm.call(vm.getattr(value, "keys"), ())
+    return [(key, operations.getitem(vm, value, key)) for key in operations.unpack(vm, keys)]
+
+
+@op("DICT_UPDATE")
+def dict_update(f: Any, i: Any) -> None:
+    value = f.stack.pop()
+    if not isinstance(value, dict) and not hasattr(type(value), "keys"):
+        raise f.vm.user_raise(TypeError(f"'{type(value).__name__}' object is not a mapping"))
+    for key, item in mapping_items(f.vm, value):
+        _put(f.vm, f.stack[-i.arg], key, item)
+
+
+@op("DICT_MERGE")
+def dict_merge(f: Any, i: Any) -> None:
+    value = f.stack.pop()
+    target = f.stack[-i.arg]
+    name = getattr(f.stack[-i.arg - 2], "__qualname__", "function")
+    if not isinstance(value, dict) and not hasattr(type(value), "keys"):
+        raise f.vm.user_raise(TypeError(f"{name}() argument after ** must be a mapping, not {type(value).__name__}"))
+    for key, item in mapping_items(f.vm, value):
+        if type(key) is not str and not isinstance(key, str):
+            raise f.vm.user_raise(TypeError("keywords must be strings"))
+        if key in target:
+            raise f.vm.user_raise(TypeError(f"{name}() got multiple values for keyword argument '{key}'"))
+        target[key] = item
+
+
+@op("LIST_TO_TUPLE")
+def list_to_tuple(f: Any, i: Any) -> None:
+    f.stack[-1] = tuple(f.stack[-1])
+
+
+@op("UNPACK_SEQUENCE")
+def unpack_sequence(f: Any, i: Any) -> None:
+    value, n, vm = f.stack.pop(), i.arg, f.vm
+    if type(value) in (tuple, list, torch.Size):
+        vm.close(value, SHALLOW)
+        items = list(value)
+    else:
+        items = _unpack_at_most(vm, value, n + 1)
+    if len(items) < n:
+        raise vm.user_raise(ValueError(f"not enough values to unpack (expected {n}, got {len(items)})"))
+    if len(items) > n:
+        raise vm.user_raise(ValueError(f"too many values to unpack (expected {n})"))
+    items.reverse()
+    f.stack.extend(items)
+
+
+def _unpack_at_most(vm: Any, value: Any, limit: int) -> list[Any]:
+    if not isinstance(value, torch.Tensor) and not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+        raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
+    iterator, items = operations.iterate(vm, value), []
+    while len(items) < limit:
+        item = operations.advance(vm, iterator)
+        if item is MISSING:
+            break
+        items.append(item)
+    return items
+
+
+@op("UNPACK_EX")
+def unpack_ex(f: Any, i: Any) -> None:
+    before, after = i.arg & 0xFF, i.arg >> 8
+    vm = f.vm
+    value = f.stack.pop()
+    if not isinstance(value, torch.Tensor) and not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+        raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
+    items = operations.unpack(vm, value)
+    if len(items) < before + after:
+        raise vm.user_raise(ValueError(f"not enough values to unpack (expected at least {before + after}, got {len(items)})"))
+    middle = items[before : len(items) - after]
+    parts = items[:before] + [middle] + items[len(items) - after :]
+    parts.reverse()
+    f.stack.extend(parts)
+
+
+@op("FORMAT_VALUE")
+def format_value(f: Any, i: Any) -> None:
+    spec = f.stack.pop() if i.arg & 0x04 else ""
+    convert = (None, str, repr, ascii)[i.arg & 0x03]
+    value, vm = f.stack.pop(), f.vm
+    if type(value) is str and not spec and convert is not repr and convert is not ascii:
+        f.stack.append(value)
+        return
+    if convert is not None:
+        value = vm.call(convert, (value,))
+    f.stack.append(vm.call(format, (value, spec)))
+
+
+@op("MAKE_FUNCTION")
+def make_function(f: Any, i: Any) -> None:
+    stack = f.stack
+    code = stack.pop()
+    closure = stack.pop() if i.arg & 0x08 else None
+    annotations = stack.pop() if i.arg & 0x04 else None
+    kwdefaults = stack.pop() if i.arg & 0x02 else None
+    defaults = stack.pop() if i.arg & 0x01 else None
+    made = types.FunctionType(code, f.globals, code.co_name, defaults, closure)
+    if kwdefaults:
+        made.__kwdefaults__ = kwdefaults
+    if annotations:
+        made.__annotations__ = dict(zip(annotations[::2], annotations[1::2])) if type(annotations) is tuple else annotations
+    made.__qualname__ = code.co_qualname
+    f.vm.global_sources.setdefault(id(f.globals), f.vm.globals_source(f.func))
+    stack.append(made)
+
+
+__all__ = ["DEEP", "NULL"]

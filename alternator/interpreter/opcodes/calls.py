@@ -1,0 +1,102 @@
+"""Calls, returns, generators."""
+
+from __future__ import annotations
+
+import builtins
+import types
+from typing import Any
+
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import calls, operations
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.opcode_table import op
+from alternator.interpreter.opcodes.build import mapping_items
+from alternator.interpreter.tables import SHALLOW
+
+
+@op("CALL")
+def call(f: Any, i: Any) -> None:
+    stack, n = f.stack, i.arg
+    args = tuple(stack[len(stack) - n :]) if n else ()
+    if n:
+        del stack[len(stack) - n :]
+    fn = stack.pop()
+    below = stack.pop()
+    if below is not NULL:
+        fn, args = below, (fn, *args)
+    names = i.kwnames
+    if names:
+        kwargs = dict(zip(names, args[-len(names) :]))
+        args = args[: -len(names)]
+    else:
+        kwargs = {}
+    stack.append(calls.call(f.vm, fn, args, kwargs))
+
+
+@op("CALL_FUNCTION_EX")
+def call_function_ex(f: Any, i: Any) -> None:
+    stack, vm = f.stack, f.vm
+    kwargs = dict(mapping_items(vm, stack.pop())) if i.arg & 1 else {}
+    args = stack.pop()
+    args = tuple(args) if type(args) is tuple else tuple(operations.unpack(vm, args))
+    fn = stack.pop()
+    if stack and stack[-1] is NULL:
+        stack.pop()
+    stack.append(calls.call(vm, fn, args, kwargs))
+
+
+@op("RETURN_VALUE")
+def return_value(f: Any, i: Any) -> Any:
+    f.result = f.stack.pop()
+    return True
+
+
+@op("RETURN_GENERATOR")
+def return_generator(f: Any, i: Any) -> None:
+    f.stack.append(None)
+
+
+@op("YIELD_VALUE")
+def yield_value(f: Any, i: Any) -> Any:
+    f.result = f.stack.pop()
+    f.suspended = True
+    return True
+
+
+@op("GET_YIELD_FROM_ITER")
+def get_yield_from_iter(f: Any, i: Any) -> None:
+    f.stack[-1] = operations.iterate(f.vm, f.stack[-1])
+
+
+@op("SEND")
+def send(f: Any, i: Any) -> None:
+    value = f.stack.pop()
+    receiver, vm = f.stack[-1], f.vm
+    try:
+        if type(receiver) is TracedGenerator:
+            result = receiver.resume(value, None)
+        elif value is None:
+            result = vm.call(vm.getattr(receiver, "__next__"), ())
+        else:
+            result = vm.call(vm.getattr(receiver, "send"), (value,))
+    except UserRaise as raised:
+        if not isinstance(raised.exc, StopIteration):
+            raise
+        f.stack[-1] = raised.exc.value
+        f.pc = i.target
+        return
+    f.stack.append(result)
+
+
+@op("GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR", "ASYNC_GEN_WRAP")
+def asynchronous(f: Any, i: Any) -> None:
+    raise Break("ASYNC", i.opname)
+
+
+@op("LOAD_BUILD_CLASS")
+def load_build_class(f: Any, i: Any) -> None:
+    f.stack.append(f.vm.load_global_or(f.func, "__build_class__", builtins.__build_class__))
+
+
+__all__ = ["SHALLOW", "types"]

@@ -1,0 +1,143 @@
+"""Raising, handling, and ``with``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import attributes, calls
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.opcode_table import op
+from alternator.provenance.world import MISSING
+
+
+@op("RAISE_VARARGS")
+def raise_varargs(f: Any, i: Any) -> None:
+    vm, stack = f.vm, f.stack
+    cause: Any = MISSING
+    if i.arg == 0:
+        if vm.handled is None:
+            raise vm.user_raise(RuntimeError("No active exception to reraise"))
+        raise UserRaise(vm.handled)
+    if i.arg == 2:
+        cause = stack.pop()
+    error = _exception(vm, stack.pop(), "exceptions must derive from BaseException")
+    if cause is not MISSING:
+        error.__cause__ = None if cause is None else _exception(vm, cause, "exception causes must derive from BaseException")
+    handled = vm.handled
+    if handled is not None and handled is not error:
+        _break_cycle(error, handled)
+        error.__context__ = handled
+    raise UserRaise(error)
+
+
+def _exception(vm: Any, value: Any, complaint: str) -> BaseException:
+    if isinstance(value, type) and issubclass(value, BaseException):
+        value = calls.call(vm, value, (), {})
+    if not isinstance(value, BaseException):
+        raise vm.user_raise(TypeError(complaint))
+    if id(value) in vm.records:
+        raise Break("UNSUPPORTED_EFFECT", "raising an exception object that was made outside")
+    return value
+
+
+def _break_cycle(error: BaseException, handled: BaseException) -> None:
+    walker: BaseException | None = handled
+    while walker is not None:
+        if walker.__context__ is error:
+            walker.__context__ = None
+            return
+        walker = walker.__context__
+
+
+@op("PUSH_EXC_INFO")
+def push_exc_info(f: Any, i: Any) -> None:
+    vm, stack = f.vm, f.stack
+    error = stack.pop()
+    stack.append(vm.handled)
+    stack.append(error)
+    vm.handled = error
+
+
+@op("POP_EXCEPT")
+def pop_except(f: Any, i: Any) -> None:
+    f.vm.handled = f.stack.pop()
+
+
+@op("CHECK_EXC_MATCH")
+def check_exc_match(f: Any, i: Any) -> None:
+    stack, vm = f.stack, f.vm
+    wanted = stack.pop()
+    for cls in wanted if type(wanted) is tuple else (wanted,):
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
+    stack.append(isinstance(stack[-1], wanted))
+
+
+@op("CHECK_EG_MATCH")
+def check_eg_match(f: Any, i: Any) -> None:
+    stack, vm = f.stack, f.vm
+    wanted = stack.pop()
+    error = stack.pop()
+    matched, rest = _split(vm, error, wanted)
+    stack.append(rest)
+    stack.append(matched)
+    if matched is not None:
+        vm.handled = matched
+
+
+def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
+    if isinstance(error, BaseExceptionGroup):
+        matched, rest = vm.plain(error.split, wanted)
+        return matched, rest
+    if isinstance(error, wanted):
+        return vm.plain(lambda: ExceptionGroup("", [error])), None
+    return None, error
+
+
+@op("PREP_RERAISE_STAR")
+def prep_reraise_star(f: Any, i: Any) -> None:
+    raised, original = f.stack.pop(), f.stack.pop()
+    left = [e for e in raised if e is not None]
+    if not left:
+        f.stack.append(None)
+        return
+    if not isinstance(original, BaseExceptionGroup):
+        f.stack.append(left[0])
+        return
+    raise Break("OPCODE", "re-raising from except*")
+
+
+@op("RERAISE")
+def reraise(f: Any, i: Any) -> None:
+    error = f.stack.pop()
+    raise UserRaise(error)
+
+
+@op("LOAD_ASSERTION_ERROR")
+def load_assertion_error(f: Any, i: Any) -> None:
+    f.stack.append(AssertionError)
+
+
+@op("BEFORE_WITH")
+def before_with(f: Any, i: Any) -> None:
+    vm, stack = f.vm, f.stack
+    manager = stack.pop()
+    kind = type(manager)
+    enter, leave = vm.world.class_attr(kind, "__enter__"), vm.world.class_attr(kind, "__exit__")
+    if enter is MISSING or leave is MISSING:
+        missing = "" if enter is MISSING else " (missed __exit__ method)"
+        raise vm.user_raise(TypeError(f"'{kind.__name__}' object does not support the context manager protocol{missing}"))
+    leave = attributes.bind(vm, leave, manager, kind, "__exit__")
+    stack.append(leave)
+    stack.append(calls.call(vm, attributes.bind(vm, enter, manager, kind, "__enter__"), (), {}))
+
+
+@op("WITH_EXCEPT_START")
+def with_except_start(f: Any, i: Any) -> None:
+    stack = f.stack
+    error, leave = stack[-1], stack[-4]
+    stack.append(calls.call(f.vm, leave, (type(error), error, None), {}))
+
+
+__all__ = ["NULL"]

@@ -1,0 +1,138 @@
+"""Jumps, loops and pattern matching."""
+
+from __future__ import annotations
+
+import collections.abc
+from typing import Any
+
+from alternator.interpreter import operations
+from alternator.interpreter.opcode_table import op
+from alternator.provenance.world import MISSING
+
+
+@op("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT")
+def jump(f: Any, i: Any) -> None:
+    f.pc = i.target
+
+
+@op("POP_JUMP_FORWARD_IF_FALSE", "POP_JUMP_BACKWARD_IF_FALSE")
+def pop_jump_if_false(f: Any, i: Any) -> None:
+    if not f.vm.truth(f.stack.pop()):
+        f.pc = i.target
+
+
+@op("POP_JUMP_FORWARD_IF_TRUE", "POP_JUMP_BACKWARD_IF_TRUE")
+def pop_jump_if_true(f: Any, i: Any) -> None:
+    if f.vm.truth(f.stack.pop()):
+        f.pc = i.target
+
+
+@op("POP_JUMP_FORWARD_IF_NONE", "POP_JUMP_BACKWARD_IF_NONE")
+def pop_jump_if_none(f: Any, i: Any) -> None:
+    if f.stack.pop() is None:
+        f.pc = i.target
+
+
+@op("POP_JUMP_FORWARD_IF_NOT_NONE", "POP_JUMP_BACKWARD_IF_NOT_NONE")
+def pop_jump_if_not_none(f: Any, i: Any) -> None:
+    if f.stack.pop() is not None:
+        f.pc = i.target
+
+
+@op("JUMP_IF_TRUE_OR_POP")
+def jump_if_true_or_pop(f: Any, i: Any) -> None:
+    if f.vm.truth(f.stack[-1]):
+        f.pc = i.target
+    else:
+        f.stack.pop()
+
+
+@op("JUMP_IF_FALSE_OR_POP")
+def jump_if_false_or_pop(f: Any, i: Any) -> None:
+    if f.vm.truth(f.stack[-1]):
+        f.stack.pop()
+    else:
+        f.pc = i.target
+
+
+@op("GET_ITER")
+def get_iter(f: Any, i: Any) -> None:
+    obj, vm = f.stack[-1], f.vm
+    kind = type(obj)
+    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not iterable"))
+    f.stack[-1] = operations.iterate(vm, obj)
+
+
+@op("FOR_ITER")
+def for_iter(f: Any, i: Any) -> None:
+    value = operations.advance(f.vm, f.stack[-1])
+    if value is MISSING:
+        f.stack.pop()
+        f.pc = i.target
+    else:
+        f.stack.append(value)
+
+
+@op("GET_LEN")
+def get_len(f: Any, i: Any) -> None:
+    f.stack.append(f.vm.length(f.stack[-1]))
+
+
+@op("MATCH_SEQUENCE")
+def match_sequence(f: Any, i: Any) -> None:
+    subject = f.stack[-1]
+    f.stack.append(isinstance(subject, collections.abc.Sequence) and not isinstance(subject, (str, bytes, bytearray)))
+
+
+@op("MATCH_MAPPING")
+def match_mapping(f: Any, i: Any) -> None:
+    f.stack.append(isinstance(f.stack[-1], collections.abc.Mapping))
+
+
+@op("MATCH_KEYS")
+def match_keys(f: Any, i: Any) -> None:
+    keys, subject, vm = f.stack[-1], f.stack[-2], f.vm
+    values = []
+    for key in keys:
+        if not operations.contains(vm, subject, key):
+            f.stack.append(None)
+            return
+        values.append(operations.getitem(vm, subject, key))
+    f.stack.append(tuple(values))
+
+
+@op("MATCH_CLASS")
+def match_class(f: Any, i: Any) -> None:
+    names, cls, subject = f.stack.pop(), f.stack.pop(), f.stack.pop()
+    vm, count = f.vm, i.arg
+    if not vm.truth(vm.call(isinstance, (subject, cls))):
+        f.stack.append(None)
+        return
+    values: list[Any] = []
+    if count:
+        if cls in _SELF_MATCH and count == 1:
+            values.append(subject)
+        else:
+            values.extend(vm.getattr(subject, name) for name in _positional(vm, cls, count))
+    f.stack.append(_named(vm, subject, names, values))
+
+
+_SELF_MATCH = (bool, bytearray, bytes, dict, float, frozenset, int, list, set, str, tuple)
+
+
+def _positional(vm: Any, cls: type, count: int) -> Any:
+    names = vm.getattr(cls, "__match_args__") if vm.world.class_attr(cls, "__match_args__") is not MISSING else ()
+    if len(names) < count:
+        plural = "s" if len(names) != 1 else ""
+        raise vm.user_raise(TypeError(f"{cls.__name__}() accepts {len(names)} positional sub-pattern{plural} ({count} given)"))
+    return names[:count]
+
+
+def _named(vm: Any, subject: Any, names: Any, values: list[Any]) -> Any:
+    for name in names:
+        found = vm.call(getattr, (subject, name, MISSING))
+        if found is MISSING:
+            return None
+        values.append(found)
+    return tuple(values)

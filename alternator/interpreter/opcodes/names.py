@@ -1,0 +1,186 @@
+"""Globals, cells, attributes, imports."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import attributes
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.opcode_table import op
+from alternator.provenance.world import MISSING, Unread
+
+
+@op("LOAD_GLOBAL")
+def load_global(f: Any, i: Any) -> None:
+    if i.flag:
+        f.stack.append(NULL)
+    f.stack.append(f.vm.load_global(f.func, i.argval))
+
+
+@op("STORE_GLOBAL")
+def store_global(f: Any, i: Any) -> None:
+    f.vm.store_global(f.func, i.argval, f.stack.pop())
+
+
+@op("DELETE_GLOBAL")
+def delete_global(f: Any, i: Any) -> None:
+    f.vm.load_global(f.func, i.argval)
+    f.vm.store_global(f.func, i.argval, MISSING)
+
+
+@op("MAKE_CELL")
+def make_cell(f: Any, i: Any) -> None:
+    value = f.locals[i.arg]
+    f.locals[i.arg] = types.CellType() if value is NULL else types.CellType(value)
+
+
+@op("COPY_FREE_VARS")
+def copy_free_vars(f: Any, i: Any) -> None:
+    closure = f.func.__closure__
+    rec = f.vm.records.get(id(f.func))
+    n = i.arg
+    if rec is not None:
+        tree = f.vm.world
+        source = rec.inner.child("func", "closure")
+        closure = tuple(tree.admit(cell, source.child("index", at)) for at, cell in enumerate(closure))
+    f.locals[-n:] = closure
+
+
+@op("LOAD_CLOSURE")
+def load_closure(f: Any, i: Any) -> None:
+    f.stack.append(f.locals[i.arg])
+
+
+def _cell_name(f: Any, i: Any) -> tuple[str, bool]:
+    name = f.decoded.localsplus_names[i.arg]
+    return name, name in f.code.co_freevars
+
+
+@op("LOAD_DEREF")
+def load_deref(f: Any, i: Any) -> None:
+    name, free = _cell_name(f, i)
+    f.stack.append(f.vm.load_cell(f.locals[i.arg], name, free))
+
+
+@op("STORE_DEREF")
+def store_deref(f: Any, i: Any) -> None:
+    f.vm.store_cell(f.locals[i.arg], f.stack.pop())
+
+
+@op("DELETE_DEREF")
+def delete_deref(f: Any, i: Any) -> None:
+    name, free = _cell_name(f, i)
+    f.vm.load_cell(f.locals[i.arg], name, free)
+    f.vm.store_cell(f.locals[i.arg], MISSING)
+
+
+@op("LOAD_ATTR")
+def load_attr(f: Any, i: Any) -> None:
+    stack = f.stack
+    stack[-1] = attributes.load(f.vm, stack[-1], i.argval)
+
+
+@op("LOAD_METHOD")
+def load_method(f: Any, i: Any) -> None:
+    stack = f.stack
+    obj = stack[-1]
+    value = attributes.load(f.vm, obj, i.argval)
+    stack[-1] = NULL
+    stack.append(value)
+
+
+@op("STORE_ATTR")
+def store_attr(f: Any, i: Any) -> None:
+    obj = f.stack.pop()
+    value = f.stack.pop()
+    attributes.store(f.vm, obj, i.argval, value)
+
+
+@op("DELETE_ATTR")
+def delete_attr(f: Any, i: Any) -> None:
+    attributes.store(f.vm, f.stack.pop(), i.argval, MISSING)
+
+
+def load_names(f: Any) -> dict[str, Any]:
+    """The namespace of a class body that is being executed."""
+    space = f.vm.states.get(id(f))
+    if space is None:
+        raise Break("OPCODE", "names outside of a class body")
+    return space
+
+
+@op("STORE_NAME")
+def store_name(f: Any, i: Any) -> None:
+    load_names(f)[i.argval] = f.stack.pop()
+
+
+@op("LOAD_NAME")
+def load_name(f: Any, i: Any) -> None:
+    space = load_names(f)
+    f.stack.append(space[i.argval] if i.argval in space else f.vm.load_global(f.func, i.argval))
+
+
+@op("DELETE_NAME")
+def delete_name(f: Any, i: Any) -> None:
+    space = load_names(f)
+    if i.argval not in space:
+        raise f.vm.user_raise(NameError(f"name '{i.argval}' is not defined", name=i.argval))
+    del space[i.argval]
+
+
+@op("LOAD_CLASSDEREF")
+def load_classderef(f: Any, i: Any) -> None:
+    name, free = _cell_name(f, i)
+    space = load_names(f)
+    f.stack.append(space[name] if name in space else f.vm.load_cell(f.locals[i.arg], name, free))
+
+
+@op("IMPORT_NAME")
+def import_name(f: Any, i: Any) -> None:
+    names = f.stack.pop()
+    level = f.stack.pop()
+    vm = f.vm
+    if vm.load_global_or(f.func, "__import__", builtins.__import__) is not builtins.__import__:
+        raise Break("IMPORT", "a custom __import__")
+    package = f.globals.get("__package__") or f.globals.get("__name__", "")
+    full = i.argval if not level else _absolute(i.argval, package, level)
+    if full not in sys.modules:
+        vm.plain(builtins.__import__, i.argval, f.globals, None, names, level)
+    module = vm.plain(builtins.__import__, i.argval, f.globals, None, names, level)
+    if names:
+        for name in names:
+            if not hasattr(module, name):
+                break
+    vm.world.trusted(module)
+    f.stack.append(module)
+
+
+def _absolute(name: str, package: str, level: int) -> str:
+    base = package.rsplit(".", level - 1)[0] if level > 1 else package
+    return f"{base}.{name}" if name else base
+
+
+@op("IMPORT_FROM")
+def import_from(f: Any, i: Any) -> None:
+    module, vm = f.stack[-1], f.vm
+    try:
+        value = attributes.load(vm, module, i.argval)
+    except BaseException as error:
+        full = f"{module.__name__}.{i.argval}"
+        if full in sys.modules:
+            value = sys.modules[full]
+            vm.world.trusted(value)
+        elif type(error).__name__ == "UserRaise":
+            raise vm.user_raise(ImportError(f"cannot import name {i.argval!r} from {module.__name__!r} ({getattr(module, '__file__', 'unknown location')})", name=module.__name__)) from None
+        else:
+            raise
+    f.stack.append(value)
+
+
+__all__ = ["Unread", "torch"]

@@ -1,0 +1,324 @@
+"""What operators do: fold over real objects, record tensor work, or run the user's special methods."""
+
+from __future__ import annotations
+
+import operator
+import types
+from typing import Any, Callable
+
+import torch
+
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import calls, tensor_ops
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.tables import DEEP, SHALLOW
+from alternator.provenance.world import MISSING
+
+SCALARS = frozenset({int, float, bool, str, bytes, complex, type(None)})
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_HEAP = 0x200
+
+_SPECIAL: dict[Any, tuple[str, ...]] = {
+    operator.add: ("__add__", "__radd__"), operator.sub: ("__sub__", "__rsub__"), operator.mul: ("__mul__", "__rmul__"),
+    operator.truediv: ("__truediv__", "__rtruediv__"), operator.floordiv: ("__floordiv__", "__rfloordiv__"), operator.mod: ("__mod__", "__rmod__"),
+    operator.pow: ("__pow__", "__rpow__"), operator.matmul: ("__matmul__", "__rmatmul__"), operator.and_: ("__and__", "__rand__"),
+    operator.or_: ("__or__", "__ror__"), operator.xor: ("__xor__", "__rxor__"), operator.lshift: ("__lshift__", "__rlshift__"),
+    operator.rshift: ("__rshift__", "__rrshift__"), operator.iadd: ("__iadd__", "__add__", "__radd__"), operator.isub: ("__isub__", "__sub__", "__rsub__"),
+    operator.imul: ("__imul__", "__mul__", "__rmul__"), operator.itruediv: ("__itruediv__", "__truediv__", "__rtruediv__"),
+    operator.ifloordiv: ("__ifloordiv__", "__floordiv__", "__rfloordiv__"), operator.imod: ("__imod__", "__mod__", "__rmod__"),
+    operator.ipow: ("__ipow__", "__pow__", "__rpow__"), operator.imatmul: ("__imatmul__", "__matmul__", "__rmatmul__"),
+    operator.iand: ("__iand__", "__and__", "__rand__"), operator.ior: ("__ior__", "__or__", "__ror__"), operator.ixor: ("__ixor__", "__xor__", "__rxor__"),
+    operator.ilshift: ("__ilshift__", "__lshift__", "__rlshift__"), operator.irshift: ("__irshift__", "__rshift__", "__rrshift__"),
+    operator.lt: ("__lt__", "__gt__"), operator.gt: ("__gt__", "__lt__"), operator.le: ("__le__", "__ge__"), operator.ge: ("__ge__", "__le__"),
+    operator.eq: ("__eq__",), operator.ne: ("__ne__", "__eq__"), operator.neg: ("__neg__",), operator.pos: ("__pos__",), operator.invert: ("__invert__",),
+}
+
+
+def guard_special(vm: Any, fn: Callable[..., Any], value: Any) -> None:
+    """Guard which special methods a class has that native code is about to look up."""
+    kind = type(value)
+    if kind.__flags__ & _HEAP:
+        for name in _SPECIAL.get(fn, ()):
+            vm.world.class_attr(kind, name)
+
+
+def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
+    """``left <op> right``; ``fn`` is the operator function, in-place ones included."""
+    kind, other = type(left), type(right)
+    if kind in SCALARS and other in SCALARS:
+        return vm.plain(fn, left, right)
+    if isinstance(left, torch.Tensor) or isinstance(right, torch.Tensor):
+        return tensor_binary(vm, fn, left, right)
+    if isinstance(left, SYMBOLIC) or isinstance(right, SYMBOLIC):
+        if kind in (int, float, bool) or other in (int, float, bool) or isinstance(left, SYMBOLIC) and isinstance(right, SYMBOLIC):
+            return vm.symbolic(fn, left, right)
+    if _mentions_tensor_type(kind) or _mentions_tensor_type(other):
+        raise Break("TENSOR_SUBCLASS", f"{kind.__name__} and {other.__name__}")
+    vm.close(left, DEEP)
+    vm.close(right, DEEP)
+    guard_special(vm, fn, left)
+    guard_special(vm, fn, right)
+    vm.ticks += 1
+    return vm.native(fn, (left, right))
+
+
+def _mentions_tensor_type(kind: type) -> bool:
+    return kind.__module__ == "numpy" and kind.__name__ not in ("dtype",)
+
+
+def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
+    foreign = right if isinstance(left, torch.Tensor) else left
+    kind = type(foreign)
+    if kind.__flags__ & _HEAP and not isinstance(foreign, (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
+        if isinstance(foreign, (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
+            return vm.native(fn, (left, right))
+        special = _SPECIAL.get(fn, ())
+        if any(type(vm.world.class_attr(kind, name)) is types.FunctionType for name in special):
+            return vm.native(fn, (left, right))
+    if foreign is None or kind in (str, dict, list, tuple, type) and fn in _COMPARE_IDENTITY:
+        return tensor_ops.execute(vm, fn, (left, right), {})
+    vm.close(foreign)
+    result = tensor_ops.execute(vm, fn, (left, right), {})
+    return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
+
+
+_COMPARE_IDENTITY = (operator.eq, operator.ne)
+
+
+def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
+    if type(value) in SCALARS:
+        return vm.plain(fn, value)
+    if isinstance(value, torch.Tensor):
+        return tensor_ops.call(vm, fn, (value,), {})
+    if isinstance(value, SYMBOLIC):
+        return vm.symbolic(fn, value)
+    guard_special(vm, fn, value)
+    return vm.native(fn, (value,))
+
+
+def same(vm: Any, left: Any, right: Any) -> bool:
+    """``left is right``, with the guard that keeps two outside objects apart."""
+    if left is right:
+        return True
+    first, second = vm.records.get(id(left)), vm.records.get(id(right))
+    if first is not None and second is not None and "IS" not in first.source.guards and "IS" not in second.source.guards:
+        vm.world.tree.tail.append(("DISTINCT", (first.source.want(), second.source.want())))
+    elif first is not None and second is not None and type(first.obj) is type(second.obj):
+        for rec in (first, second):
+            if "IS" not in rec.source.guards:
+                vm.world.tree.tail.append(("DISTINCT", (first.source.want(), second.source.want())))
+                break
+    return False
+
+
+def getitem(vm: Any, obj: Any, key: Any) -> Any:
+    """``obj[key]``"""
+    if isinstance(obj, torch.Tensor):
+        vm.close(key)
+        return tensor_ops.call(vm, operator.getitem, (obj, key), {})
+    kind = type(obj)
+    rec = vm.records.get(id(obj))
+    if rec is not None and not rec.filled and rec.partial is not None:
+        value = read_key(vm, rec, key)
+        if value is not MISSING:
+            return value
+        if rec.filled or type(rec.obj) is dict:
+            raise vm.user_raise(KeyError(key))
+    if kind in (list, tuple, dict, str):
+        if rec is not None:
+            vm.fill(rec)
+        if isinstance(key, torch.Tensor):
+            if kind is not dict:
+                key = tensor_ops.index_of(vm, key)
+        elif isinstance(key, SYMBOLIC) and kind is not dict:
+            key = vm.symbolic(operator.index, key)
+        elif type(key).__flags__ & _HEAP:
+            return vm.native(operator.getitem, (obj, key))
+        return vm.plain(operator.getitem, obj, key)
+    found = vm.world.class_attr(kind, "__getitem__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, found, (obj, key), {})
+    if isinstance(obj, type):
+        hook = vm.world.class_attr(type(obj), "__getitem__")
+        if type(hook) is types.FunctionType:
+            return calls.call(vm, hook, (obj, key), {})
+        if hook is MISSING:
+            made = vm.world.class_attr(obj, "__class_getitem__")
+            if made is MISSING and obj is not type:
+                raise vm.user_raise(TypeError(f"type '{obj.__name__}' is not subscriptable"))
+        return vm.plain(operator.getitem, obj, key)
+    vm.close(obj, SHALLOW)
+    vm.close(key, DEEP)
+    return vm.native(operator.getitem, (obj, key))
+
+
+def read_key(vm: Any, rec: Any, key: Any) -> Any:
+    """One key of an outside dict that was not read as a whole: guard that key only.  MISSING: not there (guarded too)."""
+    if type(key) not in _PLAIN_KEYS:
+        vm.fill(rec)
+        return dict.get(rec.standin, key, MISSING) if type(key) in _SAFE_KEYS else MISSING
+    handle = (type(key), key)
+    value = rec.partial.get(handle, vm)
+    if value is vm:
+        source = rec.source.child("dictitem", key)
+        if dict.__contains__(rec.obj, key):
+            value = vm.world.admit(dict.__getitem__(rec.obj, key), source)
+        else:
+            source.guard("ABSENT")
+            value = MISSING
+        rec.partial[handle] = value
+    return value
+
+
+_PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
+_SAFE_KEYS = frozenset({tuple, type, torch.dtype, torch.device, frozenset})
+
+
+def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
+    """``obj[key] = value``"""
+    vm.ticks += 1
+    if isinstance(obj, torch.Tensor):
+        vm.close(key)
+        tensor_ops.call(vm, operator.setitem, (obj, key, value), {})
+        return
+    found = vm.world.class_attr(type(obj), "__setitem__")
+    if type(found) is types.FunctionType:
+        calls.call(vm, found, (obj, key, value), {})
+        return
+    writable(vm, obj)
+    if isinstance(key, SYMBOLIC):
+        key = vm.symbolic(operator.index, key)
+    if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP:
+        vm.plain(operator.setitem, obj, key, value)
+        return
+    vm.close(key)
+    vm.native(operator.setitem, (obj, key, value))
+
+
+def delitem(vm: Any, obj: Any, key: Any) -> None:
+    """``del obj[key]``"""
+    vm.ticks += 1
+    found = vm.world.class_attr(type(obj), "__delitem__")
+    if type(found) is types.FunctionType:
+        calls.call(vm, found, (obj, key), {})
+        return
+    writable(vm, obj)
+    vm.native(operator.delitem, (obj, key))
+
+
+def writable(vm: Any, obj: Any) -> None:
+    """Native code is about to change ``obj``: it must be the program's own, or a filled stand-in."""
+    vm.close(obj, SHALLOW)
+    rec = vm.records.get(id(obj))
+    if rec is not None and rec.standin is rec.obj:
+        raise Break("UNSUPPORTED_EFFECT", f"native change of an outside {type(obj).__name__}")
+
+
+def contains(vm: Any, container: Any, item: Any) -> bool:
+    """``item in container``"""
+    rec = vm.records.get(id(container))
+    kind = type(container)
+    if isinstance(container, torch.Tensor):
+        result = calls.call(vm, torch.Tensor.__contains__, (container, item), {})
+        return vm.truth(result)
+    if rec is not None and not rec.filled and rec.partial is not None and type(item) in _PLAIN_KEYS:
+        found = vm.world.class_attr(kind, "__contains__")
+        if type(found) is not types.FunctionType:
+            return read_key(vm, rec, item) is not MISSING
+    found = vm.world.class_attr(kind, "__contains__")
+    if type(found) is types.FunctionType:
+        return vm.truth(calls.call(vm, found, (container, item), {}))
+    if isinstance(container, type):
+        hook = vm.world.class_attr(type(container), "__contains__")
+        if type(hook) is types.FunctionType:
+            return vm.truth(calls.call(vm, hook, (container, item), {}))
+    if found is MISSING and not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        raise vm.user_raise(TypeError(f"argument of type '{kind.__name__}' is not iterable"))
+    vm.close(container, DEEP)
+    vm.close(item, DEEP)
+    if isinstance(item, torch.Tensor) and isinstance(container, (list, tuple)):
+        return _contains_tensor(vm, container, item)
+    return vm.native(operator.contains, (container, item))
+
+
+def _contains_tensor(vm: Any, container: Any, item: Any) -> bool:
+    for other in container:
+        if other is item or vm.truth(binary(vm, operator.eq, other, item)):
+            return True
+    return False
+
+
+def iterate(vm: Any, obj: Any) -> Any:
+    """``iter(obj)``"""
+    kind = type(obj)
+    if kind is TracedGenerator:
+        return obj
+    if isinstance(obj, torch.Tensor):
+        if obj.dim() == 0:
+            raise vm.user_raise(TypeError("iteration over a 0-d tensor"))
+        return iter(tensor_ops.call_method(vm, "unbind", obj.unbind, (obj, 0), {}))
+    if isinstance(obj, type):
+        found = vm.world.class_attr(type(obj), "__iter__")
+    else:
+        found = vm.world.class_attr(kind, "__iter__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, found, (obj,), {})
+    vm.close(obj, SHALLOW)
+    if found is MISSING and type(vm.world.class_attr(kind, "__getitem__")) is types.FunctionType:
+        return calls.call(vm, _iterate_by_index, (obj,), {})
+    return vm.native(iter, (obj,))
+
+
+def _iterate_by_index(obj: Any) -> Any:
+    """Polyfill: the old sequence protocol."""
+    i = 0
+    while True:
+        try:
+            value = obj[i]
+        except IndexError:
+            return
+        yield value
+        i += 1
+
+
+def advance(vm: Any, iterator: Any) -> Any:
+    """``next(iterator)``; MISSING when it is exhausted."""
+    kind = type(iterator)
+    try:
+        if kind is TracedGenerator:
+            return iterator.resume(None, None)
+        if kind in _SIMPLE_ITERATORS:
+            vm.ticks += 1
+            return next(iterator, MISSING)
+        found = vm.world.class_attr(kind, "__next__")
+        if type(found) is types.FunctionType:
+            return calls.call(vm, found, (iterator,), {})
+        if found is MISSING:
+            raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not an iterator"))
+        vm.ticks += 1
+        rec = vm.records.get(id(iterator))
+        if rec is not None:
+            raise Break("OUTSIDE_ITERATOR", kind.__name__)
+        return vm.native(next, (iterator, MISSING))
+    except UserRaise as raised:
+        if isinstance(raised.exc, StopIteration):
+            return MISSING
+        raise
+
+
+_SIMPLE_ITERATORS = frozenset({type(iter([])), type(iter(())), type(iter(range(0))), type(iter("")), type(iter({})), type(iter({}.values())), type(iter({}.items()))})
+
+
+def unpack(vm: Any, value: Any) -> list[Any]:
+    """All items of an iterable, as the interpreter needs them."""
+    kind = type(value)
+    if kind in (list, tuple):
+        vm.close(value, SHALLOW)
+        return list(value)
+    iterator = iterate(vm, value)
+    items = []
+    while True:
+        item = advance(vm, iterator)
+        if item is MISSING:
+            return items
+        items.append(item)

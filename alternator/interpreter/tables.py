@@ -1,0 +1,77 @@
+"""The tables that ``semantics`` fills and the interpreter looks things up in.
+
+Keys are objects compared by identity: a callable, a type.  Each table refuses to be given the same key twice, so that a
+rule stands in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable
+
+
+class IdentityTable:
+    """A dict keyed by identity; keeps its keys alive."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._rows: dict[int, Any] = {}
+        self._keys: list[Any] = []
+
+    def put(self, key: Any, value: Any) -> None:
+        if id(key) in self._rows:
+            raise KeyError(f"{self.title}: {key!r} is already registered")
+        self._rows[id(key)] = value
+        self._keys.append(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self._rows.get(id(key), default)
+
+    def __contains__(self, key: Any) -> bool:
+        return id(key) in self._rows
+
+    def keys(self) -> Iterable[Any]:
+        return iter(self._keys)
+
+    def rule(self, *keys: Any) -> Callable[[Any], Any]:
+        """Decorator: register the function for each key."""
+
+        def put(fn: Any) -> Any:
+            for key in keys:
+                self.put(key, fn)
+            return fn
+
+        return put
+
+
+RULES = IdentityTable("call rules")
+"""callable -> ``rule(vm, args, kwargs)``: calling it means running the rule."""
+
+INSTANCE_CALLS = IdentityTable("instance call rules")
+"""type -> ``rule(vm, obj, args, kwargs)``: calling an instance of exactly this type."""
+
+PURE = IdentityTable("pure native callables")
+"""native callable -> depth that it reads of its arguments (one of the READS constants)."""
+
+PURE_TYPES = IdentityTable("types whose native methods are pure")
+"""type -> depth that its native methods read of their arguments."""
+
+GETATTR = IdentityTable("attribute reads by type")
+"""type -> ``rule(vm, obj, name)``: reading an attribute of an instance of exactly this type."""
+
+SETATTR = IdentityTable("attribute writes by type")
+"""type -> ``rule(vm, obj, name, value)``; value MISSING deletes."""
+
+DESCRIPTORS = IdentityTable("descriptors with a rule of their own")
+"""type of a raw class attribute -> ``rule(vm, raw, obj, cls)``: what reading it through an instance gives."""
+
+OBJECT_GETATTR = IdentityTable("__getattr__ functions with a rule")
+"""a class's ``__getattr__`` function -> ``rule(vm, obj, name)`` that does the same faster."""
+
+REBUILD = IdentityTable("rebuilding values")
+"""type -> ``rule(builder, value)``: the expression that makes the value anew in generated code."""
+
+IN_GRAPH = IdentityTable("torch functions that are one node")
+"""callable -> True."""
+
+NOTHING, SHALLOW, DEEP = 0, 1, 2
+"""What a native callable reads of its arguments: nothing but identity, the outermost containers, everything below."""

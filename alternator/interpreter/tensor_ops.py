@@ -1,0 +1,232 @@
+"""Operations on tensors: run on fakes, recorded as nodes of the graph."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.interpreter.tables import IdentityTable
+from alternator.provenance.world import MISSING
+
+METHODS = IdentityTable("tensor methods with a rule")
+"""raw attribute of torch.Tensor -> ``rule(vm, args, kwargs)``."""
+
+ATTRIBUTES: dict[str, Any] = {}
+"""name -> ``rule(vm, tensor)`` for attributes of tensors that are neither metadata nor graph operations."""
+
+SET_ATTRIBUTES: dict[str, Any] = {}
+"""name -> ``rule(vm, tensor, value)`` for attributes of tensors that may be written."""
+
+_METADATA = frozenset(
+    {"dtype", "device", "layout", "ndim", "requires_grad", "is_leaf", "is_cuda", "is_cpu", "is_meta", "is_mps", "is_xpu", "is_sparse", "is_sparse_csr",
+     "is_quantized", "is_nested", "is_mkldnn", "itemsize", "nbytes", "names", "output_nr", "is_ipu", "is_vulkan", "is_maia", "is_xla", "is_mtia"}
+)
+_GRAPH_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
+_METADATA_METHODS = frozenset(
+    {"size", "stride", "dim", "ndimension", "numel", "nelement", "element_size", "storage_offset", "is_contiguous", "is_floating_point", "is_complex",
+     "is_conj", "is_neg", "is_inference", "is_signed", "get_device", "is_shared", "is_pinned", "type", "has_names", "is_distributed", "__len__", "is_same_size", "_is_view", "is_nonzero_metadata"}
+)
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_UNKNOWABLE = (DataDependentOutputException, GuardOnDataDependentSymNode)
+_OURS = (Break, InternalError, SkipFrame, UserRaise)
+
+
+def classify(vm: Any, what: Any, error: Exception) -> BaseException:
+    """An exception of fake execution: what eager would raise too is the user's; what only a fake cannot know is a break."""
+    name = getattr(what, "__name__", str(what))
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DynamicOutputShapeException):
+            return Break("DYNAMIC_OUTPUT_SHAPE", name)
+        if isinstance(cause, _UNKNOWABLE):
+            return Break("DATA_DEPENDENT_VALUE", name)
+        if isinstance(cause, (UnsupportedOperatorException, UnsupportedFakeTensorException)):
+            return Break("NO_FAKE_RULE", f"{name}: {cause}")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, NotImplementedError):
+        return Break("NO_FAKE_RULE", f"{name}: {error}")
+    return UserRaise(vm.adopt(error))
+
+
+def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation on fakes."""
+    try:
+        return fn(*args, **kwargs)
+    except _OURS:
+        raise
+    except Exception as error:
+        raise classify(vm, fn, error) from None
+
+
+def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    for value in args:
+        if type(value) is not FakeTensor:
+            _check(vm, value)
+    for value in kwargs.values():
+        if type(value) is not FakeTensor:
+            _check(vm, value)
+
+
+_SCALARS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, complex, torch.Size, slice, type(Ellipsis), torch.layout, torch.memory_format})
+
+
+def _check(vm: Any, value: Any) -> None:
+    kind = type(value)
+    if kind in _SCALARS:
+        return
+    vm.close(value)
+    if kind in (list, tuple):
+        for item in value:
+            if type(item) is not FakeTensor:
+                _check(vm, item)
+    elif kind is types.FunctionType or kind is types.MethodType:
+        raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
+
+
+def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A torch function (or an operator with a tensor operand) as one node."""
+    _prepare(vm, args, kwargs)
+    result = execute(vm, fn, args, kwargs)
+    if not _is_tensor_work(result) and not _touches_tensor(args, kwargs):
+        return result
+    return record(vm, "call_function", fn, args, kwargs, result)
+
+
+def record(vm: Any, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+    if not _acceptable(result):
+        raise Break("UNSUPPORTED_OPERATION", f"{getattr(target, '__name__', target)} gives a {type(result).__name__}")
+    vm.recorder.record(op, target, args, kwargs, result)
+    return result
+
+
+def _acceptable(result: Any) -> bool:
+    kind = type(result)
+    if kind is FakeTensor or result is None or kind in _SCALARS or isinstance(result, (torch.Tensor, *SYMBOLIC)):
+        return True
+    if kind in (tuple, list) or isinstance(result, tuple):
+        return all(_acceptable(item) for item in result)
+    return False
+
+
+def _is_tensor_work(result: Any) -> bool:
+    if isinstance(result, torch.Tensor):
+        return True
+    if isinstance(result, (tuple, list)):
+        return any(_is_tensor_work(item) for item in result)
+    return result is None
+
+
+def _touches_tensor(args: Any, kwargs: Any) -> bool:
+    for value in args:
+        if isinstance(value, torch.Tensor) or isinstance(value, (list, tuple)) and _touches_tensor(value, {}):
+            return True
+    return any(isinstance(v, torch.Tensor) or isinstance(v, (list, tuple)) and _touches_tensor(v, {}) for v in kwargs.values())
+
+
+def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A method of a tensor (``args[0]`` is the tensor)."""
+    raw = class_attribute(type(args[0]), name)
+    rule = METHODS.get(raw)
+    if rule is not None:
+        return rule(vm, args, kwargs)
+    owner = args[0]
+    if name in _METADATA_METHODS:
+        return execute(vm, getattr(owner, name), args[1:], kwargs)
+    _prepare(vm, args[1:], kwargs)
+    method = getattr(owner, name)
+    result = execute(vm, method, args[1:], kwargs)
+    if result is NotImplemented:
+        return result
+    return record(vm, "call_method", name, args, kwargs, result)
+
+
+def class_attribute(cls: type, name: str) -> Any:
+    for base in torch.Tensor.__mro__ if issubclass(cls, FakeTensor) else cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return MISSING
+
+
+def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
+    """``tensor.name``"""
+    if name == "shape":
+        return tensor.shape
+    if name in _METADATA:
+        return execute(vm, getattr, (tensor, name), {})
+    rec = vm.records.get(id(tensor))
+    if rec is not None and rec.attrs is not None and name in rec.attrs:
+        value = rec.attrs[name]
+        if value is MISSING:
+            raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
+        return value
+    rule = ATTRIBUTES.get(name)
+    if rule is not None:
+        return rule(vm, tensor)
+    if name in _GRAPH_ATTRIBUTES:
+        result = execute(vm, getattr, (tensor, name), {})
+        return record(vm, "call_function", getattr, (tensor, name), {}, result)
+    if rec is not None:
+        space = rec.obj.__dict__ if hasattr(rec.obj, "__dict__") else {}
+        source = rec.source.child("dict").child("dictitem", name)
+        if name in space:
+            return vm.world.admit(space[name], source)
+        source.guard("ABSENT")
+    raw = class_attribute(type_of(vm, tensor), name)
+    if raw is MISSING:
+        raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
+    if type(raw) is types.FunctionType:
+        return types.MethodType(raw, tensor)
+    if type(raw) in (types.GetSetDescriptorType, property):
+        raise Break("TENSOR_ATTRIBUTE", name)
+    return execute(vm, getattr, (tensor, name), {})
+
+
+def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
+    """``tensor.name = value``"""
+    rule = SET_ATTRIBUTES.get(name)
+    if rule is not None:
+        rule(vm, tensor, value)
+        return
+    raw = class_attribute(torch.Tensor, name)
+    rec = vm.records.get(id(tensor))
+    if raw is MISSING and rec is not None:
+        vm.world.write_attr(rec, name, value)
+        return
+    raise Break("TENSOR_ATTRIBUTE", f"assignment to {name}")
+
+
+def type_of(vm: Any, tensor: torch.Tensor) -> type:
+    rec = vm.records.get(id(tensor))
+    if rec is not None:
+        return type(rec.obj)
+    return torch.nn.Parameter if getattr(tensor, "_is_param", False) else torch.Tensor
+
+
+def truth(vm: Any, tensor: torch.Tensor) -> bool:
+    constant = getattr(tensor, "constant", None)
+    if constant is not None and constant.numel() == 1 and vm.records.get(id(tensor)) is None:
+        return bool(constant)
+    raise Break("DATA_DEPENDENT_BRANCH", "the truth value of a tensor")
+
+
+def from_native(vm: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A tensor operation that native code performed: as if the user's program had."""
+    name = getattr(func, "__name__", "")
+    if name == "__get__" and getattr(func, "__self__", None) is not None:
+        return load_attr(vm, args[0], func.__self__.__name__)
+    if isinstance(func, (types.MethodDescriptorType, types.WrapperDescriptorType)) and args and isinstance(args[0], torch.Tensor):
+        return call_method(vm, name, func, args, kwargs)
+    if type(func) is types.FunctionType and func.__qualname__.startswith("Tensor."):
+        return vm.call(func, args, kwargs)
+    return call(vm, func, args, kwargs)

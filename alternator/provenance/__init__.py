@@ -1,0 +1,1 @@
+"""What is outside, where it came from, what was relied on, what was written."""

@@ -1,0 +1,197 @@
+"""Sources: where outside values came from, as a tree that is also the table of guards.
+
+Every node of the tree is one way to reach an outside value: a root (an argument, a global namespace, a closure cell, an
+object held by identity) or an access below another node (an attribute, an item, a class attribute ...).  Guards are plain
+tuples attached to the nodes.  Flattened in preorder the tree is what the native ``GuardTree`` checks, what ``explain``
+prints, and what a recompile is explained with: one table for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+_HASHABLE = frozenset({str, int, bool, float, bytes, type(None)})
+
+
+class Source:
+    """One node: how a value is reached from its parent, and what must hold for it.
+
+    ``access`` and ``key`` are those of docs/interfaces.md.  Children are interned, so one path is one object.
+    """
+
+    __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted")
+
+    def __init__(self, tree: "SourceTree", parent: "Source | None", access: str, key: Any) -> None:
+        self.tree = tree
+        self.parent = parent
+        self.access = access
+        self.key = key
+        self.children: dict[Any, Source] = {}
+        self.guards: dict[str, tuple[Any, ...]] = {}
+        self.index = -1
+        self.wanted = False
+
+    def child(self, access: str, key: Any = None) -> "Source":
+        """The node below this one; made at the first call."""
+        handle = (access, key) if type(key) in _HASHABLE else (access, id(key), "id")
+        node = self.children.get(handle)
+        if node is None:
+            node = self.children[handle] = Source(self.tree, self, access, key)
+        return node
+
+    def attribute(self, name: str) -> "Source":
+        """The entry ``name`` of the instance's ``__dict__``."""
+        return self.child("dict").child("dictitem", name)
+
+    def guard(self, kind: str, *expected: Any) -> None:
+        """Rely on a fact.  The first fact of a kind stays: it was true of the same value."""
+        if kind not in self.guards:
+            self.guards[kind] = (kind, *expected)
+
+    def guard_predicate(self, fn: Any, text: str) -> None:
+        """Rely on ``fn(value)`` being true; ``text`` says it to people."""
+        self.guards.setdefault("PY:" + text, ("PY", fn, text))
+
+    def want(self) -> "Source":
+        """Generated code loads this value: keep the node even if nothing is guarded."""
+        self.wanted = True
+        return self
+
+    def root(self) -> "Source":
+        node = self
+        while node.parent is not None:
+            node = node.parent
+        return node
+
+    @property
+    def name(self) -> str:
+        """A readable expression, e.g. ``self.layers['0'].weight``."""
+        parent = self.parent.name if self.parent is not None else ""
+        return _NAMES[self.access](parent, self.key)
+
+    def __repr__(self) -> str:
+        return f"<Source {self.name}>"
+
+
+def _item_name(parent: str, key: Any) -> str:
+    if parent.endswith(".__dict__") and type(key) is str and key.isidentifier():
+        return f"{parent[: -len('.__dict__')]}.{key}"
+    if parent == "globals()" and type(key) is str:
+        return key
+    return f"{parent}[{key!r}]"
+
+
+_NAMES = {
+    "local": lambda p, k: k[1] if isinstance(k, tuple) else f"locals[{k}]",
+    "globals": lambda p, k: "globals()",
+    "closure": lambda p, k: f"closure[{k}]",
+    "object": lambda p, k: getattr(k, "__qualname__", None) or getattr(k, "__name__", None) or f"<{type(k).__name__}>",
+    "dict": lambda p, k: f"{p}.__dict__",
+    "dictitem": _item_name,
+    "attr": lambda p, k: f"{p}.{k}",
+    "index": lambda p, k: f"{p}[{k}]",
+    "type": lambda p, k: f"type({p})",
+    "typeattr": lambda p, k: f"{p}.{k}",
+    "cell": lambda p, k: f"{p}.cell_contents",
+    "func": lambda p, k: f"{p}.__{k}__",
+    "method": lambda p, k: f"{p}.__{k}__",
+    "call": lambda p, k: f"{getattr(k, '__name__', k)}({p})",
+    "dictkey": lambda p, k: f"list({p})[{k}]",
+}
+
+
+class SourceTree:
+    """All sources of one capture, and the facts that relate several of them (the tail)."""
+
+    def __init__(self) -> None:
+        self.roots: dict[Any, Source] = {}
+        self.tail: list[tuple[Any, ...]] = []
+        self._pins: list[Any] = []
+        self._aliases: set[tuple[int, int]] = set()
+
+    def _root(self, access: str, handle: Any, key: Any) -> Source:
+        node = self.roots.get((access, handle))
+        if node is None:
+            node = self.roots[(access, handle)] = Source(self, None, access, key)
+            self._pins.append(key)
+        return node
+
+    def local(self, index: int, name: str) -> Source:
+        return self._root("local", index, (index, name))
+
+    def globals(self) -> Source:
+        return self._root("globals", None, None)
+
+    def closure(self, index: int) -> Source:
+        return self._root("closure", index, index)
+
+    def object(self, obj: Any) -> Source:
+        """An object that is held by identity, wherever it was reached."""
+        return self._root("object", id(obj), obj)
+
+    def alias(self, first: Source, second: Source) -> None:
+        """Two paths led to one object: they must do so again."""
+        pair = (id(first), id(second))
+        if first is not second and pair not in self._aliases:
+            self._aliases.add(pair)
+            first.want()
+            second.want()
+            self.tail.append(("ALIAS", first, second))
+
+    def flatten(self) -> list[Source]:
+        """The nodes that are guarded or wanted, parents first; sets their ``index``."""
+        order: list[Source] = []
+
+        def visit(node: Source) -> bool:
+            at = len(order)
+            order.append(node)
+            keep = node.wanted or bool(node.guards)
+            for child in node.children.values():
+                keep |= visit(child)
+            if not keep:
+                del order[at:]
+                node.index = -1
+            return keep
+
+        for root in self.roots.values():
+            visit(root)
+        for i, node in enumerate(order):
+            node.index = i
+        return order
+
+    def rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """The table for the native ``GuardTree``: (nodes, tail)."""
+        nodes = []
+        for node in self.flatten():
+            key = node.key[0] if node.access == "local" else node.key
+            parent = -1 if node.parent is None else node.parent.index
+            nodes.append((parent, node.access, key, tuple(node.guards.values())))
+        return nodes, [_resolve(fact) for fact in self.tail]
+
+    def texts(self) -> Iterator[str]:
+        """Every guard as a line for people."""
+        for node in self.flatten():
+            for guard in node.guards.values():
+                yield f"{node.name}: {guard[0]} {', '.join(_short(g) for g in guard[1:])}".rstrip()
+        for fact in self.tail:
+            yield " ".join(_short(part) for part in fact)
+
+
+def _resolve(fact: Any) -> Any:
+    if isinstance(fact, Source):
+        return fact.index
+    if type(fact) in (tuple, list):
+        return type(fact)(_resolve(part) for part in fact)
+    return fact
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Source):
+        return value.name
+    if isinstance(value, type):
+        return value.__qualname__
+    if type(value) in _HASHABLE:
+        return repr(value)
+    if type(value) is tuple:
+        return "(" + ", ".join(map(_short, value)) + ")"
+    return getattr(value, "__qualname__", None) or f"<{type(value).__name__}>"

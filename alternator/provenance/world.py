@@ -1,0 +1,229 @@
+"""The gate between the outside world and the capture, and the ledger of what passed it.
+
+Each outside object has one representative on the interpreter's stack, the *stand-in*: a tensor's fake, a fresh container
+for an outside list or dict, the object itself for everything else.  ``World.admit`` is the only way in.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Callable
+
+from alternator.provenance.source import Source, SourceTree
+
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>", "__slots__": ()})()
+"""Stands for 'no such attribute, item or value'; also a deletion in a shadow."""
+
+Admit = Callable[["World", Any, Source], Any]
+
+
+class Outside:
+    """What is known about one outside object.
+
+    ``attrs`` is the shadow of its attributes (name -> new value or MISSING), ``filled`` says whether a container's
+    stand-in holds the contents, ``snapshot`` what these were, ``inner`` the source that reads below it start from.
+    """
+
+    __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state")
+
+    def __init__(self, obj: Any, standin: Any, source: Source, inner: Source | None = None, filled: bool = True) -> None:
+        self.obj = obj
+        self.standin = standin
+        self.source = source
+        self.inner = inner or source
+        self.attrs: dict[str, Any] | None = None
+        self.filled = filled
+        self.snapshot: Any = None
+        self.partial: dict[Any, Any] | None = None
+        self.state: Any = None
+
+
+class Unread:
+    """An outside value that the program has not looked at: it is not guarded, only passed on."""
+
+    __slots__ = ("obj", "source")
+
+    def __init__(self, obj: Any, source: Source) -> None:
+        self.obj = obj
+        self.source = source
+
+
+class AdmitTable:
+    """How objects of a type enter: exact type first, then the first base class that has a rule."""
+
+    def __init__(self) -> None:
+        self._rules: dict[type, Admit] = {}
+        self._constants: set[type] = set()
+        self.number: Admit | None = None
+
+    def register(self, *kinds: type) -> Callable[[Admit], Admit]:
+        """Decorator: the rule for these types and their subclasses."""
+
+        def put(rule: Admit) -> Admit:
+            for kind in kinds:
+                if kind in self._rules:
+                    raise KeyError(f"admission of {kind.__name__} is already registered")
+                self._rules[kind] = rule
+            return rule
+
+        return put
+
+    def constants(self, *kinds: type) -> None:
+        """Immutable scalars: reading one from outside emits an equality guard, then it is a constant."""
+        self._constants.update(kinds)
+
+    def numbers(self, rule: Admit) -> Admit:
+        """Decorator: the rule for ints and floats, which may vary from call to call."""
+        self.number = rule
+        return rule
+
+    def is_constant(self, kind: type) -> bool:
+        return kind in self._constants
+
+    def find(self, kind: type) -> Admit:
+        for base in kind.__mro__:
+            rule = self._rules.get(base)
+            if rule is not None:
+                return rule
+        raise KeyError(kind)
+
+
+ADMIT = AdmitTable()
+ADMIT.constants(
+    int, float, bool, str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), types.CodeType, range
+)
+
+
+class World:
+    """The ledger of one capture: records of outside objects by identity, the log of writes, and the source tree."""
+
+    def __init__(self) -> None:
+        self.tree = SourceTree()
+        self.records: dict[int, Outside] = {}
+        self.effects: list[tuple[Any, ...]] = []
+        self.vm: Any = None
+        self._rules: dict[type, Admit] = {}
+        self._class_attrs: dict[tuple[type, str], Any] = {}
+        self._fills: dict[int, Outside] = {}
+        self.pins: list[Any] = []
+
+    # ---- coming in
+
+    def admit(self, obj: Any, source: Source) -> Any:
+        """The stand-in of an outside object that was read from ``source``; emits the guard."""
+        kind = type(obj)
+        rec = self.records.get(id(obj))
+        if rec is not None:
+            if rec.source is not source:
+                self._second_path(rec, source)
+            return rec.standin
+        rule = self._rules.get(kind)
+        if rule is None:
+            if ADMIT.is_constant(kind):
+                rule = ADMIT.number if kind in (int, float) and ADMIT.number is not None else _constant
+            else:
+                rule = ADMIT.find(kind)
+            self._rules[kind] = rule
+        return rule(self, obj, source)
+
+    def _second_path(self, rec: Outside, source: Source) -> None:
+        if "IS" in rec.source.guards:
+            source.guard("IS", rec.obj)
+        else:
+            self.tree.alias(rec.source, source)
+
+    def record(self, obj: Any, source: Source, standin: Any = MISSING, inner: Source | None = None, filled: bool = True) -> Outside:
+        """Enter an object into the ledger (which keeps it and its stand-in alive: ids are not reused)."""
+        rec = Outside(obj, obj if standin is MISSING else standin, source, inner, filled)
+        self.records[id(obj)] = rec
+        if rec.standin is not obj:
+            self.records[id(rec.standin)] = rec
+        return rec
+
+    def by_identity(self, obj: Any, source: Source) -> Any:
+        """Admit something that is itself: a class, a module, a function.  What is read below it is read from it."""
+        source.guard("IS", obj)
+        self.record(obj, source, inner=self.tree.object(obj))
+        return obj
+
+    def trusted(self, obj: Any) -> Outside:
+        """The record of an object that was reached through something immutable that is guarded by identity."""
+        rec = self.records.get(id(obj))
+        if rec is None:
+            source = self.tree.object(obj)
+            rec = self.record(obj, source, inner=source)
+        return rec
+
+    # ---- classes
+
+    def class_attr(self, cls: type, name: str) -> Any:
+        """The raw class attribute that the MRO gives (a descriptor is not called), or MISSING; guarded.
+
+        Static types cannot change and need no guard.
+        """
+        handle = (cls, name)
+        found = self._class_attrs.get(handle, self)
+        if found is not self:
+            return found
+        raw = MISSING
+        for base in cls.__mro__:
+            namespace = base.__dict__
+            if name in namespace:
+                raw = namespace[name]
+                break
+            rec = self.records.get(id(base))
+            if rec is not None and rec.attrs is not None and name in rec.attrs:
+                return rec.attrs[name]
+        if cls.__flags__ & 0x200:  # Py_TPFLAGS_HEAPTYPE
+            source = self.tree.object(cls).child("typeattr", name)
+            if raw is MISSING:
+                source.guard("ABSENT")
+            elif type(raw) in _DESCRIPTORS or not ADMIT.is_constant(type(raw)) and hasattr(type(raw), "__get__"):
+                if id(raw) not in self.records:
+                    self.by_identity(raw, source)
+                else:
+                    source.guard("IS", raw)
+        self._class_attrs[handle] = raw
+        return raw
+
+    def write_class_attr(self, cls: type, rec: "Outside", name: str, value: Any) -> None:
+        """Shadow a class attribute; subclasses see it too."""
+        self.write_attr(rec, name, value, "class")
+        self.forget_class_attr(cls, name)
+
+    def forget_class_attr(self, cls: type, name: str) -> None:
+        """The class attribute was written: look it up anew, in subclasses too."""
+        for seen in [s for s in self._class_attrs if s[1] == name and issubclass(s[0], cls)]:
+            del self._class_attrs[seen]
+
+    def class_value(self, cls: type, name: str, raw: Any) -> Any:
+        """A plain class attribute, as a value that was read."""
+        for base in cls.__mro__:
+            rec = self.records.get(id(base))
+            if rec is not None and rec.attrs is not None and name in rec.attrs:
+                return rec.attrs[name]
+            if name in base.__dict__:
+                break
+        if cls.__flags__ & 0x200:
+            return self.admit(raw, self.tree.object(cls).child("typeattr", name))
+        return raw
+
+    # ---- writes
+
+    def write_attr(self, rec: Outside, name: str, value: Any, how: str = "attr") -> None:
+        """Shadow an attribute write (MISSING deletes); replayed after the graph, in order."""
+        if rec.attrs is None:
+            rec.attrs = {}
+        rec.attrs[name] = value
+        self.effects.append((how, rec, name, value))
+
+
+def _constant(world: World, obj: Any, source: Source) -> Any:
+    source.guard("EQ", obj)
+    return obj
+
+
+_DESCRIPTORS = frozenset(
+    {types.FunctionType, property, classmethod, staticmethod, types.MemberDescriptorType, types.GetSetDescriptorType,
+     types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.BuiltinFunctionType}
+)

@@ -1,0 +1,14 @@
+"""What we know about one type or library, a file each; importing this package fills the tables."""
+
+from alternator.semantics import (  # noqa: F401
+    admission,
+    builtin_functions,
+    classes,
+    containers,
+    contexts,
+    nn_module,
+    output_calls,
+    stdlib,
+    tensors,
+    torch_functions,
+)

@@ -1,0 +1,619 @@
+"""Rules of Python's builtin functions."""
+
+from __future__ import annotations
+
+import builtins
+import operator
+import types
+from typing import Any
+
+import torch
+
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import attributes, calls, operations, tensor_ops
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.opcodes.build import mapping_items
+from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.provenance.world import MISSING, Unread
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+for _fn in (ascii, bin, chr, hex, oct, ord, repr):
+    PURE.put(_fn, DEEP)
+
+
+def _consuming(fn: Any) -> None:
+    """all, any, sorted: their iterable is read by the interpreter first, lazily where that can be seen."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        return calls.run_pure(vm, fn, DEEP, (operations.unpack(vm, args[0]), *args[1:]), kwargs)
+
+    RULES.put(fn, rule)
+
+
+_consuming(sorted)
+
+
+def _quantifier(fn: Any, stop: bool) -> None:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        iterator = operations.iterate(vm, args[0])
+        while True:
+            item = operations.advance(vm, iterator)
+            if item is MISSING:
+                return not stop
+            if vm.truth(item) is stop:
+                return stop
+
+    RULES.put(fn, rule)
+
+
+_quantifier(any, True)
+_quantifier(all, False)
+
+for _kind in (str, bytes, bytearray, int, float, complex, bool, range, slice, enumerate, zip, map, filter, reversed, type(None), object,
+              type(iter([])), type(iter(())), type(iter({})), type(iter({}.values())), type(iter({}.items())), type(iter(range(0))), type(iter("")),
+              type({}.keys()), type({}.values()), type({}.items()), type(iter(set()))):
+    PURE_TYPES.put(_kind, DEEP if _kind not in (enumerate, zip, reversed) else SHALLOW)
+
+
+def _symbolic_or_tensor(args: Any) -> bool:
+    return any(isinstance(a, (torch.Tensor, *SYMBOLIC)) for a in args)
+
+
+def _numeric(fn: Any) -> Any:
+    """abs, round, ...: of tensors a node, of symbolic scalars an expression, else native."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if any(isinstance(a, torch.Tensor) for a in args):
+            return tensor_ops.call(vm, fn, args, kwargs)
+        if any(isinstance(a, SYMBOLIC) for a in args):
+            return vm.symbolic(fn, *args)
+        return calls.run_pure(vm, fn, DEEP, args, kwargs)
+
+    return rule
+
+
+for _fn in (abs, round, pow, divmod):
+    RULES.put(_fn, _numeric(_fn))
+
+
+def _extreme(fn: Any, symbolic: Any) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        items = args if len(args) > 1 else operations.unpack(vm, args[0])
+        if not kwargs and items and any(isinstance(a, SYMBOLIC) for a in items) and all(isinstance(a, (*SYMBOLIC, int, float)) for a in items):
+            result = items[0]
+            for item in items[1:]:
+                result = vm.symbolic(symbolic, result, item)
+            return result
+        if len(args) == 1:
+            args = (list(items),)
+        return calls.run_pure(vm, fn, DEEP, args, kwargs)
+
+    return rule
+
+
+RULES.put(max, _extreme(max, torch.sym_max))
+RULES.put(min, _extreme(min, torch.sym_min))
+
+
+@RULES.rule(sum)
+def rule_sum(vm: Any, args: Any, kwargs: Any) -> Any:
+    total = args[1] if len(args) > 1 else kwargs.get("start", 0)
+    for item in operations.unpack(vm, args[0]):
+        total = operations.binary(vm, operator.add, total, item)
+    return total
+
+
+@RULES.rule(format)
+def rule_format(vm: Any, args: Any, kwargs: Any) -> Any:
+    value = args[0]
+    if isinstance(value, SYMBOLIC):
+        value = vm.symbolic(int if isinstance(value, torch.SymInt) else float, value)
+    if isinstance(value, torch.Tensor):
+        raise Break("DATA_DEPENDENT_VALUE", "formatting a tensor")
+    return calls.run_pure(vm, format, DEEP, (value, *args[1:]), kwargs)
+
+
+# ---- types and classes
+
+
+@RULES.rule(type)
+def rule_type(vm: Any, args: Any, kwargs: Any) -> Any:
+    if len(args) == 1:
+        return attributes.type_of(vm, args[0])
+    raise Break("CLASS_CREATION", "type() with three arguments")
+
+
+@RULES.rule(isinstance)
+def rule_isinstance(vm: Any, args: Any, kwargs: Any) -> Any:
+    obj, classes = args
+    kind = attributes.type_of(vm, obj)
+    if kind is TracedGenerator:
+        kind = types.GeneratorType
+    return _check_class(vm, obj, kind, classes)
+
+
+def _flat(vm: Any, classes: Any) -> list[Any]:
+    if type(classes) is tuple:
+        return [c for item in classes for c in _flat(vm, item)]
+    if isinstance(classes, types.UnionType):
+        return [c for item in classes.__args__ for c in _flat(vm, item)]
+    return [classes]
+
+
+def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
+    for cls in _flat(vm, classes):
+        if not isinstance(cls, type):
+            hook = vm.world.class_attr(type(cls), "__instancecheck__")
+            if hook is MISSING:
+                raise vm.user_raise(TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union"))
+            if type(hook) is types.FunctionType and vm.truth(calls.call(vm, hook, (cls, obj), {})):
+                return True
+            continue
+        if cls is torch.nn.Parameter or cls is torch.nn.Buffer:
+            if isinstance(obj, torch.Tensor):
+                if isinstance(_real(vm, obj), cls):
+                    return True
+            continue
+        if issubclass(kind, cls) if type(cls) is type else _virtual(cls, obj, kind):
+            return True
+        if kind is type(obj) and _overrides_class(vm, kind):
+            seen = vm.getattr(obj, "__class__")
+            if isinstance(seen, type) and issubclass(seen, cls):
+                return True
+    return False
+
+
+def _overrides_class(vm: Any, kind: type) -> bool:
+    return type(vm.world.class_attr(kind, "__class__")) is property
+
+
+def _virtual(cls: type, obj: Any, kind: type) -> bool:
+    """Classes whose metaclass answers (abstract base classes): asked about the type."""
+    if isinstance(obj, torch.Tensor):
+        return issubclass(kind, cls)
+    if kind is types.GeneratorType:
+        return issubclass(kind, cls)
+    if kind is not type(obj):
+        return issubclass(kind, cls)
+    return isinstance(obj, cls)
+
+
+def _real(vm: Any, obj: Any) -> Any:
+    rec = vm.records.get(id(obj))
+    return rec.obj if rec is not None else obj
+
+
+@RULES.rule(issubclass)
+def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
+    cls, classes = args
+    if not isinstance(cls, type):
+        raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
+    return vm.plain(issubclass, cls, tuple(_flat(vm, classes)))
+
+
+@RULES.rule(callable)
+def rule_callable(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.world.class_attr(type(args[0]), "__call__") is not MISSING
+
+
+# ---- attributes
+
+
+@RULES.rule(getattr)
+def rule_getattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    obj, name = args[0], args[1]
+    if not isinstance(name, str):
+        raise vm.user_raise(TypeError("attribute name must be string, not " + repr(type(name).__name__)))
+    try:
+        return attributes.load(vm, obj, name)
+    except UserRaise as raised:
+        if len(args) > 2 and isinstance(raised.exc, AttributeError):
+            return args[2]
+        raise
+
+
+@RULES.rule(hasattr)
+def rule_hasattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    try:
+        attributes.load(vm, args[0], args[1])
+    except UserRaise as raised:
+        if isinstance(raised.exc, AttributeError):
+            return False
+        raise
+    return True
+
+
+@RULES.rule(setattr)
+def rule_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    attributes.store(vm, *args)
+
+
+@RULES.rule(delattr)
+def rule_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    attributes.store(vm, args[0], args[1], MISSING)
+
+
+@RULES.rule(object.__setattr__)
+def rule_object_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    obj, name, value = args
+    if isinstance(obj, torch.Tensor):
+        attributes.store(vm, obj, name, value)
+        return
+    attributes.store_default(vm, obj, name, value)
+
+
+@RULES.rule(object.__delattr__)
+def rule_object_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    attributes.store_default(vm, args[0], args[1], MISSING)
+
+
+@RULES.rule(object.__getattribute__)
+def rule_object_getattribute(vm: Any, args: Any, kwargs: Any) -> Any:
+    obj, name = args
+    value = attributes.lookup(vm, obj, name)
+    if value is MISSING:
+        raise vm.user_raise(AttributeError(f"'{type(obj).__name__}' object has no attribute '{name}'", name=name, obj=obj))
+    return value
+
+
+@RULES.rule(vars)
+def rule_vars(vm: Any, args: Any, kwargs: Any) -> Any:
+    if not args:
+        raise Break("FRAME_INTROSPECTION", "vars() without an argument")
+    return attributes.load(vm, args[0], "__dict__")
+
+
+# ---- iteration
+
+
+@RULES.rule(len)
+def rule_len(vm: Any, args: Any, kwargs: Any) -> Any:
+    kind = type(args[0])
+    if not hasattr(kind, "__len__"):
+        raise vm.user_raise(TypeError(f"object of type '{kind.__name__}' has no len()"))
+    return vm.length(args[0])
+
+
+@RULES.rule(iter)
+def rule_iter(vm: Any, args: Any, kwargs: Any) -> Any:
+    if len(args) == 1:
+        kind = type(args[0])
+        if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+            raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not iterable"))
+        return operations.iterate(vm, args[0])
+    return calls.call(vm, _iterate_until, args, kwargs)
+
+
+def _iterate_until(fn: Any, sentinel: Any) -> Any:
+    """Polyfill of ``iter(callable, sentinel)``."""
+    while True:
+        value = fn()
+        if value == sentinel:
+            return
+        yield value
+
+
+@RULES.rule(next)
+def rule_next(vm: Any, args: Any, kwargs: Any) -> Any:
+    iterator = args[0]
+    if type(iterator) is TracedGenerator:
+        try:
+            return iterator.resume(None, None)
+        except UserRaise as raised:
+            if isinstance(raised.exc, StopIteration) and len(args) > 1:
+                return args[1]
+            raise
+    value = operations.advance(vm, iterator)
+    if value is MISSING:
+        if len(args) > 1:
+            return args[1]
+        raise vm.user_raise(StopIteration())
+    return value
+
+
+def _over_iterables(kind: type, first: int) -> None:
+    """zip, enumerate, map, filter: native iterators over iterators that the interpreter made."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        wrapped = tuple(a if at < first else operations.iterate(vm, a) for at, a in enumerate(args))
+        if kind is map or kind is filter:
+            return calls.call(vm, _POLYFILLS[kind], wrapped, kwargs)
+        if kind is enumerate and len(args) > 1:
+            wrapped = (wrapped[0], args[1])
+        return vm.native(kind, wrapped, kwargs or None)
+
+    RULES.put(kind, rule)
+
+
+def _map(fn: Any, *iterators: Any) -> Any:
+    while True:
+        values = []
+        for iterator in iterators:
+            try:
+                values.append(next(iterator))
+            except StopIteration:
+                return
+        yield fn(*values)
+
+
+def _filter(fn: Any, iterator: Any) -> Any:
+    for value in iterator:
+        if value if fn is None else fn(value):
+            yield value
+
+
+_POLYFILLS = {map: _map, filter: _filter}
+_over_iterables(zip, 0)
+_over_iterables(enumerate, 0)
+_over_iterables(map, 1)
+_over_iterables(filter, 1)
+
+
+@RULES.rule(reversed)
+def rule_reversed(vm: Any, args: Any, kwargs: Any) -> Any:
+    obj = args[0]
+    found = vm.world.class_attr(type(obj), "__reversed__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, found, (obj,), {})
+    vm.close(obj, SHALLOW)
+    if type(vm.world.class_attr(type(obj), "__getitem__")) is types.FunctionType:
+        count = vm.length(obj)
+        return iter([operations.getitem(vm, obj, i) for i in range(count - 1, -1, -1)])
+    return vm.native(reversed, (obj,))
+
+
+# ---- conversions
+
+
+def _collect(kind: type) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if kwargs or len(args) > 1:
+            return vm.plain(lambda: kind(*args, **kwargs))
+        if not args:
+            return kind()
+        if not isinstance(args[0], torch.Tensor) and not hasattr(type(args[0]), "__iter__") and not hasattr(type(args[0]), "__getitem__"):
+            raise vm.user_raise(TypeError(f"'{type(args[0]).__name__}' object is not iterable"))
+        items = operations.unpack(vm, args[0])
+        if kind is list:
+            return items
+        if kind is tuple:
+            return args[0] if type(args[0]) is tuple else tuple(items)
+        vm.close(items)
+        return vm.native(kind, (items,))
+
+    return rule
+
+
+for _kind in (list, tuple, set, frozenset):
+    RULES.put(_kind, _collect(_kind))
+
+
+@RULES.rule(dict)
+def rule_dict(vm: Any, args: Any, kwargs: Any) -> Any:
+    made: dict[Any, Any] = {}
+    update_dict(vm, made, args, kwargs)
+    return made
+
+
+def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
+    if len(args) > 1:
+        raise vm.user_raise(TypeError(f"dict expected at most 1 argument, got {len(args)}"))
+    pairs: list[Any] = []
+    if args:
+        source = args[0]
+        if isinstance(source, dict) or hasattr(type(source), "keys"):
+            pairs = mapping_items(vm, source)
+        else:
+            pairs = [tuple(operations.unpack(vm, pair)) for pair in operations.unpack(vm, source)]
+    vm.close([k for k, _ in pairs])
+    vm.native(dict.update, (target, pairs), None)
+    dict.update(target, kwargs)
+
+
+@RULES.rule(dict.update)
+def rule_dict_update(vm: Any, args: Any, kwargs: Any) -> Any:
+    operations.writable(vm, args[0])
+    vm.ticks += 1
+    if type(args[0]) is not dict and type(args[0]).__setitem__ is not dict.__setitem__:
+        merged: dict[Any, Any] = {}
+        update_dict(vm, merged, args[1:], kwargs)
+        for key, value in merged.items():
+            operations.setitem(vm, args[0], key, value)
+        return
+    update_dict(vm, args[0], args[1:], kwargs)
+
+
+@RULES.rule(list.extend)
+def rule_list_extend(vm: Any, args: Any, kwargs: Any) -> Any:
+    operations.writable(vm, args[0])
+    vm.ticks += 1
+    list.extend(args[0], operations.unpack(vm, args[1]))
+
+
+@RULES.rule(dict.get)
+def rule_dict_get(vm: Any, args: Any, kwargs: Any) -> Any:
+    default = args[2] if len(args) > 2 else None
+    rec = vm.records.get(id(args[0]))
+    if rec is not None and not rec.filled and rec.partial is not None:
+        value = operations.read_key(vm, rec, args[1])
+        if value is not MISSING or not rec.filled:
+            return default if value is MISSING else value
+    vm.close(args[1])
+    return vm.native(dict.get, (vm.fill_value(args[0]), args[1], default))
+
+
+@RULES.rule(bool)
+def rule_bool(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.truth(args[0]) if args else False
+
+
+def _number(kind: type, special: tuple[str, ...]) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs:
+            value = args[0]
+            if isinstance(value, torch.Tensor):
+                return calls.call(vm, kind, (tensor_ops.call_method(vm, "item", value.item, (value,), {}),), {})
+            if isinstance(value, torch.SymInt) and kind is int:
+                return value
+            if isinstance(value, torch.SymFloat) and kind is float:
+                return value
+            if isinstance(value, SYMBOLIC):
+                if kind is float:
+                    return vm.symbolic(torch.sym_float, value)
+                if kind is int:
+                    return vm.symbolic(torch.sym_int, value)
+            for name in special:
+                found = vm.world.class_attr(type(value), name)
+                if type(found) is types.FunctionType:
+                    return calls.call(vm, kind, (calls.call(vm, found, (value,), {}),), {})
+        vm.close_all(args, kwargs, DEEP)
+        return vm.native(kind, args, kwargs or None)
+
+    return rule
+
+
+RULES.put(int, _number(int, ("__int__", "__index__", "__trunc__")))
+RULES.put(float, _number(float, ("__float__", "__index__")))
+
+
+@RULES.rule(str)
+def rule_str(vm: Any, args: Any, kwargs: Any) -> Any:
+    if len(args) == 1:
+        value = args[0]
+        if isinstance(value, SYMBOLIC):
+            value = vm.symbolic(int if isinstance(value, torch.SymInt) else float, value)
+        if isinstance(value, torch.Tensor):
+            raise Break("DATA_DEPENDENT_VALUE", "str() of a tensor")
+        _visible(vm, value)
+        return calls.run_pure(vm, str, DEEP, (value,), kwargs)
+    return calls.run_pure(vm, str, DEEP, args, kwargs)
+
+
+def _visible(vm: Any, value: Any) -> None:
+    """An object whose text is its address cannot be shown."""
+    kind = type(value)
+    if kind.__flags__ & 0x200 and vm.world.class_attr(kind, "__repr__") is object.__repr__ and vm.world.class_attr(kind, "__str__") is object.__str__:
+        raise Break("IDENTITY", f"the address of a {kind.__name__} in its text")
+
+
+@RULES.rule(id)
+def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
+    rec = vm.records.get(id(args[0]))
+    if rec is not None and rec.standin is rec.obj:
+        rec.source.guard("IS", rec.obj)
+        return id(rec.obj)
+    if type(args[0]) in (type(None), bool, type):
+        return id(args[0])
+    raise Break("IDENTITY", "id() of a value that only exists while tracing")
+
+
+@RULES.rule(hash)
+def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
+    value = args[0]
+    kind = type(value)
+    if isinstance(value, (torch.Tensor, *SYMBOLIC)):
+        raise Break("IDENTITY", "hash() of a tensor or a symbolic number")
+    found = vm.world.class_attr(kind, "__hash__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, found, (value,), {})
+    if found is object.__hash__:
+        return hash(rule_id(vm, args, kwargs))
+    return calls.run_pure(vm, hash, DEEP, args, kwargs)
+
+
+@RULES.rule(globals)
+def rule_globals(vm: Any, args: Any, kwargs: Any) -> Any:
+    if id(vm.frame.globals) in vm.shadow_globals:
+        raise Break("FRAME_INTROSPECTION", "globals() after a global was written")
+    return vm.world.admit(vm.frame.globals, vm.globals_source(vm.frame.func))
+
+
+@RULES.rule(locals, dir)
+def rule_locals(vm: Any, args: Any, kwargs: Any) -> Any:
+    if args:
+        raise Break("FRAME_INTROSPECTION", "dir()")
+    frame = vm.frame
+    found = {}
+    for name, value in zip(frame.decoded.localsplus_names, frame.locals):
+        if type(value) is Unread:
+            value = vm.world.admit(value.obj, value.source)
+        if value is not NULL and type(value) is not types.CellType:
+            found[name] = value
+    if any(type(v) is types.CellType for v in frame.locals):
+        raise Break("FRAME_INTROSPECTION", "locals() in a function with cells")
+    return found
+
+
+def _refuse(code: str, *functions: Any) -> None:
+    for fn in functions:
+
+        def rule(vm: Any, args: Any, kwargs: Any, name: str = fn.__name__) -> Any:
+            raise Break(code, f"{name}()")
+
+        RULES.put(fn, rule)
+
+
+_refuse("EXEC", exec, eval, compile)
+_refuse("IO", open, input)
+_refuse("BREAKPOINT", builtins.breakpoint)
+
+
+@RULES.rule(super)
+def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
+    if args:
+        return Super(args[0], args[1] if len(args) > 1 else None)
+    frame = vm.frame
+    if not frame.code.co_argcount or "__class__" not in frame.code.co_freevars:
+        raise vm.user_raise(RuntimeError("super(): no arguments"))
+    owner = frame.locals[0]
+    if type(owner) is types.CellType and frame.code.co_varnames[0] in frame.code.co_cellvars:
+        owner = vm.load_cell(owner, frame.code.co_varnames[0], False)
+    elif type(owner) is Unread:
+        owner = frame.locals[0] = vm.world.admit(owner.obj, owner.source)
+    at = frame.decoded.localsplus_names.index("__class__")
+    return Super(vm.load_cell(frame.locals[at], "__class__", True), owner)
+
+
+class Super:
+    """``super(cls, obj)`` in captured code."""
+
+    def __init__(self, cls: type, obj: Any) -> None:
+        self.cls = cls
+        self.obj = obj
+
+
+def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
+    obj = proxy.obj
+    start = obj if isinstance(obj, type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
+    mro = start.__mro__
+    for base in mro[mro.index(proxy.cls) + 1 :]:
+        if name in base.__dict__:
+            raw = base.__dict__[name]
+            vm.world.class_attr(base, name)
+            if base.__flags__ & 0x200:
+                attributes.vm_trusted(vm, raw)
+            if start is obj:
+                return _super_class_attr(vm, raw, obj, base, name)
+            if type(raw) is property:
+                return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})
+            if name == "__class__":
+                return attributes.type_of(vm, obj)
+            return attributes.bind(vm, raw, obj, start, name)
+        vm.world.class_attr(base, name)
+    raise vm.user_raise(AttributeError(f"'super' object has no attribute '{name}'"))
+
+
+def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> Any:
+    kind = type(raw)
+    if kind is classmethod:
+        return types.MethodType(attributes.vm_trusted(vm, raw.__func__), cls)
+    if kind is staticmethod:
+        return raw.__func__
+    if kind is types.FunctionType:
+        return raw
+    return vm.plain(raw.__get__, None, cls) if hasattr(kind, "__get__") else vm.world.class_value(base, name, raw)
+
+
+attributes.GETATTR.put(Super, super_getattr)

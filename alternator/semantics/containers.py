@@ -1,0 +1,131 @@
+"""Containers: how outside ones are read into their stand-ins."""
+
+from __future__ import annotations
+
+import collections
+import types
+from typing import Any
+
+from alternator.exc import Break
+from alternator.interpreter.tables import PURE_TYPES, SHALLOW
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, MISSING, Outside, World
+
+_IDENTITY_KEYS = (type, types.FunctionType, types.ModuleType)
+
+
+def _new(kind: type) -> Any:
+    for base in kind.__mro__:
+        if not base.__flags__ & 0x200 or base in (collections.OrderedDict, collections.defaultdict, collections.deque):
+            return base.__new__(kind)
+    raise AssertionError(kind)
+
+
+@ADMIT.register(list)
+def admit_list(world: World, obj: Any, source: Source) -> Any:
+    source.guard("TYPE", type(obj))
+    rec = world.record(obj, source, _new(type(obj)), filled=False)
+    rec.state = fill_list
+    return rec.standin
+
+
+def fill_list(vm: Any, rec: Outside) -> None:
+    items = list.__iter__(rec.obj)
+    rec.source.guard("LEN", list.__len__(rec.obj))
+    admit = vm.world.admit
+    for i, item in enumerate(items):
+        list.append(rec.standin, admit(item, rec.source.child("index", i)))
+    rec.snapshot = list(list.__iter__(rec.standin))
+
+
+@ADMIT.register(tuple)
+def admit_tuple(world: World, obj: Any, source: Source) -> Any:
+    source.guard("TYPE", type(obj))
+    source.guard("LEN", len(obj))
+    items = [world.admit(item, source.child("index", i)) for i, item in enumerate(tuple.__iter__(obj))]
+    if not items and type(obj) is tuple:
+        return ()
+    if type(obj).__module__ == "torch.return_types":
+        made = type(obj)(items)
+    else:
+        made = tuple.__new__(type(obj), items)
+    if made is not obj:
+        world.record(obj, source, made)
+    return made
+
+
+@ADMIT.register(dict, types.MappingProxyType)
+def admit_dict(world: World, obj: Any, source: Source) -> Any:
+    if type(obj) is types.MappingProxyType:
+        raise Break("UNSUPPORTED_ATTRIBUTE", "a mapping proxy from outside")
+    source.guard("TYPE", type(obj))
+    standin = _new(type(obj))
+    if isinstance(obj, collections.defaultdict):
+        standin.default_factory = world.admit(obj.default_factory, source.child("attr", "default_factory"))
+    rec = world.record(obj, source, standin, filled=False)
+    rec.state = fill_dict
+    rec.partial = {}
+    return standin
+
+
+def fill_dict(vm: Any, rec: Outside) -> None:
+    obj, source = rec.obj, rec.source
+    keys = tuple(dict.keys(obj))
+    source.guard("KEYS", keys)
+    put = collections.OrderedDict.__setitem__ if isinstance(obj, collections.OrderedDict) else dict.__setitem__
+    for i, key in enumerate(keys):
+        value = vm.world.admit(dict.__getitem__(obj, key), source.child("dictitem", key))
+        put(rec.standin, _key(vm, key, source, i), value)
+    rec.snapshot = list(dict.items(rec.standin))
+
+
+def _key(vm: Any, key: Any, source: Source, index: int) -> Any:
+    kind = type(key)
+    if ADMIT.is_constant(kind):
+        return key
+    return vm.world.admit(key, source.child("dictkey", index))
+
+
+@ADMIT.register(set, frozenset)
+def admit_set(world: World, obj: Any, source: Source) -> Any:
+    source.guard("TYPE", type(obj))
+    if not all(ADMIT.is_constant(type(item)) or isinstance(item, _IDENTITY_KEYS) for item in obj):
+        raise Break("UNSUPPORTED_TYPE", "a set of objects from outside")
+    expected = frozenset(obj)
+    if type(obj) is frozenset:
+        source.guard_predicate(lambda value: value == expected, f"== {sorted(map(repr, expected))}")
+        return obj
+    rec = world.record(obj, source, _new(type(obj)), filled=False)
+    rec.state = fill_set
+    return rec.standin
+
+
+def fill_set(vm: Any, rec: Outside) -> None:
+    expected = frozenset(rec.obj)
+    rec.source.guard_predicate(lambda value: value == expected, f"== {sorted(map(repr, expected))}")
+    set.update(rec.standin, rec.obj)
+    rec.snapshot = expected
+
+
+@ADMIT.register(collections.deque)
+def admit_deque(world: World, obj: Any, source: Source) -> Any:
+    source.guard("TYPE", type(obj))
+    limit = obj.maxlen
+    source.guard_predicate(lambda value: value.maxlen == limit, f"maxlen == {limit}")
+    rec = world.record(obj, source, collections.deque((), limit), filled=False)
+    rec.state = fill_deque
+    return rec.standin
+
+
+def fill_deque(vm: Any, rec: Outside) -> None:
+    count = len(rec.obj)
+    rec.source.guard("LEN", count)
+    for i, item in enumerate(rec.obj):
+        rec.standin.append(vm.world.admit(item, rec.source.child("index", i)))
+    rec.snapshot = list(rec.standin)
+
+
+for _kind in (list, dict, set, frozenset, tuple, collections.deque, collections.OrderedDict, collections.defaultdict):
+    PURE_TYPES.put(_kind, SHALLOW)
+
+__all__ = ["MISSING"]

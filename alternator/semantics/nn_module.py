@@ -1,0 +1,119 @@
+"""nn.Module: attribute lookup, calls without hooks, containers."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch.nn.modules import module as torch_module
+
+from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.tables import OBJECT_GETATTR, RULES
+from alternator.provenance.world import MISSING, Outside
+
+Module = torch.nn.Module
+_SPACES = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks")
+_GLOBAL_HOOKS = ("_global_backward_hooks", "_global_backward_pre_hooks", "_global_forward_hooks", "_global_forward_pre_hooks")
+
+
+@OBJECT_GETATTR.rule(Module.__getattr__)
+def module_getattr(vm: Any, module: Any, name: str) -> Any:
+    """``Module.__getattr__``: parameters, buffers, submodules."""
+    rec: Outside | None = vm.records.get(id(module))
+    for space in _SPACES:
+        table = attributes.instance_value(vm, module, rec, space)
+        if table is MISSING:
+            continue
+        value = _read(vm, table, name)
+        if value is not MISSING:
+            inner = vm.records.get(id(table))
+            if rec is not None and (inner is None or not inner.filled or inner.snapshot is not None):
+                vm.module_reads.setdefault(id(module), []).append(name)
+            return value
+    raise vm.user_raise(AttributeError(f"'{type(module).__name__}' object has no attribute '{name}'", name=name, obj=module))
+
+
+def _read(vm: Any, table: Any, name: str) -> Any:
+    rec = vm.records.get(id(table))
+    if rec is not None and not rec.filled:
+        return operations.read_key(vm, rec, name)
+    return table.get(name, MISSING)
+
+
+def _empty(vm: Any, table: Any) -> bool:
+    return vm.length(table) == 0
+
+
+def without_hooks(vm: Any, module: Any) -> bool:
+    """No hook of the module, and no global one: guarded, so that one added later is seen."""
+    rec = vm.records.get(id(module))
+    for name in _HOOKS:
+        table = attributes.instance_value(vm, module, rec, name)
+        if table is MISSING or not _empty(vm, table):
+            return False
+    done = vm.states.get("global_hooks")
+    if done is None:
+        vm.world.trusted(torch_module)
+        done = all(_empty(vm, attributes.load_module(vm, torch_module, name)) for name in _GLOBAL_HOOKS)
+        vm.states["global_hooks"] = done
+    return done
+
+
+@RULES.rule(Module._wrapped_call_impl)
+def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Calling a module: straight to ``forward`` where there are no hooks, else as PyTorch's own code does it."""
+    module = args[0]
+    rec = vm.records.get(id(module))
+    if attributes.instance_value(vm, module, rec, "_compiled_call_impl") is MISSING:
+        attributes.load(vm, module, "_compiled_call_impl")
+    if not without_hooks(vm, module):
+        return calls.inline(vm, Module._call_impl, args, kwargs)
+    forward = attributes.load(vm, module, "forward")
+    name = rec.source.name if rec is not None else type(module).__name__
+    vm.module_stack[name] = (name, type(module))
+    try:
+        return calls.call(vm, forward, args[1:], kwargs)
+    finally:
+        vm.module_stack.pop(name, None)
+
+
+@RULES.rule(Module._call_impl)
+def module_call_impl(vm: Any, args: Any, kwargs: Any) -> Any:
+    return module_call(vm, args, kwargs)
+
+
+@RULES.rule(Module.__setattr__)
+def module_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Plain values go to the instance; tensors and modules as PyTorch's own code does it."""
+    module, name, value = args
+    rec = vm.records.get(id(module))
+    plain = not isinstance(value, (torch.Tensor, Module))
+    if plain:
+        for space in _SPACES:
+            table = attributes.instance_value(vm, module, rec, space)
+            if table is not MISSING and _read(vm, table, name) is not MISSING:
+                plain = False
+                break
+    if plain:
+        attributes.store_default(vm, module, name, value)
+        return None
+    return _set_registered(vm, module, rec, name, value)
+
+
+def _set_registered(vm: Any, module: Any, rec: Any, name: str, value: Any) -> Any:
+    buffers = attributes.instance_value(vm, module, rec, "_buffers")
+    if isinstance(value, torch.Tensor) and not getattr(value, "_is_param", False) and buffers is not MISSING and _read(vm, buffers, name) is not MISSING:
+        operations.setitem(vm, buffers, name, value)
+        vm.attr_memo.pop((id(module), name), None)
+        return None
+    return calls.inline(vm, Module.__setattr__, (module, name, value), {})
+
+
+@RULES.rule(Module.train)
+def module_train(vm: Any, args: Any, kwargs: Any) -> Any:
+    return calls.inline(vm, Module.train, args, kwargs)
+
+
+__all__ = ["types"]

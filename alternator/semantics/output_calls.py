@@ -1,0 +1,85 @@
+"""Output of the program (print, logging, warnings): done after the graph, in order, with its values."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import calls, operations
+from alternator.interpreter.tables import RULES
+
+
+def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
+    """Log the call as an effect; its arguments are rebuilt when the effects are replayed."""
+    for value in (*args, *kwargs.values()):
+        _showable(vm, value)
+    vm.ticks += 1
+    vm.world.effects.append(("call", fn, args, dict(kwargs)))
+
+
+def _showable(vm: Any, value: Any) -> None:
+    vm.close(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            _showable(vm, item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _showable(vm, item)
+
+
+@RULES.rule(print)
+def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
+    if kwargs.get("file") is not None:
+        raise Break("PRINT", "print() to a file")
+    shown = tuple(a if isinstance(a, (torch.Tensor, list, tuple, dict, set)) else calls.call(vm, str, (a,), {}) for a in args)
+    for value in shown:
+        if isinstance(value, (list, tuple, dict, set)) and id(value) not in vm.records:
+            _frozen(vm, value)
+    _deferred(vm, print, shown, kwargs)
+
+
+def _frozen(vm: Any, value: Any) -> None:
+    """A container that may change before it is printed is not delayed."""
+    if not isinstance(value, tuple):
+        raise Break("PRINT", "print() of a container that may still change")
+
+
+def _logger_method(name: str) -> None:
+    fn = getattr(logging.Logger, name)
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        logger = args[0]
+        level = getattr(logging, name.upper(), logging.ERROR) if name != "log" else args[1]
+        if not calls.call(vm, logging.Logger.isEnabledFor, (logger, level), {}):
+            return None
+        _deferred(vm, fn, args, kwargs)
+        return None
+
+    RULES.put(fn, rule)
+
+
+for _name in ("debug", "info", "warning", "error", "critical", "exception", "log"):
+    _logger_method(_name)
+
+
+@RULES.rule(logging.Logger.isEnabledFor)
+def is_enabled_for(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Whether a message would be shown: guarded as a whole, since handlers of many loggers decide."""
+    logger, level = args
+    rec = vm.records.get(id(logger))
+    answer = logger.isEnabledFor(level)
+    if rec is not None:
+        rec.source.guard_predicate(lambda value: value.isEnabledFor(level) == answer, f"isEnabledFor({level}) == {answer}")
+    return answer
+
+
+@RULES.rule(warnings.warn)
+def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
+    _deferred(vm, warnings.warn, args, kwargs)
+
+
+__all__ = ["operations"]

@@ -1,0 +1,218 @@
+"""The standard library: which native functions are pure, and rules for those that are not simply run."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import copy
+import functools
+import heapq
+import inspect
+import itertools
+import os
+import re
+import sys
+import types
+import typing
+import weakref
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.tables import DEEP, DESCRIPTORS, GETATTR, INSTANCE_CALLS, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.provenance.world import MISSING
+
+# ---- pure native types and functions
+
+for _name in ("accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle", "dropwhile", "filterfalse", "groupby", "islice", "pairwise",
+              "permutations", "product", "repeat", "starmap", "takewhile", "zip_longest"):
+    _kind = getattr(itertools, _name)
+    PURE_TYPES.put(_kind, SHALLOW)
+
+    def _itertool(vm: Any, args: Any, kwargs: Any, kind: Any = _kind) -> Any:
+        made = tuple(operations.iterate(vm, a) if _iterable(a) else a for a in args)
+        return vm.native(kind, made, kwargs or None)
+
+    RULES.put(_kind, _itertool)
+
+
+def _iterable(value: Any) -> bool:
+    return hasattr(type(value), "__iter__") and not isinstance(value, (str, bytes)) and not callable(value)
+
+
+def _chain_from_iterable(vm: Any, args: Any, kwargs: Any) -> Any:
+    return calls.call(vm, _chain, args, {})
+
+
+def _chain(iterables: Any) -> Any:
+    for iterable in iterables:
+        yield from iterable
+
+
+RULES.put(itertools.chain.__dict__["from_iterable"], _chain_from_iterable)
+
+for _fn in (heapq.heappush, heapq.heappop, heapq.heapify, heapq.heappushpop, heapq.heapreplace, bisect.bisect_left, bisect.bisect_right, bisect.insort_left, bisect.insort_right,
+            re.compile, sys.intern, sys.getrecursionlimit, sys.getsizeof, os.fspath):
+    if isinstance(_fn, types.BuiltinFunctionType):
+        PURE.put(_fn, DEEP)
+for _kind in (re.Pattern, re.Match, collections.Counter, types.GenericAlias, types.UnionType, type(typing.List), type(typing.Union), type(typing.Any)):
+    if PURE_TYPES.get(_kind) is None:
+        PURE_TYPES.put(_kind, DEEP)
+if isinstance(getattr(collections, "_count_elements", None), types.BuiltinFunctionType):
+    PURE.put(collections._count_elements, DEEP)  # type: ignore[attr-defined]
+
+
+for _fn in (re.compile, re.match, re.search, re.fullmatch, re.sub, re.findall, re.split):
+    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
+
+
+# ---- functools
+
+
+@RULES.rule(functools.reduce)
+def rule_reduce(vm: Any, args: Any, kwargs: Any) -> Any:
+    fn, items = args[0], operations.iterate(vm, args[1])
+    total = args[2] if len(args) > 2 else operations.advance(vm, items)
+    if total is MISSING:
+        raise vm.user_raise(TypeError("reduce() of empty iterable with no initial value"))
+    while True:
+        item = operations.advance(vm, items)
+        if item is MISSING:
+            return total
+        total = calls.call(vm, fn, (total, item), {})
+
+
+@RULES.rule(functools.partial)
+def rule_partial(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.plain(lambda: functools.partial(*args, **kwargs))
+
+
+PURE_TYPES.put(functools.partial, SHALLOW)
+
+
+@INSTANCE_CALLS.rule(type(functools.lru_cache(lambda: None)))
+def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """Interpret through the cache: a fake must not be kept in it."""
+    return calls.call(vm, attributes.vm_trusted(vm, obj.__wrapped__), args, kwargs)
+
+
+def _lru_bind(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
+    return types.MethodType(raw, obj)
+
+
+DESCRIPTORS.put(type(functools.lru_cache(lambda: None)), _lru_bind)
+
+
+def _partial_attr(vm: Any, obj: Any, name: str) -> Any:
+    rec = vm.records.get(id(obj))
+    if rec is not None and name in ("func", "args", "keywords"):
+        return vm.world.admit(getattr(obj, name), rec.source.child("attr", name))
+    value = attributes.lookup(vm, obj, name)
+    if value is MISSING:
+        raise vm.user_raise(AttributeError(f"'functools.partial' object has no attribute '{name}'"))
+    return value
+
+
+GETATTR.put(functools.partial, _partial_attr)
+
+
+# ---- methods and functions as objects
+
+
+def _method_attr(vm: Any, obj: Any, name: str) -> Any:
+    rec = vm.records.get(id(obj))
+    if name in ("__self__", "__func__"):
+        value = getattr(obj, name)
+        return value if rec is None else vm.world.admit(value, rec.source.child("method", name.strip("_")))
+    func = obj.__func__
+    if rec is not None:
+        func = vm.world.admit(func, rec.source.child("method", "func"))
+    return attributes.load(vm, func, name)
+
+
+GETATTR.put(types.MethodType, _method_attr)
+_FUNCTION_PARTS = {"__code__": "code", "__defaults__": "defaults", "__kwdefaults__": "kwdefaults", "__closure__": "closure", "__globals__": "globals"}
+
+
+def _function_attr(vm: Any, obj: Any, name: str) -> Any:
+    rec = vm.records.get(id(obj))
+    if rec is not None and rec.attrs is not None and name in rec.attrs:
+        return rec.attrs[name]
+    if name in _FUNCTION_PARTS:
+        value = getattr(obj, name)
+        if rec is None or value is None:
+            return value
+        return vm.world.admit(value, rec.inner.child("func", _FUNCTION_PARTS[name]))
+    if name in ("__name__", "__qualname__", "__doc__", "__module__", "__annotations__", "__builtins__", "__type_params__"):
+        value = vm.plain(getattr, obj, name)
+        return value if rec is None else vm.world.admit(value, rec.inner.child("attr", name))
+    if name == "__dict__":
+        if rec is None:
+            return obj.__dict__
+        return vm.world.admit(obj.__dict__, rec.inner.child("dict"))
+    if name in obj.__dict__:
+        return obj.__dict__[name] if rec is None else vm.world.admit(obj.__dict__[name], rec.inner.child("dict").child("dictitem", name))
+    if rec is not None and not hasattr(types.FunctionType, name):
+        rec.inner.child("attr", name).guard("ABSENT")
+    return vm.plain(getattr, obj, name)
+
+
+GETATTR.put(types.FunctionType, _function_attr)
+
+
+# ---- copy, inspect, contextlib, os, weakref
+
+
+@RULES.rule(copy.copy)
+def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
+    value = args[0]
+    if type(value) in (list, dict, set):
+        return type(value)(vm.fill_value(value))
+    if isinstance(value, torch.Tensor):
+        raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
+    return calls.inline(vm, copy.copy, args, kwargs)
+
+
+@RULES.rule(inspect.signature)
+def rule_signature(vm: Any, args: Any, kwargs: Any) -> Any:
+    fn = args[0]
+    target = fn.__func__ if type(fn) is types.MethodType else fn
+    rec = vm.records.get(id(target))
+    if rec is not None and rec.source.root().access == "local":
+        rec.source.guard("IS", rec.obj)
+    return vm.plain(lambda: inspect.signature(*args, **kwargs))
+
+
+PURE_TYPES.put(inspect.Signature, DEEP)
+
+
+@RULES.rule(weakref.ref)
+def rule_weakref(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("WEAKREF", "weakref.ref()")
+
+
+@INSTANCE_CALLS.rule(weakref.ref)
+def call_weakref(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    rec = vm.records.get(id(obj))
+    if rec is None:
+        return vm.plain(obj)
+    return vm.world.admit(obj(), rec.source.child("call", _dereference))
+
+
+def _dereference(ref: Any) -> Any:
+    return ref()
+
+
+@RULES.rule(sys._getframe)
+def rule_getframe(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("FRAME_INTROSPECTION", "a look at the interpreter's own state")
+
+
+@RULES.rule(sys.exc_info)
+def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
+    error = vm.handled
+    return (None, None, None) if error is None else (type(error), error, None)
+
+

@@ -1,0 +1,267 @@
+"""Tensors: how they enter, and the methods and attributes that are not simply a node of the graph."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import sympy
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import operations, tensor_ops
+from alternator.interpreter.tables import RULES
+from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, World
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+PLAIN_TYPES = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer, torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer})
+
+
+@ADMIT.register(torch.Tensor)
+def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
+    """An outside tensor: its fake, announced as a possible input of the graph."""
+    vm = world.vm
+    kind = type(obj)
+    source.guard("TYPE", kind)
+    if kind not in PLAIN_TYPES or isinstance(obj, (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)):
+        raise Break("TENSOR_SUBCLASS", f"{kind.__name__} at {source.name}")
+    if obj.layout is not torch.strided:
+        raise Break("SPARSE", f"{obj.layout} tensor at {source.name}")
+    if obj.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(obj) or torch._is_functional_tensor(obj):
+        raise Break("TENSOR_SUBCLASS", f"a wrapped tensor at {source.name}")
+    name = source.name
+    dims = vm.dynamic.dims(obj, name)
+    fake = vm.fakes.of(obj, source, dims)
+    world.record(obj, source, fake)
+    if dims is None:
+        source.guard("TENSOR", obj, tuple(obj.shape), tuple(obj.stride()))
+    else:
+        _announce_symbols(vm, fake, obj, source)
+    vm.recorder.tensor_input(fake, obj, source)
+    return fake
+
+
+def _announce_symbols(vm: Any, fake: torch.Tensor, real: torch.Tensor, source: Source) -> None:
+    sizes, strides = [], []
+    for kind, values, out in (("size", fake.shape, sizes), ("stride", fake.stride(), strides)):
+        for dim, value in enumerate(values):
+            if isinstance(value, torch.SymInt) and not value.node.is_constant():
+                out.append(None)
+                expr = value.node.expr
+                vm.fakes.sources.setdefault(("check", source, kind, dim), (expr, source, dim))
+                if isinstance(expr, sympy.Symbol):
+                    vm.recorder.symbol_input(expr, source, kind, dim, value)
+                    vm.fakes.sources.setdefault(expr, (source, kind, dim))
+            else:
+                out.append(int(value))
+    source.guard("TENSOR", real, tuple(sizes), tuple(strides))
+
+
+# ---- methods with a rule of their own
+
+
+def _raw(name: str) -> Any:
+    return tensor_ops.class_attribute(torch.Tensor, name)
+
+
+def _breaking(code: str) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        raise Break(code, rule.__name__)
+
+    return rule
+
+
+def _register_breaks(code: str, *names: str) -> None:
+    for name in names:
+        rule = _breaking(code)
+        rule.__name__ = f"Tensor.{name}"
+        METHODS.put(_raw(name), rule)
+        if type(_raw(name)) is types.FunctionType:
+            RULES.put(_raw(name), rule)
+
+
+_register_breaks("BACKWARD", "backward")
+_register_breaks("TENSOR_EFFECT", "data_ptr", "share_memory_", "pin_memory", "set_", "__cuda_array_interface__", "storage", "untyped_storage", "retain_grad", "register_post_accumulate_grad_hook")
+
+
+@METHODS.rule(_raw("item"))
+def item(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``tensor.item()``: a value that only running the program can tell."""
+    tensor = args[0]
+    if vm.config.capture_scalar_outputs or vm.request.fullgraph and getattr(vm.request, "capture_scalars", False):
+        result = tensor_ops.execute(vm, tensor.item, (), {})
+        vm.recorder.record("call_method", "item", (tensor,), {}, result)
+        return result
+    constant = getattr(tensor, "constant", None)
+    if constant is not None and vm.records.get(id(tensor)) is None:
+        return constant.item()
+    raise Break("DATA_DEPENDENT_VALUE", "Tensor.item()")
+
+
+def index_of(vm: Any, tensor: Any) -> Any:
+    return item(vm, (tensor,), {})
+
+
+tensor_ops.index_of = index_of  # type: ignore[attr-defined]
+
+
+@METHODS.rule(_raw("tolist"))
+def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    constant = getattr(tensor, "constant", None)
+    if constant is not None and vm.records.get(id(tensor)) is None:
+        return constant.tolist()
+    raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
+
+
+for _name in ("__bool__", "__int__", "__float__", "__index__", "__complex__"):
+
+    def _convert(vm: Any, args: Any, kwargs: Any, convert: Any = _name) -> Any:
+        value = item(vm, args, kwargs)
+        if convert == "__bool__":
+            return vm.truth(value)
+        return vm.symbolic(getattr(type(value), convert), value)
+
+    METHODS.put(_raw(_name), _convert)
+
+
+@METHODS.rule(_raw("__len__"))
+def tensor_len(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.length(args[0])
+
+
+@METHODS.rule(_raw("__iter__"))
+def tensor_iter(vm: Any, args: Any, kwargs: Any) -> Any:
+    return operations.iterate(vm, args[0])
+
+
+@METHODS.rule(_raw("__format__"))
+def tensor_format(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("DATA_DEPENDENT_VALUE", "formatting a tensor")
+
+
+@METHODS.rule(_raw("__repr__"))
+def tensor_repr(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("DATA_DEPENDENT_VALUE", "printing a tensor")
+
+
+@METHODS.rule(_raw("__hash__"))
+def tensor_hash(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("IDENTITY", "the hash of a tensor")
+
+
+@METHODS.rule(_raw("numpy"), _raw("__array__"))
+def tensor_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("NUMPY", "Tensor.numpy()")
+
+
+@METHODS.rule(_raw("requires_grad_"))
+def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
+    tensor = args[0]
+    wanted = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
+    if bool(wanted) == tensor.requires_grad:
+        return tensor
+    raise Break("TENSOR_EFFECT", "Tensor.requires_grad_() that changes the flag")
+
+
+@METHODS.rule(_raw("register_hook"))
+def register_hook(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("TENSOR_EFFECT", "Tensor.register_hook()")
+
+
+@METHODS.rule(_raw("resize_"), _raw("resize_as_"))
+def resize_(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("TENSOR_EFFECT", "Tensor.resize_()")
+
+
+@METHODS.rule(_raw("new"))
+def tensor_new(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("TENSOR_EFFECT", "Tensor.new()")
+
+
+@METHODS.rule(_raw("__deepcopy__"))
+def tensor_deepcopy(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor")
+
+
+# ---- attributes
+
+
+def _grad(vm: Any, tensor: torch.Tensor) -> Any:
+    rec = vm.records.get(id(tensor))
+    if rec is None:
+        if tensor.grad is None:
+            return None
+        raise Break("TENSOR_ATTRIBUTE", "grad")
+    if rec.attrs is not None and "grad" in rec.attrs:
+        return rec.attrs["grad"]
+    return vm.world.admit(rec.obj.grad, rec.source.child("attr", "grad"))
+
+
+ATTRIBUTES["grad"] = _grad
+
+
+def _grad_fn(vm: Any, tensor: torch.Tensor) -> Any:
+    if tensor.grad_fn is None:
+        return None
+    raise Break("TENSOR_ATTRIBUTE", "grad_fn")
+
+
+ATTRIBUTES["grad_fn"] = _grad_fn
+
+
+def _class(vm: Any, tensor: torch.Tensor) -> Any:
+    return tensor_ops.type_of(vm, tensor)
+
+
+ATTRIBUTES["__class__"] = _class
+
+
+def _version(vm: Any, tensor: torch.Tensor) -> Any:
+    raise Break("TENSOR_ATTRIBUTE", "_version")
+
+
+ATTRIBUTES["_version"] = _version
+
+
+def _base(vm: Any, tensor: torch.Tensor) -> Any:
+    if not tensor._is_view():
+        return None
+    raise Break("TENSOR_ATTRIBUTE", "_base")
+
+
+ATTRIBUTES["_base"] = _base
+
+
+def _backward_hooks(vm: Any, tensor: torch.Tensor) -> Any:
+    rec = vm.records.get(id(tensor))
+    if rec is None or rec.obj._backward_hooks is None:
+        if rec is not None:
+            rec.source.child("attr", "_backward_hooks").guard("EQ", None)
+        return None
+    raise Break("TENSOR_ATTRIBUTE", "_backward_hooks")
+
+
+ATTRIBUTES["_backward_hooks"] = _backward_hooks
+
+
+def _set_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
+    rec = vm.records.get(id(tensor))
+    if rec is None:
+        raise Break("TENSOR_ATTRIBUTE", "assignment to grad")
+    vm.world.write_attr(rec, "grad", value)
+
+
+SET_ATTRIBUTES["grad"] = _set_grad
+
+
+def _set_requires_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
+    if bool(value) != tensor.requires_grad:
+        raise Break("TENSOR_ATTRIBUTE", "assignment to requires_grad")
+
+
+SET_ATTRIBUTES["requires_grad"] = _set_requires_grad
+
+__all__ = ["SYMBOLIC"]

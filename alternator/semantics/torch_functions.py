@@ -1,0 +1,293 @@
+"""torch's functions: which are one node of the graph, which are known to be something else."""
+
+from __future__ import annotations
+
+import math
+import operator
+import types
+from typing import Any
+
+import torch
+import torch._jit_internal
+import torch.autograd
+import torch.overrides
+from torch.fx.experimental import symbolic_shapes
+
+from alternator.exc import Break
+from alternator.interpreter import attributes, calls, operations, tensor_ops
+from alternator.interpreter.tables import DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
+from alternator.provenance.world import MISSING
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+_INLINED = {
+    torch.nn.functional.multi_head_attention_forward,
+    torch.nn.functional._in_projection,
+    torch.Tensor.__torch_function__,
+    torch.Tensor.backward,
+    torch.functional.broadcast_shapes,
+    torch.cond,
+    torch.vmap,
+}
+_FACTORIES = (
+    "arange", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "from_numpy", "full", "full_like", "hamming_window",
+    "hann_window", "kaiser_window", "linspace", "logspace", "normal", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
+    "randperm", "range", "scalar_tensor", "sparse_coo_tensor", "tensor", "tril_indices", "triu_indices", "zeros", "zeros_like", "complex", "polar", "asarray",
+    "cartesian_prod", "combinations", "block_diag", "meshgrid", "einsum", "where", "broadcast_tensors", "promote_types", "result_type", "can_cast", "_shape_as_tensor",
+    "frombuffer", "vander", "heaviside", "_assert_async", "_check_index_all",
+)
+_MODULES = (torch._C._nn, torch._C._fft, torch._C._linalg, torch._C._special, torch._C._VariableFunctions)
+
+
+def _fill() -> None:
+    seen: set[int] = set()
+
+    def put(fn: Any) -> None:
+        if id(fn) in seen or fn in IN_GRAPH or fn in RULES or not callable(fn) or isinstance(fn, type):
+            return
+        try:
+            if fn in _INLINED:
+                return
+        except TypeError:
+            return
+        if isinstance(fn, (types.FunctionType, types.BuiltinFunctionType)):
+            seen.add(id(fn))
+            IN_GRAPH.put(fn, True)
+
+    for space, functions in torch.overrides.get_overridable_functions().items():
+        if space is torch.Tensor:
+            continue
+        for fn in functions:
+            put(fn)
+    for module in _MODULES:
+        for name in dir(module):
+            fn = getattr(module, name)
+            if isinstance(fn, types.BuiltinFunctionType):
+                put(fn)
+    for name in _FACTORIES:
+        if hasattr(torch, name):
+            put(getattr(torch, name))
+    for name in dir(torch.nn.functional):
+        fn = getattr(torch.nn.functional, name)
+        if isinstance(fn, types.FunctionType) and not name.startswith("_") and fn.__module__ in ("torch.nn.functional", "torch._jit_internal"):
+            put(fn)
+
+
+# ---- questions about the state of the system
+
+
+def _constant(value: Any, *functions: Any) -> None:
+    for fn in functions:
+        RULES.put(fn, lambda vm, args, kwargs, value=value: value)
+
+
+for _fn in {
+    id(f): f
+    for f in (
+        torch.jit.is_scripting, torch.jit.is_tracing, torch._jit_internal.is_scripting, torch.overrides.has_torch_function,
+        torch.overrides.has_torch_function_unary, torch.overrides.has_torch_function_variadic, torch._C._get_tracing_state,
+    )
+}.values():
+    _constant(False, _fn)
+_constant(True, torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling)
+_constant(False, torch.compiler.is_exporting)
+_constant(None, torch._C._log_api_usage_once)
+
+
+def state_function(*functions: Any) -> None:
+    """Functions that read or write state which the capture switches for real and guards as a whole."""
+    for fn in functions:
+        RULES.put(fn, lambda vm, args, kwargs, fn=fn: vm.plain(lambda: fn(*args, **kwargs)))
+
+
+def _register_state() -> None:
+    for path in (
+        "is_grad_enabled is_inference_mode_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled get_autocast_gpu_dtype "
+        "get_autocast_cpu_dtype is_autocast_cpu_enabled are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
+        "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads _C._get_cudnn_enabled _C._is_torch_function_enabled "
+        "_C._len_torch_dispatch_stack distributed.is_available _C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
+        "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled _C._get_mem_efficient_sdp_enabled xpu.is_available "
+        "_C._autograd._saved_tensors_hooks_is_enabled _C._is_torch_function_all_disabled get_default_device accelerator.is_available accelerator.current_accelerator "
+        "cuda.is_initialized cuda.current_device distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
+    ).split():
+        found: Any = torch
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        if found is not None and found not in RULES:
+            state_function(found)
+
+
+_register_state()
+
+
+# ---- simple functions of tensors and numbers
+
+
+@RULES.rule(torch.is_tensor)
+def is_tensor(vm: Any, args: Any, kwargs: Any) -> Any:
+    return isinstance(args[0], torch.Tensor)
+
+
+def _metadata_function(fn: Any) -> Any:
+    return lambda vm, args, kwargs: tensor_ops.execute(vm, fn, args, kwargs)
+
+
+for _fn in (torch.is_floating_point, torch.is_complex, torch.numel):
+    RULES.put(_fn, _metadata_function(_fn))
+
+
+@RULES.rule(torch.Size)
+def size(vm: Any, args: Any, kwargs: Any) -> Any:
+    return torch.Size(operations.unpack(vm, args[0])) if args else torch.Size()
+
+
+for _fn in (torch.sym_int, torch.sym_float, torch.sym_max, torch.sym_min, torch.sym_not, torch.sym_ite):
+    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.symbolic(fn, *args))
+
+
+for _name in dir(math):
+    _fn = getattr(math, _name)
+    if isinstance(_fn, types.BuiltinFunctionType):
+        _symbolic = getattr(torch, f"_sym_{_name}", None)
+
+        def _math(vm: Any, args: Any, kwargs: Any, fn: Any = _fn, other: Any = _symbolic) -> Any:
+            if any(isinstance(a, SYMBOLIC) for a in args) and other is not None:
+                return vm.symbolic(other, *args)
+            if any(isinstance(a, torch.Tensor) for a in args):
+                args = tuple(calls.call(vm, float, (a,), {}) if isinstance(a, torch.Tensor) else a for a in args)
+            if any(isinstance(a, SYMBOLIC) for a in args):
+                return vm.symbolic(fn, *args)
+            return calls.run_pure(vm, fn, DEEP, args, kwargs)
+
+        RULES.put(_fn, _math)
+
+
+for _name in dir(operator):
+    _fn = getattr(operator, _name)
+    if isinstance(_fn, types.BuiltinFunctionType) and _fn in operations._SPECIAL and not _name.startswith("__"):
+        RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: operations.binary(vm, fn, *args) if len(args) == 2 else operations.unary(vm, fn, *args))
+
+RULES.put(operator.getitem, lambda vm, args, kwargs: operations.getitem(vm, *args))
+RULES.put(operator.setitem, lambda vm, args, kwargs: operations.setitem(vm, *args))
+RULES.put(operator.delitem, lambda vm, args, kwargs: operations.delitem(vm, *args))
+RULES.put(operator.contains, lambda vm, args, kwargs: operations.contains(vm, *args))
+RULES.put(operator.is_, lambda vm, args, kwargs: operations.same(vm, *args))
+RULES.put(operator.is_not, lambda vm, args, kwargs: not operations.same(vm, *args))
+RULES.put(operator.not_, lambda vm, args, kwargs: not vm.truth(args[0]))
+RULES.put(operator.truth, lambda vm, args, kwargs: vm.truth(args[0]))
+PURE.put(operator.index, DEEP)
+PURE.put(operator.length_hint, DEEP)
+for _kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):
+    PURE_TYPES.put(_kind, DEEP)
+
+
+@INSTANCE_CALLS.rule(operator.itemgetter)
+def call_itemgetter(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    keys = obj.__reduce__()[1]
+    values = tuple(operations.getitem(vm, args[0], key) for key in keys)
+    return values[0] if len(keys) == 1 else values
+
+
+@INSTANCE_CALLS.rule(operator.attrgetter)
+def call_attrgetter(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    values = []
+    for path in obj.__reduce__()[1]:
+        value = args[0]
+        for name in path.split("."):
+            value = attributes.load(vm, value, name)
+        values.append(value)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+@INSTANCE_CALLS.rule(operator.methodcaller)
+def call_methodcaller(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    name, *given = obj.__reduce__()[1]
+    if not isinstance(name, str):
+        raise Break("UNSUPPORTED_CALL", "operator.methodcaller with keywords")
+    return calls.call(vm, attributes.load(vm, args[0], name), tuple(given), {})
+
+
+# ---- operators
+
+
+@INSTANCE_CALLS.rule(torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+def call_overload(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    return tensor_ops.call(vm, obj, args, kwargs)
+
+
+def _native_attr(vm: Any, obj: Any, name: str) -> Any:
+    value = vm.plain(getattr, obj, name)
+    vm.world.trusted(value)
+    return value
+
+
+for _kind in (torch._ops._OpNamespace, torch._ops._Ops, torch._ops.OpOverloadPacket, torch._ops.OpOverload):
+    GETATTR.put(_kind, _native_attr)
+
+
+def _dtype_attr(vm: Any, obj: Any, name: str) -> Any:
+    return vm.plain(getattr, obj, name)
+
+
+for _kind in (torch.dtype, torch.device, torch.finfo, torch.iinfo, torch.Size, str, int, float, bool, bytes, type(None), slice, range, complex):
+    GETATTR.put(_kind, _dtype_attr)
+for _kind in (torch.finfo, torch.iinfo, torch.dtype, torch.device, torch.Size):
+    PURE_TYPES.put(_kind, DEEP)
+for _kind in (torch.finfo, torch.iinfo, torch.device):
+    RULES.put(_kind, lambda vm, args, kwargs, kind=_kind: vm.plain(lambda: kind(*args, **kwargs)))
+
+
+@RULES.rule(torch._C._nn._parse_to)
+def parse_to(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.plain(lambda: torch._C._nn._parse_to(*args, **kwargs))
+
+
+def _check_rule(fn: Any, error: type[Exception]) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        condition = args[0]
+        if isinstance(condition, torch.SymBool):
+            vm.symbolic(fn, condition)
+            return None
+        if not vm.truth(condition):
+            text = calls.call(vm, args[1], (), {}) if len(args) > 1 and args[1] is not None else "Expected cond to be True, but got False."
+            raise vm.user_raise(error(text))
+        return None
+
+    return rule
+
+
+for _fn, _error in ((torch._check, RuntimeError), (torch._check_value, ValueError), (torch._check_index, IndexError), (torch._check_type, TypeError)):
+    RULES.put(_fn, _check_rule(_fn, _error))
+
+
+@RULES.rule(symbolic_shapes.guard_size_oblivious)
+def guard_size_oblivious(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.symbolic(symbolic_shapes.guard_size_oblivious, *args)
+
+
+def _refuse(code: str, *functions: Any) -> None:
+    for fn in functions:
+        if fn in RULES:
+            continue
+
+        def rule(vm: Any, args: Any, kwargs: Any, name: str = getattr(fn, "__name__", str(fn))) -> Any:
+            raise Break(code, f"torch {name}()")
+
+        RULES.put(fn, rule)
+
+
+_refuse("BACKWARD", torch.autograd.backward, torch.autograd.grad)
+_refuse("RNG", torch.manual_seed, torch.seed, torch.get_rng_state, torch.set_rng_state, torch.initial_seed)
+_refuse("TENSOR_DATA", torch.utils.dlpack.from_dlpack, torch.from_dlpack, torch.frombuffer)
+_refuse("NUMPY", torch.from_numpy)
+
+
+def autograd_apply(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``Function.apply``: one node; its forward runs on fakes."""
+    raise Break("AUTOGRAD_FUNCTION", getattr(args[0], "__name__", "Function"))
+
+
+RULES.put(torch.autograd.Function.__dict__["apply"].__func__, autograd_apply)
+
+_fill()
+__all__ = ["MISSING"]

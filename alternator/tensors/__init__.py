@@ -1,0 +1,1 @@
+"""Fake values, the recorder of the FX graph, symbolic scalars."""

@@ -1,0 +1,100 @@
+"""Fakes: what stands for an outside tensor, or an int that varies, while a frame is captured."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+from torch._guards import Source as TorchSource
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from alternator.provenance.source import Source
+
+ATTRIBUTES = ("_dynamo_dynamic_indices", "_dynamo_weak_dynamic_indices", "_dynamo_static_indices", "_dynamo_unbacked_indices")
+
+
+class SymbolSource(TorchSource):
+    """Our source in the form that ``ShapeEnv`` wants."""
+
+    def __init__(self, source: Source | None, text: str, suffix: str = "") -> None:
+        self.ours = source
+        self._text = text + suffix
+
+    @property
+    def _name_template(self) -> str:
+        return self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SymbolSource) and other._text == self._text
+
+
+class Fakes:
+    """Makes the fakes of one capture: one fake mode and one shape environment."""
+
+    def __init__(self, *, allow_scalar_outputs: bool = False, allow_dynamic_output_shapes: bool = False, assume_static: bool = True, duck_shape: bool = True) -> None:
+        self.shape_env = ShapeEnv(
+            allow_scalar_outputs=allow_scalar_outputs,
+            allow_dynamic_output_shape_ops=allow_dynamic_output_shapes,
+            assume_static_by_default=assume_static,
+            duck_shape=duck_shape,
+        )
+        self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
+        self.contexts: dict[int, StatelessSymbolicContext] = {}
+        self.sources: dict[Any, tuple[Source, str, int]] = {}
+
+    def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
+        """A fake of ``tensor``; ``dims`` says per dimension how it varies, None is static."""
+        if dims is None:
+            if _is_plain(tensor):
+                return self._plain(tensor)
+            context = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.STATIC] * tensor.dim())
+            fake = self.mode.from_tensor(tensor, static_shapes=True)
+            self.contexts[id(fake)] = context
+            return fake
+        context = StatelessSymbolicContext(dynamic_sizes=list(dims))
+        fake = self.mode.from_tensor(tensor, source=SymbolSource(source, source.name), symbolic_context=context, static_shapes=False)
+        self.contexts[id(fake)] = context
+        return fake
+
+    def _plain(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The common case (a dense leaf with static sizes) without the general converter's cost."""
+        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        fake = FakeTensor(self.mode, meta, tensor.device)
+        if tensor.requires_grad:
+            fake.requires_grad_(True)
+        if isinstance(tensor, torch.nn.Parameter):
+            fake._is_param = True
+        return fake
+
+    def symint(self, value: int, source: Source, dim: DimDynamic = DimDynamic.DYNAMIC) -> Any:
+        """A ``SymInt`` for an outside int that varies from call to call."""
+        return self.shape_env.create_unspecified_symint_and_symbol(value, SymbolSource(source, source.name), dim)
+
+    def symfloat(self, value: float, source: Source) -> Any:
+        """A ``SymFloat`` for an outside float that varies from call to call."""
+        where = SymbolSource(source, source.name)
+        symbol = self.shape_env.create_unspecified_symbol(value, source=where, dynamic_dim=DimDynamic.DYNAMIC)
+        return self.shape_env.create_symfloatnode(symbol, hint=value, source=where)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and tensor.is_leaf
+        and not tensor._is_view()
+        and tensor.storage_offset() == 0
+        and tensor.device.type in ("cpu", "cuda")
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        and not tensor.is_inference()
+        and tensor.grad is None
+        and not torch._is_functional_tensor(tensor)
+        and not tensor.is_quantized
+        and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )

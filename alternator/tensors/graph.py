@@ -1,0 +1,274 @@
+"""The recorder: every tensor operation of the captured program becomes a node of one FX graph."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable
+
+import sympy
+import torch
+import torch.fx
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.node import map_aggregate
+from torch.utils._sympy.interp import sympy_interp
+from torch.utils._sympy.reference import PythonReferenceAnalysis
+
+from alternator.exc import Break, InternalError
+from alternator.provenance.source import Source
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+class Input:
+    """A graph input: the placeholder, the source that its value is loaded from, and how.
+
+    ``kind`` is "tensor", "scalar" (an int or float itself) or "size" (dimension ``dim`` of the tensor at the source).
+    """
+
+    __slots__ = ("node", "source", "kind", "dim", "example")
+
+    def __init__(self, node: torch.fx.Node, source: Source | None, kind: str, dim: int, example: Any) -> None:
+        self.node, self.source, self.kind, self.dim, self.example = node, source, kind, dim, example
+
+
+class Recorder:
+    """One FX graph under construction, and which node computes which value.
+
+    Tensors are known by identity (and kept alive, so ids are not reused); symbolic scalars by their expression.
+    """
+
+    def __init__(self) -> None:
+        self.graph = torch.fx.Graph()
+        self.inputs: list[Input] = []
+        self.calls = 0
+        self._nodes: dict[int, Any] = {}
+        self._pins: list[Any] = []
+        self._symbols: dict[sympy.Symbol, Any] = {}
+        self._exprs: dict[sympy.Expr, torch.fx.Node] = {}
+        self._names: set[str] = set()
+        self.tensor_inputs: dict[int, Input] = {}
+        self._attributes: dict[str, Any] = {}
+        self.attribute_hook: Callable[[str, Any], None] | None = None
+        self._last_input: torch.fx.Node | None = None
+        self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
+
+    # ---- inputs
+
+    def _placeholder(self, name: str, example: Any) -> torch.fx.Node:
+        anchor = self._last_input
+        if anchor is None:
+            root = next(iter(self.graph.nodes), None)
+            where = self.graph.inserting_before(root) if root is not None else self.graph.inserting_before()
+        else:
+            where = self.graph.inserting_after(anchor)
+        with where:
+            node = self.graph.placeholder(_identifier(name))
+        node.meta["example_value"] = example
+        self._last_input = node
+        return node
+
+    def tensor_input(self, fake: torch.Tensor, real: torch.Tensor, source: Source) -> None:
+        """Announce an outside tensor; its placeholder is made when an operation first uses it."""
+        pending = _PendingInput(fake, real, source)
+        self._nodes[id(fake)] = pending
+        self._pins.append(fake)
+
+    def symbol_input(self, symbol: sympy.Symbol, source: Source, kind: str, dim: int, example: Any) -> None:
+        """Announce where the value of a symbol can be had from."""
+        self._symbols.setdefault(symbol, (source, kind, dim, example))
+
+    def _make_input(self, pending: "_PendingInput") -> torch.fx.Node:
+        node = self._placeholder("L_" + pending.source.name, pending.fake)
+        node.meta["tensor_dict"] = {}
+        entry = Input(node, pending.source, "tensor", -1, pending.real)
+        pending.source.want()
+        self.inputs.append(entry)
+        self.tensor_inputs[id(pending.fake)] = entry
+        self._nodes[id(pending.fake)] = node
+        return node
+
+    # ---- values
+
+    def knows(self, value: Any) -> bool:
+        return id(value) in self._nodes
+
+    def bind(self, value: torch.Tensor, node: torch.fx.Node) -> None:
+        self._nodes[id(value)] = node
+        self._pins.append(value)
+
+    def node_of(self, value: Any) -> torch.fx.Node:
+        """The node that computes a tensor or a symbolic scalar."""
+        if isinstance(value, SYMBOLIC):
+            return self.symbolic_node(value)
+        node = self._nodes.get(id(value))
+        if type(node) is torch.fx.Node:
+            return node
+        if type(node) is _PendingInput:
+            return self._make_input(node)
+        if type(node) is _PendingItem:
+            parent, index = node.parent, node.index
+            made = self.graph.call_function(_getitem, (parent, index))
+            made.meta["example_value"] = value
+            if "stack_trace" in parent.meta:
+                made.meta["stack_trace"] = parent.meta["stack_trace"]
+            self._nodes[id(value)] = made
+            return made
+        raise InternalError(f"a tensor of type {type(value).__name__} reached the graph without a node")
+
+    def symbolic_node(self, value: Any) -> torch.fx.Node:
+        """The node of a symbolic scalar, made from its expression over the symbols of the inputs."""
+        expr = value.node.expr
+        node = self._exprs.get(expr)
+        if node is None:
+            node = self._expression(expr)
+            if isinstance(node, torch.fx.Node):
+                node.meta.setdefault("example_value", value)
+                self._exprs[expr] = node
+        return node
+
+    def bind_symbol(self, value: Any, node: torch.fx.Node) -> None:
+        """A symbol that an operation of the graph made (``item``)."""
+        self._exprs[value.node.expr] = node
+
+    def _expression(self, expr: sympy.Expr) -> Any:
+        env: dict[sympy.Symbol, Any] = {}
+        for symbol in expr.free_symbols:
+            env[symbol] = self._symbol_proxy(symbol)
+        if isinstance(expr, sympy.Symbol):
+            return env[expr].node
+        if not env:
+            return int(expr) if expr.is_integer else float(expr)
+        return sympy_interp(PythonReferenceAnalysis, env, expr).node
+
+    def _symbol_proxy(self, symbol: sympy.Symbol) -> torch.fx.Proxy:
+        node = self._exprs.get(symbol)
+        if node is None:
+            origin = self._symbols.get(symbol)
+            if origin is None:
+                raise Break("DATA_DEPENDENT_VALUE", f"symbol {symbol} has no value outside of the graph")
+            source, kind, dim, example = origin
+            node = self._placeholder(str(symbol), example)
+            source.want()
+            self.inputs.append(Input(node, source, kind, dim, example))
+            self._exprs[symbol] = node
+        return torch.fx.Proxy(node, _TRACER(self))
+
+    def args(self, value: Any) -> Any:
+        """Arguments of an operation with every tensor and symbolic scalar replaced by its node."""
+        kind = type(value)
+        if kind is FakeTensor or isinstance(value, torch.Tensor):
+            return self.node_of(value)
+        if kind in (int, float, str, bool, type(None), torch.dtype, torch.device):
+            return value
+        if isinstance(value, SYMBOLIC):
+            return self.symbolic_node(value)
+        if kind is tuple or kind is list:
+            return kind([self.args(v) for v in value])
+        if kind is torch.Size:
+            return tuple([self.args(v) for v in value])
+        if kind is dict:
+            return {k: self.args(v) for k, v in value.items()}
+        if kind is slice:
+            return slice(self.args(value.start), self.args(value.stop), self.args(value.step))
+        if isinstance(value, tuple):
+            items = [self.args(v) for v in value]
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        return value
+
+    def record(self, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> torch.fx.Node:
+        """Append an operation whose fake execution gave ``result``."""
+        node = self.graph.create_node(op, target, self.args(args), self.args(kwargs) if kwargs else {})
+        self.calls += 1
+        self.annotate(node)
+        node.meta["example_value"] = result
+        self._bind_result(result, node)
+        return node
+
+    def _bind_result(self, result: Any, node: torch.fx.Node) -> None:
+        if isinstance(result, torch.Tensor):
+            if id(result) not in self._nodes:
+                self._nodes[id(result)] = node
+                self._pins.append(result)
+        elif isinstance(result, (tuple, list)):
+            for i, item in enumerate(result):
+                self._bind_item(item, node, i)
+        elif isinstance(result, SYMBOLIC):
+            if not result.node.is_constant():
+                self._exprs.setdefault(result.node.expr, node)
+
+    def _bind_item(self, item: Any, parent: torch.fx.Node, index: int) -> None:
+        if isinstance(item, torch.Tensor):
+            if id(item) not in self._nodes:
+                self._nodes[id(item)] = _PendingItem(parent, index)
+                self._pins.append(item)
+        elif isinstance(item, (tuple, list)):
+            made = self.graph.call_function(_getitem, (parent, index))
+            made.meta["example_value"] = item
+            for i, inner in enumerate(item):
+                self._bind_item(inner, made, i)
+        elif isinstance(item, SYMBOLIC) and item.node.expr not in self._exprs:
+            made = self.graph.call_function(_getitem, (parent, index))
+            made.meta["example_value"] = item
+            self._exprs[item.node.expr] = made
+
+    def attribute(self, name: str, value: Any) -> torch.fx.Node:
+        """A ``get_attr`` node for something that lives on the graph module (a subgraph)."""
+        base, n = name, 0
+        while name in self._attributes:
+            name, n = f"{base}_{n}", n + 1
+        self._attributes[name] = value
+        return self.graph.get_attr(name)
+
+    def finish(self, outputs: list[Any]) -> torch.fx.GraphModule:
+        """The graph module that returns the given values (tensors or symbolic scalars) as a tuple."""
+        node = self.graph.output(tuple(self.node_of(v) for v in outputs))
+        node.meta["example_value"] = tuple(outputs)
+        module = torch.nn.Module()
+        for name, value in self._attributes.items():
+            setattr(module, name, value)
+        self._drop_dead()
+        return torch.fx.GraphModule(module, self.graph, "CapturedGraph")
+
+    def _drop_dead(self) -> None:
+        """Remove what is certainly without effect: unused reads of sizes and items."""
+        for node in reversed(list(self.graph.nodes)):
+            if node.op == "call_function" and node.target is _getitem and not node.users:
+                self.graph.erase_node(node)
+
+
+class _PendingInput:
+    __slots__ = ("fake", "real", "source")
+
+    def __init__(self, fake: Any, real: Any, source: Source) -> None:
+        self.fake, self.real, self.source = fake, real, source
+
+
+class _PendingItem:
+    __slots__ = ("parent", "index")
+
+    def __init__(self, parent: torch.fx.Node, index: int) -> None:
+        self.parent, self.index = parent, index
+
+
+class _TRACER(torch.fx.Tracer):
+    """Lets sympy expressions be evaluated over nodes of the recorder's graph."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.graph = recorder.graph
+        self.recorder = recorder
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> torch.fx.Proxy:
+        unwrap = lambda a: a.node if isinstance(a, torch.fx.Proxy) else a  # noqa: E731
+        node = self.graph.create_node(kind, target, map_aggregate(args, unwrap), map_aggregate(kwargs, unwrap))
+        self.recorder.annotate(node)
+        return torch.fx.Proxy(node, self)
+
+
+_getitem = __import__("operator").getitem
+_BAD = re.compile(r"[^0-9a-zA-Z_]+")
+
+
+def _identifier(name: str) -> str:
+    text = _BAD.sub("_", name).strip("_")
+    return text if text and not text[0].isdigit() else "_" + text

@@ -1,0 +1,98 @@
+"""What the shape environment relied on, as native programs over sizes of the inputs."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import sympy
+from torch.utils._sympy import functions as f
+
+from alternator.provenance.source import Source
+from alternator.tensors.fake import Fakes
+
+
+def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
+    """Rows for the tail of the guard table: one per condition that was relied on, and per symbol's range."""
+    env = fakes.shape_env
+    origins = {symbol: where for symbol, where in fakes.sources.items() if isinstance(symbol, sympy.Symbol)}
+    conditions: list[sympy.Basic] = []
+    for guard in env.guards:
+        conditions.append(guard.expr)
+    for symbol in origins:
+        bounds = env.var_to_range.get(symbol)
+        if bounds is None:
+            continue
+        if bounds.lower.is_integer and bounds.lower > 0:
+            conditions.append(sympy.Ge(symbol, bounds.lower, evaluate=False))
+    facts = []
+    for condition in dict.fromkeys(conditions):
+        if condition is sympy.true or any(s not in origins for s in condition.free_symbols):
+            continue
+        facts.append(_fact(condition, origins))
+    for handle, (expr, source, dim) in [(k, v) for k, v in fakes.sources.items() if isinstance(k, tuple)]:
+        kind = handle[2]
+        if all(s in origins for s in expr.free_symbols) and origins.get(expr) != (source, kind, dim):
+            facts.append(_fact(expr, origins, equals=(source, kind, dim)))
+    return facts
+
+
+def _fact(expr: sympy.Basic, origins: dict[Any, Any], equals: Any = None) -> tuple[Any, ...]:
+    inputs: list[tuple[Any, ...]] = []
+    program: list[Any] = []
+
+    def load(where: tuple[Source, str, int]) -> None:
+        if where not in inputs:
+            inputs.append(where)
+            where[0].want()
+        program.append(("in", inputs.index(where)))
+
+    _emit(expr, origins, program, load)
+    text = str(expr)
+    if equals is not None:
+        load(equals)
+        program.append("==")
+        text = f"{equals[0].name}.{equals[1]}({equals[2]}) == {text}"
+    for symbol in sorted(expr.free_symbols, key=str):
+        source, kind, dim = origins[symbol]
+        text = text.replace(str(symbol), source.name if dim < 0 else f"{source.name}.{kind}({dim})")
+    return ("SHAPE", tuple(inputs), tuple(program), text)
+
+
+def _emit(expr: Any, origins: dict[Any, Any], program: list[Any], load: Callable[[Any], None]) -> None:
+    if isinstance(expr, sympy.Symbol):
+        load(origins[expr])
+        return
+    if isinstance(expr, (sympy.Integer, int)):
+        program.append(("const", int(expr)))
+        return
+    if isinstance(expr, (sympy.Float, float)):
+        program.append(("const", float(expr)))
+        return
+    if isinstance(expr, sympy.Rational):
+        program += [("const", int(expr.p)), ("const", int(expr.q)), "/"]
+        return
+    if expr in (sympy.true, sympy.false):
+        program.append(("const", int(expr is sympy.true)))
+        return
+    name = _FOLDS.get(expr.func)
+    if name is not None:
+        for i, arg in enumerate(expr.args):
+            _emit(arg, origins, program, load)
+            if i:
+                program.append(name)
+        return
+    name = _PLAIN.get(expr.func)
+    if name is None:
+        raise NotImplementedError(f"no native form of {expr.func.__name__}")
+    for arg in expr.args:
+        _emit(arg, origins, program, load)
+    program.append(name)
+
+
+_FOLDS = {sympy.Add: "+", sympy.Mul: "*", sympy.And: "and", sympy.Or: "or", f.Max: "max", f.Min: "min", sympy.Max: "max", sympy.Min: "min"}
+_PLAIN = {
+    sympy.Pow: "**", f.PowByNatural: "**", f.FloatPow: "**", f.FloorDiv: "//", f.CleanDiv: "//", f.Mod: "%", f.PythonMod: "%", sympy.Mod: "%", f.IntTrueDiv: "/", f.FloatTrueDiv: "/",
+    sympy.Eq: "==", sympy.Ne: "!=", sympy.Lt: "<", sympy.Le: "<=", sympy.Gt: ">", sympy.Ge: ">=", sympy.Not: "not", f.ToFloat: "float",
+    f.TruncToInt: "trunc", f.FloorToInt: "floor", f.CeilToInt: "ceil", f.OpaqueUnaryFn_sqrt: "sqrt", sympy.Abs: "abs", f.Where: "select",
+    f.BitwiseFn_bitwise_and: "&", f.BitwiseFn_bitwise_or: "|", f.LShift: "<<", f.RShift: ">>",
+}

@@ -1,0 +1,51 @@
+"""torch's global state that operations depend on: remembered, restored, and written by generated code."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+
+_DEVICES = ("cpu", "cuda")
+
+
+class GlobalState:
+    """A snapshot of grad mode and autocast.
+
+    Example: ``before = GlobalState()`` ... ``before.restore()``.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[Any, ...], Any] = {("grad",): torch.is_grad_enabled(), ("cache",): torch.is_autocast_cache_enabled()}
+        for device in _DEVICES:
+            self.rows["autocast", device] = torch.is_autocast_enabled(device)
+            self.rows["dtype", device] = torch.get_autocast_dtype(device)
+        self.rows["nesting",] = torch.autocast_increment_nesting()
+        torch.autocast_decrement_nesting()
+
+    def restore(self) -> None:
+        now = GlobalState()
+        for fn, *args in now.steps_to(self):
+            fn(*args)
+
+    def steps_to(self, other: "GlobalState") -> list[tuple[Any, ...]]:
+        """The setter calls that lead from this state to the other one."""
+        steps: list[tuple[Any, ...]] = []
+        for row, wanted in other.rows.items():
+            have = self.rows[row]
+            if have == wanted:
+                continue
+            if row[0] == "nesting":
+                step: Callable[[], int] = torch.autocast_increment_nesting if wanted > have else torch.autocast_decrement_nesting
+                steps += [(step,)] * abs(wanted - have)
+            else:
+                steps.append((_SETTERS[row[0]], *row[1:], wanted))
+        return steps
+
+
+_SETTERS: dict[str, Callable[..., Any]] = {
+    "grad": torch._C._set_grad_enabled,
+    "cache": torch.set_autocast_cache_enabled,
+    "autocast": torch.set_autocast_enabled,
+    "dtype": torch.set_autocast_dtype,
+}
