@@ -137,7 +137,7 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
 def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
     """Where the program is, outermost frame first."""
     rows = []
-    frame = attempt.vm.frame or attempt.frame
+    frame = attempt.vm.broken or attempt.frame
     while frame is not None:
         rows.append(traceback.FrameSummary(frame.code.co_filename, frame.line() or frame.code.co_firstlineno, frame.code.co_name))
         frame = frame.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import types
 from typing import Any
 
@@ -116,6 +117,8 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
         return space.get(name, MISSING)
     if rec.attrs is not None and name in rec.attrs:
         return rec.attrs[name]
+    if rec.space is not None:
+        return dict.get(rec.space, name, MISSING)
     space = _dict_of(rec.obj)
     if space is None:
         return MISSING
@@ -169,7 +172,7 @@ def _through_descriptor(vm: Any, raw: Any, obj: Any, kind: type) -> Any:
     raise Break("UNSUPPORTED_ATTRIBUTE", f"descriptor of type {type(raw).__name__}")
 
 
-_NATIVE_METHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.BuiltinFunctionType)
+_NATIVE_METHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, type(collections.namedtuple("_P", "x").x))
 
 
 def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) -> Any:
@@ -196,9 +199,28 @@ def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) 
 
 def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
     """``obj.__dict__`` of an outside object, as a dict to read from (its writes are written to the object's shadow)."""
-    if rec.attrs:
-        raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of an object whose attributes were written in the same frame")
-    return vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
+    if rec.space is None:
+        standin = vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
+        if not rec.attrs:
+            return standin
+        _write_through(vm, rec, standin)
+    return rec.space
+
+
+def _write_through(vm: Any, rec: Outside, standin: dict[str, Any]) -> None:
+    """From now on attribute writes go to the stand-in of the instance's ``__dict__``, so that both show the same."""
+    rec.space = vm.fill(vm.records[id(standin)])
+    for name, value in (rec.attrs or {}).items():
+        _put(rec.space, name, value)
+    rec.attrs = None
+    vm.world.effects[:] = [e for e in vm.world.effects if e[1] is not rec]
+
+
+def _put(space: dict[str, Any], name: str, value: Any) -> None:
+    if value is MISSING:
+        space.pop(name, None)
+    else:
+        space[name] = value
 
 
 def load_module(vm: Any, module: types.ModuleType, name: str) -> Any:
@@ -304,6 +326,11 @@ def type_of(vm: Any, obj: Any) -> type:
 _VISIBLE: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 
 
+def show_as(kind: type, visible: type) -> None:
+    """``type(x)`` of an instance of ``kind`` is ``visible`` to the user's program."""
+    _VISIBLE[kind] = visible
+
+
 # ---- writes
 
 
@@ -369,7 +396,14 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     vm.attr_memo.pop((id(obj), name), None)
-    vm.world.write_attr(rec, name, value)
+    space = _dict_of(rec.obj)
+    seen = vm.records.get(id(space))
+    if seen is not None and rec.space is None and type(raw) not in _DATA_SETTERS:
+        _write_through(vm, rec, seen.standin)
+    if rec.space is not None and type(raw) not in _DATA_SETTERS:
+        _put(rec.space, name, value)
+    else:
+        vm.world.write_attr(rec, name, value)
 
 
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.tables import DEEP, IN_GRAPH, INSTANCE_CALLS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
@@ -70,16 +70,13 @@ def call_function(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs
     """Inline a Python function, unless it is a graph operation or not to be traced."""
     if fn in IN_GRAPH:
         return tensor_ops.call(vm, fn, args, kwargs)
+    rule = CODES.get(fn.__code__)
+    if rule is not None:
+        return rule(vm, fn, args, kwargs)
     marks = fn.__dict__
     if marks:
         if marks.get("_torchdynamo_disable"):
             raise Break("DISABLED_FUNCTION", fn.__qualname__)
-        special = marks.get("_alternator_rule")
-        if special is not None:
-            return special(vm, args, kwargs)
-        inner = marks.get("__alternator_wrapped__")
-        if inner is not None:
-            return call(vm, attributes.vm_trusted(vm, inner), args, kwargs)
     return inline(vm, fn, args, kwargs)
 
 

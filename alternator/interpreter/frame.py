@@ -64,6 +64,10 @@ class Frame:
                             return self.result
                 except UserRaise as raised:
                     self.unwind(raised)
+        except Break:
+            if vm.broken is None:
+                vm.broken = self
+            raise
         finally:
             vm.frame = self.parent
 

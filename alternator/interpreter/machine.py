@@ -73,6 +73,7 @@ class Machine:
         self.module_reads: dict[int, list[str]] = {}
         self.autocasts: list[tuple[Any, Any, Any]] = []
         self.changed_state = False
+        self.broken: Frame | None = None
 
     # ---- bookkeeping of the root instruction in progress
 

@@ -67,6 +67,8 @@ def _mentions_tensor_type(kind: type) -> bool:
 
 
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
+    if not isinstance(left, torch.Tensor):
+        fn = _NOT_IN_PLACE.get(fn, fn)
     foreign = right if isinstance(left, torch.Tensor) else left
     kind = type(foreign)
     if kind.__flags__ & _HEAP and not isinstance(foreign, (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
@@ -82,6 +84,11 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 
 
+_NOT_IN_PLACE = {
+    operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul, operator.itruediv: operator.truediv, operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod, operator.ipow: operator.pow, operator.imatmul: operator.matmul, operator.iand: operator.and_, operator.ior: operator.or_,
+    operator.ixor: operator.xor, operator.ilshift: operator.lshift, operator.irshift: operator.rshift,
+}
 _COMPARE_IDENTITY = (operator.eq, operator.ne)
 
 
@@ -118,11 +125,12 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         return tensor_ops.call(vm, operator.getitem, (obj, key), {})
     kind = type(obj)
     rec = vm.records.get(id(obj))
-    if rec is not None and not rec.filled and rec.partial is not None:
+    found = vm.world.class_attr(kind, "__getitem__")
+    if rec is not None and not rec.filled and rec.partial is not None and type(found) is not types.FunctionType:
         value = read_key(vm, rec, key)
         if value is not MISSING:
             return value
-        if rec.filled or type(rec.obj) is dict:
+        if not hasattr(kind, "__missing__"):
             raise vm.user_raise(KeyError(key))
     if kind in (list, tuple, dict, str):
         if rec is not None:
@@ -135,7 +143,6 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         elif type(key).__flags__ & _HEAP:
             return vm.native(operator.getitem, (obj, key))
         return vm.plain(operator.getitem, obj, key)
-    found = vm.world.class_attr(kind, "__getitem__")
     if type(found) is types.FunctionType:
         return calls.call(vm, found, (obj, key), {})
     if isinstance(obj, type):
@@ -155,8 +162,8 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
 def read_key(vm: Any, rec: Any, key: Any) -> Any:
     """One key of an outside dict that was not read as a whole: guard that key only.  MISSING: not there (guarded too)."""
     if type(key) not in _PLAIN_KEYS:
-        vm.fill(rec)
-        return dict.get(rec.standin, key, MISSING) if type(key) in _SAFE_KEYS else MISSING
+        vm.close(key)
+        return vm.native(dict.get, (vm.fill(rec), key, MISSING))
     handle = (type(key), key)
     value = rec.partial.get(handle, vm)
     if value is vm:
@@ -171,7 +178,6 @@ def read_key(vm: Any, rec: Any, key: Any) -> Any:
 
 
 _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
-_SAFE_KEYS = frozenset({tuple, type, torch.dtype, torch.device, frozenset})
 
 
 def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:

@@ -70,6 +70,9 @@ OBJECT_GETATTR = IdentityTable("__getattr__ functions with a rule")
 REBUILD = IdentityTable("rebuilding values")
 """type -> ``rule(builder, value)``: the expression that makes the value anew in generated code."""
 
+CODES = IdentityTable("functions by their code")
+"""code object -> ``rule(vm, fn, args, kwargs)``: for every function that a decorator makes with this code."""
+
 IN_GRAPH = IdentityTable("torch functions that are one node")
 """callable -> True."""
 

@@ -73,6 +73,14 @@ class Source:
         return f"<Source {self.name}>"
 
 
+def _object_name(obj: Any) -> str:
+    for attr in ("__qualname__", "__name__"):
+        name = getattr(obj, attr, None)
+        if isinstance(name, str):
+            return name
+    return f"<{type(obj).__name__}>"
+
+
 def _item_name(parent: str, key: Any) -> str:
     if parent.endswith(".__dict__") and type(key) is str and key.isidentifier():
         return f"{parent[: -len('.__dict__')]}.{key}"
@@ -85,7 +93,7 @@ _NAMES = {
     "local": lambda p, k: k[1] if isinstance(k, tuple) else f"locals[{k}]",
     "globals": lambda p, k: "globals()",
     "closure": lambda p, k: f"closure[{k}]",
-    "object": lambda p, k: getattr(k, "__qualname__", None) or getattr(k, "__name__", None) or f"<{type(k).__name__}>",
+    "object": lambda p, k: _object_name(k),
     "dict": lambda p, k: f"{p}.__dict__",
     "dictitem": _item_name,
     "attr": lambda p, k: f"{p}.{k}",
@@ -194,4 +202,5 @@ def _short(value: Any) -> str:
         return repr(value)
     if type(value) is tuple:
         return "(" + ", ".join(map(_short, value)) + ")"
-    return getattr(value, "__qualname__", None) or f"<{type(value).__name__}>"
+    name = getattr(value, "__qualname__", None)
+    return name if isinstance(name, str) else f"<{type(value).__name__}>"

@@ -21,10 +21,11 @@ class Outside:
     """What is known about one outside object.
 
     ``attrs`` is the shadow of its attributes (name -> new value or MISSING), ``filled`` says whether a container's
-    stand-in holds the contents, ``snapshot`` what these were, ``inner`` the source that reads below it start from.
+    stand-in holds the contents, ``snapshot`` what these were, ``inner`` the source that reads below it start from, ``space``
+    the stand-in of the instance's ``__dict__`` once the program has it in hand and writes attributes too.
     """
 
-    __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state")
+    __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state", "space")
 
     def __init__(self, obj: Any, standin: Any, source: Source, inner: Source | None = None, filled: bool = True) -> None:
         self.obj = obj
@@ -36,6 +37,7 @@ class Outside:
         self.snapshot: Any = None
         self.partial: dict[Any, Any] | None = None
         self.state: Any = None
+        self.space: dict[str, Any] | None = None
 
 
 class Unread:

@@ -14,7 +14,7 @@ from alternator.interpreter import attributes, calls, operations, tensor_ops
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.opcodes.build import mapping_items
-from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, REBUILD, RULES, SHALLOW
 from alternator.provenance.world import MISSING, Unread
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -501,12 +501,16 @@ def _visible(vm: Any, value: Any) -> None:
 @RULES.rule(id)
 def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     rec = vm.records.get(id(args[0]))
-    if rec is not None and rec.standin is rec.obj:
+    if rec is not None:
         rec.source.guard("IS", rec.obj)
         return id(rec.obj)
     if type(args[0]) in (type(None), bool, type):
         return id(args[0])
-    raise Break("IDENTITY", "id() of a value that only exists while tracing")
+    return TracedId(id(args[0]))
+
+
+class TracedId(int):
+    """``id()`` of something made while tracing: good for comparing and as a key, but it cannot leave the capture."""
 
 
 @RULES.rule(hash)
@@ -617,3 +621,11 @@ def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> An
 
 
 attributes.GETATTR.put(Super, super_getattr)
+
+
+def _no_id(builder: Any, value: Any) -> Any:
+    raise Break("IDENTITY", "id() of a value that only exists while tracing leaves the captured code")
+
+
+REBUILD.put(TracedId, _no_id)
+attributes.show_as(TracedId, int)

@@ -22,7 +22,7 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.tables import DEEP, DESCRIPTORS, GETATTR, INSTANCE_CALLS, PURE, PURE_TYPES, RULES, SHALLOW
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import ADMIT, MISSING
 
 # ---- pure native types and functions
 
@@ -43,7 +43,7 @@ def _iterable(value: Any) -> bool:
 
 
 def _chain_from_iterable(vm: Any, args: Any, kwargs: Any) -> Any:
-    return calls.call(vm, _chain, args, {})
+    return calls.call(vm, _chain, args[-1:], {})
 
 
 def _chain(iterables: Any) -> Any:
@@ -94,8 +94,23 @@ PURE_TYPES.put(functools.partial, SHALLOW)
 
 @INSTANCE_CALLS.rule(type(functools.lru_cache(lambda: None)))
 def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    """Interpret through the cache: a fake must not be kept in it."""
+    """Interpret through the cache, since a fake must not be kept in it; with constants only, ask the cache itself."""
+    if all(ADMIT.is_constant(type(a)) for a in (*args, *kwargs.values())):
+        result = _ask_cache(vm, obj, args, kwargs)
+        if ADMIT.is_constant(type(result)):
+            return result
     return calls.call(vm, attributes.vm_trusted(vm, obj.__wrapped__), args, kwargs)
+
+
+def _ask_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """What the plain program would get; computed, if it is not known yet, as the plain program would."""
+    flag = torch.compiler._is_compiling_flag
+    torch.compiler._is_compiling_flag = False
+    try:
+        with torch._C._DisableTorchDispatch():
+            return vm.plain(lambda: obj(*args, **kwargs))
+    finally:
+        torch.compiler._is_compiling_flag = flag
 
 
 def _lru_bind(vm: Any, raw: Any, obj: Any, cls: type) -> Any:

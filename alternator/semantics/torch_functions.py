@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 import torch
+import torch._compile
 import torch._jit_internal
 import torch.autograd
 import torch.overrides
@@ -15,7 +16,7 @@ from torch.fx.experimental import symbolic_shapes
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations, tensor_ops
-from alternator.interpreter.tables import DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
+from alternator.interpreter.tables import CODES, DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
 from alternator.provenance.world import MISSING
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -105,7 +106,7 @@ def _register_state() -> None:
         "is_grad_enabled is_inference_mode_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled get_autocast_gpu_dtype "
         "get_autocast_cpu_dtype is_autocast_cpu_enabled are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
         "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads _C._get_cudnn_enabled _C._is_torch_function_enabled "
-        "_C._len_torch_dispatch_stack distributed.is_available _C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
+        "distributed.is_available _C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
         "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled _C._get_mem_efficient_sdp_enabled xpu.is_available "
         "_C._autograd._saved_tensors_hooks_is_enabled _C._is_torch_function_all_disabled get_default_device accelerator.is_available accelerator.current_accelerator "
         "cuda.is_initialized cuda.current_device distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
@@ -118,6 +119,19 @@ def _register_state() -> None:
 
 
 _register_state()
+
+
+@RULES.rule(torch._C._len_torch_dispatch_stack)
+def dispatch_stack_length(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Without the capture's own fake mode."""
+    return torch._C._len_torch_dispatch_stack() - 1
+
+
+def _disabled(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("DISABLED_FUNCTION", fn.__qualname__)
+
+
+CODES.put(next(c for c in torch._compile._disable_dynamo.__code__.co_consts if isinstance(c, types.CodeType) and c.co_name == "inner"), _disabled)
 
 
 # ---- simple functions of tensors and numbers
