@@ -1,0 +1,38 @@
+"""Code objects: decoding, control-flow analysis, and continuations (no torch in here).
+
+>>> from alternator.bytecode import decode
+>>> [i.opname for i in decode((lambda x: x + 1).__code__).instrs]
+['RESUME', 'LOAD_FAST', 'LOAD_CONST', 'BINARY_OP', 'RETURN_VALUE']
+"""
+
+from .analysis import (
+    in_handler,
+    in_loop,
+    live_locals,
+    stack_depth,
+    step_start,
+    successors,
+)
+from .codecache import CodeCache
+from .continuation import Continuation, Step, SuccessorLayout, make_continuation, make_step, new_function
+from .decode import DecodedCode, ExceptionEntry, Instr, decode
+
+__all__ = [
+    "CodeCache",
+    "Continuation",
+    "DecodedCode",
+    "ExceptionEntry",
+    "Instr",
+    "Step",
+    "SuccessorLayout",
+    "decode",
+    "in_handler",
+    "in_loop",
+    "live_locals",
+    "make_continuation",
+    "make_step",
+    "new_function",
+    "stack_depth",
+    "step_start",
+    "successors",
+]

@@ -1,0 +1,247 @@
+"""Assembles a piece of a function's bytecode behind a new prologue; what continuations and steps have in common."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from types import CodeType
+from typing import Any, Final
+
+from bytecode import Bytecode, CompilerFlags, Label
+from bytecode import Instr as Op
+from bytecode.instr import UNSET, CellVar, FreeVar, TryBegin, TryEnd
+
+from .analysis import in_handler, live_fast_locals, stack_depth, step_start
+from .codecache import CodeCache
+from .decode import DecodedCode, ExceptionEntry, decode
+from .versions import FACTS
+
+__all__ = ["CONTS", "Assembler", "Template", "checked_index", "parameters", "super_needs_local0", "template"]
+
+#: the step's tuple of continuation functions; the new name of a first argument that is a cell
+CONTS: Final = "___conts"
+ARG0: Final = "___arg0"
+_SPARE: Final = "___local0"
+_MADE_NAME: Final = re.compile(r"^__(?:resume|step)_at_\d+_")
+
+
+class Template:
+    """What every piece made from one code object shares: its operations with all cells turned into free variables."""
+
+    __slots__ = ("arg0", "decoded", "free_names", "ops")
+
+    def __init__(self, code: CodeType) -> None:
+        self.decoded = decode(code)
+        self.free_names = code.co_cellvars + code.co_freevars
+        self.ops = [_freed(op) for op in Bytecode.from_code(code) if isinstance(op, Op)]
+        if len(self.ops) != len(self.decoded.instrs):
+            raise AssertionError(f"{code!r} decodes to {len(self.decoded.instrs)} or {len(self.ops)} instructions")
+        #: name of the local 0 that `super()` reads, where that is a cell
+        self.arg0: str | None = None
+        if super_needs_local0(self.decoded) and self.decoded.localsplus_kinds[0] == "cell":
+            self.arg0 = self.decoded.varnames[0]
+
+
+_templates: Final[CodeCache[Template]] = CodeCache()
+
+
+def template(code: CodeType) -> Template:
+    """The template of a code object, made once. ValueError for what is not the code of a plain function."""
+    made = _templates.get(code)
+    if made is None:
+        suspends = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+        if code.co_flags & suspends:
+            raise ValueError(f"{code.co_qualname} is a generator or coroutine: its frame cannot be left and continued")
+        if not code.co_flags & inspect.CO_OPTIMIZED:
+            raise ValueError(f"{code.co_qualname} is not the body of a function: it has no fast locals")
+        made = Template(code)
+        _templates.put(code, made)
+    return made
+
+
+def _freed(op: Op) -> Op:
+    if isinstance(op.arg, CellVar):
+        return Op(op.name, FreeVar(op.arg.name), location=op.location)
+    return op
+
+
+def super_needs_local0(decoded: DecodedCode) -> bool:
+    """May the function call zero-argument super(), which reads the frame's slot 0?"""
+    return decoded.argcount > 0 and ("__class__" in decoded.freevars or "__class__" in decoded.cellvars)
+
+
+def checked_index(shape: Template, index: int, depth: int, null_positions: Iterable[int]) -> int:
+    """The start of the unit that `index` is in; ValueError if a frame cannot be entered there with such a stack."""
+    decoded = shape.decoded
+    where = f"instruction {index}"
+    if not 0 <= index < len(decoded.instrs):
+        raise ValueError(f"{where} does not exist")
+    if index < decoded.body_start:
+        raise ValueError(f"{where} sets up cells: call the function itself instead")
+    if in_handler(decoded, index):
+        raise ValueError(f"{where} runs while an exception is being handled: that state cannot be restored")
+    start = step_start(decoded, index)
+    known = stack_depth(decoded, start)
+    if known < 0:
+        raise ValueError(f"{where} is never reached")
+    if known != depth:
+        raise ValueError(f"the stack holds {known} items before {where}, not {depth}")
+    if any(not 0 <= position < depth for position in null_positions):
+        raise ValueError(f"NULL positions {sorted(null_positions)} are outside the stack of {depth}")
+    return start
+
+
+def parameters(shape: Template, index: int, unbound: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """(locals to pass to a piece that starts at `index`, live locals that stay unbound there)."""
+    decoded = shape.decoded
+    live = live_fast_locals(decoded, index)
+    if super_needs_local0(decoded):
+        name0 = decoded.varnames[0]
+        if name0 in unbound:
+            raise ValueError(f"super() may be called after {name0!r} was deleted")
+        live = (name0, *(name for name in live if name != name0))
+    return tuple(name for name in live if name not in unbound), unbound.intersection(live)
+
+
+class Assembler:
+    """Collects operations for one new code object.
+
+    `base` is the number of items this piece keeps below the original stack (the step's continuations: 0 or 1).
+    """
+
+    def __init__(self, shape: Template, location_of: int, base: int = 0) -> None:
+        self.shape = shape
+        self.base = base
+        self.ops: list[Op | Label | TryBegin | TryEnd] = []
+        self.argnames: list[str] = []
+        self._labels: dict[int, Label] = {}
+        self._try: tuple[ExceptionEntry, TryBegin] | None = None
+        self._extra = 4
+        self.at(location_of)
+
+    def at(self, index: int) -> None:
+        """What is emitted from here on carries the source position of instruction `index`."""
+        self._location = self.shape.ops[index].location
+
+    def emit(self, name: str, arg: Any = UNSET) -> None:
+        """Append one operation outside of all exception handlers."""
+        self._cover(None)
+        self.ops.append(Op(name, arg, location=self._location))
+
+    def emit_call(self, count: int) -> None:
+        """Call with `count` positional arguments; NULL, the callable and the arguments are on the stack."""
+        self._extra = max(self._extra, count + 4)
+        for name in FACTS.call_sequence:
+            self.emit(name, count)
+
+    def fresh(self, name: str) -> str:
+        """The name, or one like it that the original does not use (it may be a continuation with such names itself)."""
+        while name in self.shape.decoded.varnames:
+            name += "_"
+        return name
+
+    def label(self, index: int) -> Label:
+        """The label of the plain copy of instruction `index`."""
+        return self._labels.setdefault(index, Label())
+
+    def place(self, label: Label) -> None:
+        """Put a label here."""
+        self._cover(None)
+        self.ops.append(label)
+
+    def prologue(self, locals_: tuple[str, ...], depth: int, nulls: frozenset[int], takes_conts: bool) -> None:
+        """Parameters, then code that restores locals and stack (over the continuations, if `base`)."""
+        shape = self.shape
+        needs_local0 = super_needs_local0(shape.decoded)
+        name0 = (ARG0 if shape.arg0 else locals_[0]) if needs_local0 else None
+        names = (name0, *locals_[1:]) if name0 else locals_
+        # super() reads slot 0, where a caller of a step passes the continuations: move them out of the way.
+        conts, spare = self.fresh(CONTS), self.fresh(_SPARE)
+        head = ((name0, spare) if name0 else (conts,)) if takes_conts else names[:1]
+        items = [None if i in nulls else self.fresh(f"___stack{i}") for i in range(depth)]
+        self.argnames = [*head, *names[1 if name0 or not takes_conts else 0 :], *filter(None, items)]
+        if shape.free_names:
+            self.emit("COPY_FREE_VARS", len(shape.free_names))
+        self.emit(FACTS.resume, 0)
+        if takes_conts:
+            if self.base:
+                self.emit("LOAD_FAST", head[0])
+            if name0:
+                self._move(spare)
+                self.emit("STORE_FAST", name0)
+            else:
+                self.emit("DELETE_FAST", conts)
+        if shape.arg0 and depth > 1:  # perhaps `super` is on the stack, to be called next
+            self.emit("LOAD_DEREF", FreeVar(shape.arg0))
+            self.emit("STORE_FAST", ARG0)
+        for item in items:
+            if item is None:
+                self.emit("PUSH_NULL")
+            else:
+                self._move(item)
+
+    def _move(self, name: str) -> None:
+        self.emit("LOAD_FAST", name)
+        self.emit("DELETE_FAST", name)
+
+    def move_local(self, name: str) -> None:
+        """Push a local of the original and forget it here, so that its holder alone decides how long it lives."""
+        if name == self.shape.arg0:
+            self.emit("LOAD_CONST", None)  # ignored: read from the cell
+        else:
+            self._move(name)
+
+    def copy(self, index: int, jump: tuple[str, Label] | None = None, labelled: bool = True) -> None:
+        """Append instruction `index` of the original under its exception handler, jumping as given or as in the original."""
+        op, instr = self.shape.ops[index], self.shape.decoded.instrs[index]
+        self._cover(self.shape.decoded.exception_entry(index))
+        if labelled:
+            self.ops.append(self.label(index))
+        if jump is not None:
+            op = Op(jump[0], jump[1], location=op.location)
+        elif instr.target is not None:
+            op = Op(op.name, self.label(instr.target), location=op.location)
+        elif instr.opname == "RETURN_VALUE" and self.base:
+            self.ops.append(Op("SWAP", 2, location=op.location))
+            self.ops.append(Op("POP_TOP", location=op.location))
+        elif self.shape.arg0 and instr.opname in FACTS.global_loads and instr.argval == "super":
+            self.ops.append(Op("LOAD_DEREF", FreeVar(self.shape.arg0), location=op.location))
+            self.ops.append(Op("STORE_FAST", ARG0, location=op.location))
+        self.ops.append(op)
+
+    def copy_method_load(self, index: int) -> None:
+        """LOAD_METHOD with a result of known shape: NULL and the attribute, never function and self."""
+        self._cover(self.shape.decoded.exception_entry(index))
+        op = self.shape.ops[index]
+        for name, arg in (("PUSH_NULL", UNSET), ("SWAP", 2), ("LOAD_ATTR", op.arg)):
+            self.ops.append(Op(name, arg, location=op.location))
+
+    def _cover(self, entry: ExceptionEntry | None) -> None:
+        """What follows is covered by this entry of the original's exception table."""
+        if self._try is not None:
+            if self._try[0] == entry:
+                return
+            self.ops.append(TryEnd(self._try[1]))
+            self._try = None
+        if entry is not None:
+            begin = TryBegin(self.label(entry.handler), entry.push_lasti, entry.depth + self.base)
+            self.ops.append(begin)
+            self._try = (entry, begin)
+
+    def finish(self, code: CodeType, prefix: str) -> CodeType:
+        """The code object: named after the original, with its file, flags and line numbers."""
+        self._cover(None)
+        original = _MADE_NAME.sub("", code.co_name).strip("<>")
+        made = Bytecode(self.ops)
+        made.argnames = self.argnames
+        made.argcount = len(self.argnames)
+        made.flags = CompilerFlags(code.co_flags & ~(inspect.CO_VARARGS | inspect.CO_VARKEYWORDS))
+        made.first_lineno = code.co_firstlineno
+        made.filename = code.co_filename
+        made.name = f"{prefix}_{original}"
+        made.qualname = code.co_qualname.removesuffix(code.co_name) + made.name
+        made.docstring = code.co_consts[0] if code.co_consts and isinstance(code.co_consts[0], str) else None
+        made.freevars = list(self.shape.free_names)
+        size = code.co_stacksize + self.base + self._extra + len(self.argnames)
+        return made.to_code(stacksize=size, compute_exception_stack_depths=False)
