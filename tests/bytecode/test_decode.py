@@ -21,7 +21,7 @@ MODULES = """argparse ast asyncio.base_events asyncio.tasks bisect calendar cgi 
 dataclasses datetime decimal difflib doctest email.message enum fractions ftplib functools gettext heapq html.parser
 http.client imaplib inspect ipaddress json.decoder logging lzma mailbox multiprocessing.pool optparse os pathlib pdb
 pickle pickletools platform plistlib pprint pydoc random re._parser shutil smtplib socket ssl statistics string
-subprocess tarfile tempfile textwrap threading tokenize traceback turtle_missing typing unittest.case unittest.mock urllib.parse
+subprocess tarfile tempfile textwrap threading tokenize traceback typing unittest.case unittest.mock urllib.parse
 uuid warnings weakref xml.dom.minidom zipfile""".split()
 
 
