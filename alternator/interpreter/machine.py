@@ -20,6 +20,7 @@ from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
+from alternator.tensors.memo import FakeMemo
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 OURS = (Break, InternalError, SkipFrame, UserRaise)
@@ -73,6 +74,7 @@ class Machine:
         self.module_reads: dict[int, list[str]] = {}
         self.autocasts: list[tuple[Any, Any, Any]] = []
         self.changed_state = False
+        self.memo = FakeMemo(fakes.mode)
         self.broken: Frame | None = None
 
     # ---- bookkeeping of the root instruction in progress
@@ -88,6 +90,7 @@ class Machine:
     def state_changed(self) -> None:
         """Global state of torch was switched: it has to be switched in generated code too."""
         self.changed_state = True
+        self.memo.forget()
         self.ticks += 1
 
     # ---- symbolic inputs

@@ -62,7 +62,7 @@ def classify(vm: Any, what: Any, error: Exception) -> BaseException:
 def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on fakes."""
     try:
-        return fn(*args, **kwargs)
+        return vm.memo.run(fn, args, kwargs)
     except _OURS:
         raise
     except Exception as error:
@@ -144,11 +144,20 @@ def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict
     if name in _METADATA_METHODS:
         return execute(vm, getattr(owner, name), args[1:], kwargs)
     _prepare(vm, args[1:], kwargs)
-    method = getattr(owner, name)
-    result = execute(vm, method, args[1:], kwargs)
+    result = execute(vm, _unbound(name), args, kwargs)
     if result is NotImplemented:
         return result
     return record(vm, "call_method", name, args, kwargs, result)
+
+
+def _unbound(name: str) -> Any:
+    fn = _UNBOUND.get(name)
+    if fn is None:
+        fn = _UNBOUND[name] = getattr(torch.Tensor, name)
+    return fn
+
+
+_UNBOUND: dict[str, Any] = {}
 
 
 def class_attribute(cls: type, name: str) -> Any:

@@ -19,7 +19,7 @@ class Source:
     ``access`` and ``key`` are those of docs/interfaces.md.  Children are interned, so one path is one object.
     """
 
-    __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted")
+    __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted", "_name")
 
     def __init__(self, tree: "SourceTree", parent: "Source | None", access: str, key: Any) -> None:
         self.tree = tree
@@ -30,6 +30,7 @@ class Source:
         self.guards: dict[str, tuple[Any, ...]] = {}
         self.index = -1
         self.wanted = False
+        self._name: str | None = None
 
     def child(self, access: str, key: Any = None) -> "Source":
         """The node below this one; made at the first call."""
@@ -66,8 +67,11 @@ class Source:
     @property
     def name(self) -> str:
         """A readable expression, e.g. ``self.layers['0'].weight``."""
-        parent = self.parent.name if self.parent is not None else ""
-        return _NAMES[self.access](parent, self.key)
+        text = self._name
+        if text is None:
+            parent = self.parent.name if self.parent is not None else ""
+            text = self._name = _NAMES[self.access](parent, self.key)
+        return text
 
     def __repr__(self) -> str:
         return f"<Source {self.name}>"

@@ -6,10 +6,11 @@ from typing import Any, Sequence
 
 import torch
 from torch._guards import Source as TorchSource
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from alternator.provenance.source import Source
+from alternator.tensors.memo import dense_fake
 
 ATTRIBUTES = ("_dynamo_dynamic_indices", "_dynamo_weak_dynamic_indices", "_dynamo_static_indices", "_dynamo_unbacked_indices")
 
@@ -62,8 +63,7 @@ class Fakes:
 
     def _plain(self, tensor: torch.Tensor) -> torch.Tensor:
         """The common case (a dense leaf with static sizes) without the general converter's cost."""
-        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-        fake = FakeTensor(self.mode, meta, tensor.device)
+        fake = dense_fake(self.mode, tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if tensor.requires_grad:
             fake.requires_grad_(True)
         if isinstance(tensor, torch.nn.Parameter):

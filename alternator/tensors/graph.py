@@ -8,6 +8,7 @@ from typing import Any, Callable
 import sympy
 import torch
 import torch.fx
+from torch.fx import _lazy_graph_module
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.node import map_aggregate
 from torch.utils._sympy.interp import sympy_interp
@@ -227,7 +228,8 @@ class Recorder:
         for name, value in self._attributes.items():
             setattr(module, name, value)
         self._drop_dead()
-        return torch.fx.GraphModule(module, self.graph, "CapturedGraph")
+        with _lazy_graph_module._use_lazy_graph_module(True):  # its Python text is made when somebody runs or prints it
+            return _lazy_graph_module._make_graph_module(module, self.graph, "CapturedGraph")
 
     def _drop_dead(self) -> None:
         """Remove what is certainly without effect: unused reads of sizes and items."""

@@ -1,0 +1,98 @@
+"""Remembered results of fake operations: a network repeats its layers, so it repeats their operations on equal shapes.
+
+Only what was seen to be fresh is remembered: one tensor, no view, sharing no memory with an argument, no argument changed
+in place, no gradient.  Whether an operation does that depends on what is in the key, so it will do so again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+_CONSTANTS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format})
+_NO_KEY = object()
+
+
+def dense_fake(mode: FakeTensorMode, shape: Any, stride: Any, dtype: torch.dtype, device: torch.device) -> FakeTensor:
+    """A fresh fake, without the detour through the dispatcher that an active fake mode would take."""
+    with torch._C._DisableTorchDispatch():
+        return FakeTensor(mode, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
+
+
+class FakeMemo:
+    """Results of one capture; ``forget`` when global state changes."""
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        self.mode = mode
+        self._rows: dict[Any, tuple[Any, ...] | None] = {}
+        self.hits = 0
+
+    def forget(self) -> None:
+        """Global state that operations depend on was switched."""
+        self._rows.clear()
+
+    def run(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``fn(*args, **kwargs)`` on fakes."""
+        try:
+            key = (id(fn), torch.is_grad_enabled(), _key(args), _key(tuple(kwargs.items())) if kwargs else None)
+            row = self._rows.get(key, _NO_KEY)
+        except TypeError:  # symbolic sizes, or an argument that we do not know
+            return fn(*args, **kwargs)
+        if row is None:
+            return fn(*args, **kwargs)
+        if row is not _NO_KEY:
+            self.hits += 1
+            shape, stride, dtype, device = row  # type: ignore[misc]
+            return dense_fake(self.mode, shape, stride, dtype, device)
+        before = [t._version for t in _tensors(args)] if not torch.is_inference_mode_enabled() else None
+        result = fn(*args, **kwargs)
+        self._rows[key] = _row(result, args, kwargs, before)
+        return result
+
+
+def _key(values: Any) -> Any:
+    parts: list[Any] = []
+    for value in values:
+        kind = type(value)
+        if kind is FakeTensor:
+            if value.layout is not torch.strided or value.constant is not None:
+                raise TypeError
+            parts.append((value.shape, value.stride(), value.dtype, value.device, value.requires_grad, value.storage_offset(), value.is_conj(), value.is_neg()))
+        elif kind in _CONSTANTS:
+            parts.append((kind, value))
+        elif kind is tuple or kind is list:
+            parts.append((kind, _key(value)))
+        elif kind is torch.Size:
+            parts.append(value)
+        else:
+            raise TypeError
+    return tuple(parts)
+
+
+def _tensors(values: Any) -> list[FakeTensor]:
+    found = []
+    for value in values:
+        if isinstance(value, FakeTensor):
+            found.append(value)
+        elif type(value) in (tuple, list):
+            found += _tensors(value)
+    return found
+
+
+def _row(result: Any, args: Any, kwargs: Any, before: Any) -> tuple[Any, ...] | None:
+    inputs = _tensors(args)
+    if type(result) is not FakeTensor or result.requires_grad or result._is_view() or before is None or result.constant is not None:
+        return None
+    if result.layout is not torch.strided or result.is_conj() or result.is_neg() or result.storage_offset():
+        return None
+    if [t._version for t in inputs] != before:
+        return None
+    storage = result.untyped_storage()._cdata
+    for tensor in inputs + _tensors(kwargs.values()):
+        if tensor is result or tensor.untyped_storage()._cdata == storage:
+            return None
+    if any(not isinstance(n, int) for n in (*result.shape, *result.stride())) or "out" in kwargs:
+        return None
+    return result.shape, result.stride(), result.dtype, result.device
