@@ -117,7 +117,7 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
         return space.get(name, MISSING)
     if rec.attrs is not None and name in rec.attrs:
         return rec.attrs[name]
-    if rec.space is not None:
+    if rec.space is not None and vm.records[id(rec.space)].filled:
         return dict.get(rec.space, name, MISSING)
     space = _dict_of(rec.obj)
     if space is None:
@@ -128,7 +128,8 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
         source.guard("ABSENT")
         return MISSING
     value = vm.world.admit(value, source)
-    vm.attr_memo[(id(obj), name)] = value
+    if rec.space is None:
+        vm.attr_memo[(id(obj), name)] = value
     return value
 
 
@@ -200,16 +201,16 @@ def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) 
 def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
     """``obj.__dict__`` of an outside object, as a dict to read from (its writes are written to the object's shadow)."""
     if rec.space is None:
-        standin = vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
-        if not rec.attrs:
-            return standin
-        _write_through(vm, rec, standin)
+        rec.space = vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
+        vm.attr_memo.clear()
+        if rec.attrs:
+            _write_through(vm, rec)
     return rec.space
 
 
-def _write_through(vm: Any, rec: Outside, standin: dict[str, Any]) -> None:
+def _write_through(vm: Any, rec: Outside) -> None:
     """From now on attribute writes go to the stand-in of the instance's ``__dict__``, so that both show the same."""
-    rec.space = vm.fill(vm.records[id(standin)])
+    vm.fill(vm.records[id(rec.space)])
     for name, value in (rec.attrs or {}).items():
         _put(rec.space, name, value)
     rec.attrs = None
@@ -396,11 +397,9 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     vm.attr_memo.pop((id(obj), name), None)
-    space = _dict_of(rec.obj)
-    seen = vm.records.get(id(space))
-    if seen is not None and rec.space is None and type(raw) not in _DATA_SETTERS:
-        _write_through(vm, rec, seen.standin)
     if rec.space is not None and type(raw) not in _DATA_SETTERS:
+        _write_through(vm, rec)
+        assert rec.space is not None
         _put(rec.space, name, value)
     else:
         vm.world.write_attr(rec, name, value)

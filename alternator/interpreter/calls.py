@@ -256,6 +256,8 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         depth = PURE_TYPES.get(base)
         if depth is not None:
             vm.close(owner, max(depth, SHALLOW))
+            if id(owner) in vm.records:
+                vm.attr_memo.clear()
             return run_pure(vm, fn, depth, args, kwargs)
     raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
 

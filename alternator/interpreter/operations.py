@@ -216,6 +216,8 @@ def writable(vm: Any, obj: Any) -> None:
     """Native code is about to change ``obj``: it must be the program's own, or a filled stand-in."""
     vm.close(obj, SHALLOW)
     rec = vm.records.get(id(obj))
+    if rec is not None:
+        vm.attr_memo.clear()
     if rec is not None and rec.standin is rec.obj:
         raise Break("UNSUPPORTED_EFFECT", f"native change of an outside {type(obj).__name__}")
 

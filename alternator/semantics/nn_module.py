@@ -10,12 +10,22 @@ from torch.nn.modules import module as torch_module
 
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.tables import OBJECT_GETATTR, RULES
-from alternator.provenance.world import MISSING, Outside
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, MISSING, Outside, World
 
 Module = torch.nn.Module
 _SPACES = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks")
 _GLOBAL_HOOKS = ("_global_backward_hooks", "_global_backward_pre_hooks", "_global_forward_hooks", "_global_forward_pre_hooks")
+
+
+@ADMIT.register(Module)
+def admit_module(world: World, obj: Any, source: Source) -> Any:
+    """A module: its own numbers and the sizes of its tensors are taken as constants."""
+    source.guard("TYPE", type(obj))
+    source.static = True
+    world.record(obj, source)
+    return obj
 
 
 @OBJECT_GETATTR.rule(Module.__getattr__)

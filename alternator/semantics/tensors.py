@@ -31,8 +31,7 @@ def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
         raise Break("SPARSE", f"{obj.layout} tensor at {source.name}")
     if obj.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(obj) or torch._is_functional_tensor(obj):
         raise Break("TENSOR_SUBCLASS", f"a wrapped tensor at {source.name}")
-    name = source.name
-    dims = vm.dynamic.dims(obj, name)
+    dims = vm.dynamic.dims(obj, source.name, source.static)
     fake = vm.fakes.of(obj, source, dims)
     world.record(obj, source, fake)
     if dims is None:

@@ -22,12 +22,12 @@ class DynamicPolicy:
         self.all_dynamic = dynamic is True or not assume_static
         self.specialize_int = specialize_int
 
-    def dims(self, tensor: torch.Tensor, name: str) -> list[DimDynamic] | None:
-        """How each dimension varies; None if all are static."""
+    def dims(self, tensor: torch.Tensor, name: str, fixed: bool = False) -> list[DimDynamic] | None:
+        """How each dimension varies; None if all are static.  ``fixed``: only what the user marked varies."""
         marked = getattr(tensor, "_dynamo_dynamic_indices", None) or ()
         weak = getattr(tensor, "_dynamo_weak_dynamic_indices", None) or ()
         static = getattr(tensor, "_dynamo_static_indices", None) or ()
-        if isinstance(tensor, torch.nn.Parameter) and not marked and not weak:
+        if (fixed or isinstance(tensor, torch.nn.Parameter)) and not marked and not weak:
             return None
         sizes = tuple(tensor.shape)
         changed = self._changed(name, sizes)

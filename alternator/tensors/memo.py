@@ -12,6 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 _CONSTANTS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format})
+_SYMBOLIC = frozenset({torch.SymInt, torch.SymFloat})
 _NO_KEY = object()
 
 
@@ -38,7 +39,7 @@ class FakeMemo:
         try:
             key = (id(fn), torch.is_grad_enabled(), _key(args), _key(tuple(kwargs.items())) if kwargs else None)
             row = self._rows.get(key, _NO_KEY)
-        except TypeError:  # symbolic sizes, or an argument that we do not know
+        except TypeError:  # an argument that we do not know
             return fn(*args, **kwargs)
         if row is None:
             return fn(*args, **kwargs)
@@ -59,16 +60,24 @@ def _key(values: Any) -> Any:
         if kind is FakeTensor:
             if value.layout is not torch.strided or value.constant is not None:
                 raise TypeError
-            parts.append((value.shape, value.stride(), value.dtype, value.device, value.requires_grad, value.storage_offset(), value.is_conj(), value.is_neg()))
+            sizes = (*value.shape, *value.stride(), value.storage_offset())
+            parts.append((_numbers(sizes), value.dtype, value.device, value.requires_grad, value.is_conj(), value.is_neg()))
         elif kind in _CONSTANTS:
             parts.append((kind, value))
         elif kind is tuple or kind is list:
             parts.append((kind, _key(value)))
         elif kind is torch.Size:
-            parts.append(value)
+            parts.append((kind, _numbers(value)))
+        elif kind in _SYMBOLIC:
+            parts.append((kind, value.node.expr))
         else:
             raise TypeError
     return tuple(parts)
+
+
+def _numbers(values: Any) -> tuple[Any, ...]:
+    """Sizes as something to compare: symbolic ones by their expression (what was assumed of it stays guarded)."""
+    return tuple([v if type(v) is int else v.node.expr for v in values])
 
 
 def _tensors(values: Any) -> list[FakeTensor]:
@@ -93,6 +102,6 @@ def _row(result: Any, args: Any, kwargs: Any, before: Any) -> tuple[Any, ...] | 
     for tensor in inputs + _tensors(kwargs.values()):
         if tensor is result or tensor.untyped_storage()._cdata == storage:
             return None
-    if any(not isinstance(n, int) for n in (*result.shape, *result.stride())) or "out" in kwargs:
+    if "out" in kwargs:
         return None
     return result.shape, result.stride(), result.dtype, result.device
