@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import traceback
 import types
-from typing import Any
+from typing import Any, Iterator
 
 import torch
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes  # noqa: F401  (registers the handlers)
 import alternator.semantics  # noqa: F401  (fills the tables)
@@ -80,14 +82,26 @@ class Attempt:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            with self.fakes.mode, utils.compiling_flag():
-                self.result = self.frame.run_root(self.stop)
+            with _outside_inference_mode(), self.fakes.mode, utils.compiling_flag():
+                try:
+                    self.result = self.frame.run_root(self.stop)
+                finally:
+                    self.after = GlobalState()
+                    self.before.restore()
         finally:
-            self.after = GlobalState()
-            self.before.restore()
             sys.setrecursionlimit(limit)
             if collecting:
                 gc.enable()
+
+
+@contextlib.contextmanager
+def _outside_inference_mode() -> Iterator[None]:
+    """Fakes and AOTAutograd cannot work on inference tensors: no_grad stands in for inference mode, which is guarded."""
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 class _Annotator:
@@ -120,6 +134,8 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     Raises ``Unsupported`` for a break under ``fullgraph``, ``SkipFrame`` for what can never be captured,
     ``BackendCompilerFailed`` for a backend that raises.
     """
+    if not _ambient_is_plain():
+        return None
     attempt = Attempt(func, values, request)
     try:
         attempt.run()
@@ -132,6 +148,14 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     except Break as broken:
         # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
         return _after_break(func, values, request, attempt, broken)
+
+
+def _ambient_is_plain() -> bool:
+    """Modes and transforms of the user that are active around the frame would have to see every operation: run plainly."""
+    modes = torch.overrides._get_current_function_mode_stack()
+    if any(type(mode) is not DeviceContext for mode in modes):
+        return False
+    return not torch._C._len_torch_dispatch_stack() and torch._C._functorch.maybe_current_level() is None
 
 
 def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
@@ -262,7 +286,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     context = TracingContext(attempt.fakes.mode)
     state = GlobalState()
     try:
-        with tracing(context):
+        with _outside_inference_mode(), tracing(context):
             compiled = request.backend(module, examples)
     except (Break, UserRaise, SkipFrame, BackendCompilerFailed):
         raise

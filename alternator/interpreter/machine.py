@@ -72,7 +72,8 @@ class Machine:
         self.ticks = 0
         self.states: dict[Any, Any] = {}
         self.module_reads: dict[int, list[str]] = {}
-        self.autocasts: list[tuple[Any, Any, Any]] = []
+        self.quiet_state = False
+        self.inference_mode = torch.is_inference_mode_enabled()
         self.changed_state = False
         self.memo = FakeMemo(fakes.mode)
         self.broken: Frame | None = None

@@ -17,45 +17,51 @@ def _recorded_setter(fn: Any) -> None:
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         result = vm.plain(lambda: fn(*args, **kwargs))
-        vm.recorder.graph.call_function(fn, args, kwargs)
+        if not vm.quiet_state:
+            vm.recorder.graph.call_function(fn, args, kwargs)
         vm.state_changed()
         return result
 
     RULES.put(fn, rule)
 
 
-for _fn in (torch._C._set_grad_enabled,):
+for _fn in (
+    torch._C._set_grad_enabled, torch.set_autocast_enabled, torch.set_autocast_dtype, torch.set_autocast_cache_enabled,
+    torch.autocast_increment_nesting, torch.autocast_decrement_nesting, torch.clear_autocast_cache,
+):
     _recorded_setter(_fn)
 
 
-@RULES.rule(torch.set_grad_enabled)
-def set_grad_enabled(vm: Any, args: Any, kwargs: Any) -> Any:
-    return calls.construct(vm, torch.set_grad_enabled, args, kwargs)
+def _quietly(vm: Any, fn: Any, args: Any) -> Any:
+    """Interpret torch's own code; the one node that stands for it is recorded by the caller."""
+    before, vm.quiet_state = vm.quiet_state, True
+    try:
+        return calls.inline(vm, fn, args, {})
+    finally:
+        vm.quiet_state = before
 
 
-@RULES.rule(torch.amp.autocast_mode.autocast.__enter__)
+_ENTER, _EXIT = autocast_mode.autocast.__enter__, autocast_mode.autocast.__exit__
+
+
+@RULES.rule(_ENTER)
 def enter_autocast(vm: Any, args: Any, kwargs: Any) -> Any:
     context = args[0]
-    read = lambda name: vm.getattr(context, name)  # noqa: E731
-    target = (read("device"), read("fast_dtype"), read("_enabled"), read("_cache_enabled"))
+    target = tuple(vm.getattr(context, name) for name in ("device", "fast_dtype", "_enabled", "_cache_enabled"))
     node = vm.recorder.graph.call_function(autocast_mode._enter_autocast, target)
-    entered = autocast_mode.autocast(*target[:1], dtype=target[1], enabled=target[2], cache_enabled=target[3])
-    vm.plain(entered.__enter__)
-    vm.autocasts.append((context, entered, node))
-    vm.state_changed()
-    return context
+    vm.recorder.open_regions.append((context, node, autocast_mode._exit_autocast))
+    return _quietly(vm, _ENTER, args)
 
 
-@RULES.rule(torch.amp.autocast_mode.autocast.__exit__)
+@RULES.rule(_EXIT)
 def exit_autocast(vm: Any, args: Any, kwargs: Any) -> Any:
     context = args[0]
-    if not vm.autocasts or vm.autocasts[-1][0] is not context:
-        raise Break("UNSUPPORTED_CONTEXT", "autocast left in another frame than it was entered")
-    _, entered, node = vm.autocasts.pop()
-    vm.recorder.graph.call_function(autocast_mode._exit_autocast, (node,))
-    vm.plain(entered.__exit__, None, None, None)
-    vm.state_changed()
-    return False
+    regions = vm.recorder.open_regions
+    if regions and regions[-1][0] is context:
+        _, node, leave = regions.pop()
+        vm.recorder.graph.call_function(leave, (node,))
+        return _quietly(vm, _EXIT, args)
+    return calls.inline(vm, _EXIT, args, kwargs)  # entered before this frame: the setters themselves go into the graph
 
 
 def _refuse(code: str, *functions: Any) -> None:

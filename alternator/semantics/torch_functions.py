@@ -103,12 +103,12 @@ def state_function(*functions: Any) -> None:
 
 def _register_state() -> None:
     for path in (
-        "is_grad_enabled is_inference_mode_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled get_autocast_gpu_dtype "
+        "is_grad_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled get_autocast_gpu_dtype "
         "get_autocast_cpu_dtype is_autocast_cpu_enabled are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
         "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads _C._get_cudnn_enabled _C._is_torch_function_enabled "
         "distributed.is_available _C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
         "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled _C._get_mem_efficient_sdp_enabled xpu.is_available "
-        "_C._autograd._saved_tensors_hooks_is_enabled _C._is_torch_function_all_disabled get_default_device accelerator.is_available accelerator.current_accelerator "
+        "_C._autograd._saved_tensors_hooks_is_enabled _C._is_torch_function_mode_enabled _C._is_torch_function_all_disabled get_default_device accelerator.is_available accelerator.current_accelerator "
         "cuda.is_initialized cuda.current_device distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
     ).split():
         found: Any = torch
@@ -119,6 +119,12 @@ def _register_state() -> None:
 
 
 _register_state()
+
+
+@RULES.rule(torch.is_inference_mode_enabled)
+def is_inference_mode_enabled(vm: Any, args: Any, kwargs: Any) -> Any:
+    """As around the frame; the capture itself runs without (and guards the state)."""
+    return vm.inference_mode
 
 
 @RULES.rule(torch._C._len_torch_dispatch_stack)

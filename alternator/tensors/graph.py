@@ -50,6 +50,7 @@ class Recorder:
         self.tensor_inputs: dict[int, Input] = {}
         self._attributes: dict[str, Any] = {}
         self.attribute_hook: Callable[[str, Any], None] | None = None
+        self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
         self._last_input: torch.fx.Node | None = None
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
 
@@ -222,6 +223,8 @@ class Recorder:
 
     def finish(self, outputs: list[Any]) -> torch.fx.GraphModule:
         """The graph module that returns the given values (tensors or symbolic scalars) as a tuple."""
+        for _, region, leave in reversed(self.open_regions):  # a break inside: the graph ends balanced
+            self.graph.call_function(leave, (region,))
         node = self.graph.output(tuple(self.node_of(v) for v in outputs))
         node.meta["example_value"] = tuple(outputs)
         module = torch.nn.Module()
