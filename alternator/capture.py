@@ -17,7 +17,7 @@ from torch.utils._device import DeviceContext
 import alternator.interpreter.opcodes  # noqa: F401  (registers the handlers)
 import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, utils
-from alternator._C.eval_frame import NULL, _CacheEntry, DisabledCall, skip_code
+from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, skip_code
 from alternator._C.guards import GuardTree
 from alternator.bytecode import analysis, continuation
 from alternator.bytecode.decode import decode
@@ -140,7 +140,7 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     try:
         attempt.run()
     except UserRaise:
-        return None  # the program raises: let it do so itself, with its own traceback
+        return _plainly(func, request, "raised", 16)  # the program raises: let it do so itself, with its own traceback
     except Break as broken:
         return _after_break(func, values, request, attempt, broken)
     try:
@@ -156,6 +156,13 @@ def _ambient_is_plain() -> bool:
     if any(type(mode) is not DeviceContext for mode in modes):
         return False
     return not torch._C._len_torch_dispatch_stack() and torch._C._functorch.maybe_current_level() is None
+
+
+def _plainly(func: types.FunctionType, request: CompileRequest, why: str, patience: int) -> Any:
+    """Run the frame plainly now; and for good, once it has turned out this way often enough."""
+    state = request.frame_state(func.__code__)
+    state[why] = state.get(why, 0) + 1
+    return SKIP_CODE if state[why] >= patience else None
 
 
 def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
@@ -216,7 +223,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
     recorder = vm.recorder
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:
-            return None
+            return _plainly(attempt.func, request, "empty", 3)
     graph_lines: list[str] = []
     if recorder.calls or builder.outputs:
         module = recorder.finish(builder.outputs)
@@ -266,6 +273,8 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
         source = entry.source
         if entry.kind in ("tensor", "int", "float"):
             words.append(b.load(source))
+        elif entry.kind == "array":
+            words.append(f"{b.constant(torch.as_tensor, 'as_tensor')}({b.load(source)})")
         else:
             words.append(f"{b.load(source)}.{entry.kind}({entry.dim})")
         examples.append(entry.example)
@@ -303,7 +312,7 @@ def _clean_inputs(attempt: Attempt) -> None:
     """Inputs that the program changed in place: the backend must see them as they were."""
     for entry in attempt.recorder.inputs:
         fake = entry.node.meta["example_value"]
-        if entry.kind == "tensor" and isinstance(fake, FakeTensor) and fake._version > 0:
+        if entry.kind in ("tensor", "array") and isinstance(fake, FakeTensor) and fake._version > 0:
             entry.node.meta["example_value"] = _fresh(attempt, entry, fake)
 
 

@@ -361,6 +361,10 @@ class Machine:
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         return calls.call(self, fn, args, kwargs or {})
 
+    def graph_call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of a torch function as one node of the graph, whatever rule there is for it."""
+        return tensor_ops.call(self, fn, args, kwargs)
+
     def getattr(self, obj: Any, name: str) -> Any:
         return attributes.load(self, obj, name)
 

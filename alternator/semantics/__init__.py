@@ -7,6 +7,7 @@ from alternator.semantics import (  # noqa: F401
     containers,
     contexts,
     nn_module,
+    numpy_arrays,
     output_calls,
     stdlib,
     tensors,

@@ -27,7 +27,7 @@ def _recorded_setter(fn: Any) -> None:
 
 for _fn in (
     torch._C._set_grad_enabled, torch.set_autocast_enabled, torch.set_autocast_dtype, torch.set_autocast_cache_enabled,
-    torch.autocast_increment_nesting, torch.autocast_decrement_nesting, torch.clear_autocast_cache,
+    torch.autocast_increment_nesting, torch.autocast_decrement_nesting, torch.clear_autocast_cache, torch._C._set_default_dtype,
 ):
     _recorded_setter(_fn)
 
@@ -73,7 +73,7 @@ def _refuse(code: str, *functions: Any) -> None:
         RULES.put(fn, rule)
 
 
-_refuse("GLOBAL_STATE", torch.set_default_dtype, torch.use_deterministic_algorithms, torch.set_default_device, torch.set_num_threads)
+_refuse("GLOBAL_STATE", torch.use_deterministic_algorithms, torch.set_default_device, torch.set_num_threads)
 _refuse("MODE", torch.inference_mode.__enter__, torch.autograd.graph.saved_tensors_hooks.__enter__)
 
 for _fn in (torch.profiler.record_function.__enter__,):

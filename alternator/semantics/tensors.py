@@ -151,7 +151,7 @@ def tensor_hash(vm: Any, args: Any, kwargs: Any) -> Any:
     raise Break("IDENTITY", "the hash of a tensor")
 
 
-@METHODS.rule(_raw("numpy"), _raw("__array__"))
+@METHODS.rule(_raw("__array__"))
 def tensor_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
     raise Break("NUMPY", "Tensor.numpy()")
 

@@ -299,7 +299,6 @@ def _refuse(code: str, *functions: Any) -> None:
 _refuse("BACKWARD", torch.autograd.backward, torch.autograd.grad)
 _refuse("RNG", torch.manual_seed, torch.seed, torch.get_rng_state, torch.set_rng_state, torch.initial_seed)
 _refuse("TENSOR_DATA", torch.utils.dlpack.from_dlpack, torch.from_dlpack, torch.frombuffer)
-_refuse("NUMPY", torch.from_numpy)
 
 
 def autograd_apply(vm: Any, args: Any, kwargs: Any) -> Any:

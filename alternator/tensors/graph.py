@@ -23,7 +23,7 @@ SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 class Input:
     """A graph input: the placeholder, the source that its value is loaded from, and how.
 
-    ``kind`` is "tensor", "scalar" (an int or float itself) or "size" (dimension ``dim`` of the tensor at the source).
+    ``kind`` is "tensor", "array" (a NumPy array over the same memory), "scalar" (an int or float itself) or "size" (dimension ``dim`` of the tensor at the source).
     """
 
     __slots__ = ("node", "source", "kind", "dim", "example")
@@ -69,9 +69,9 @@ class Recorder:
         self._last_input = node
         return node
 
-    def tensor_input(self, fake: torch.Tensor, real: torch.Tensor, source: Source) -> None:
+    def tensor_input(self, fake: torch.Tensor, real: torch.Tensor, source: Source, kind: str = "tensor") -> None:
         """Announce an outside tensor; its placeholder is made when an operation first uses it."""
-        pending = _PendingInput(fake, real, source)
+        pending = _PendingInput(fake, real, source, kind)
         self._nodes[id(fake)] = pending
         self._pins.append(fake)
 
@@ -82,7 +82,7 @@ class Recorder:
     def _make_input(self, pending: "_PendingInput") -> torch.fx.Node:
         node = self._placeholder("L_" + pending.source.name, pending.fake)
         node.meta["tensor_dict"] = {}
-        entry = Input(node, pending.source, "tensor", -1, pending.real)
+        entry = Input(node, pending.source, pending.kind, -1, pending.real)
         pending.source.want()
         self.inputs.append(entry)
         self.tensor_inputs[id(pending.fake)] = entry
@@ -242,10 +242,10 @@ class Recorder:
 
 
 class _PendingInput:
-    __slots__ = ("fake", "real", "source")
+    __slots__ = ("fake", "real", "source", "kind")
 
-    def __init__(self, fake: Any, real: Any, source: Source) -> None:
-        self.fake, self.real, self.source = fake, real, source
+    def __init__(self, fake: Any, real: Any, source: Source, kind: str) -> None:
+        self.fake, self.real, self.source, self.kind = fake, real, source, kind
 
 
 class _PendingItem:

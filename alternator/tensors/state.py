@@ -16,7 +16,8 @@ class GlobalState:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[Any, ...], Any] = {("grad",): torch.is_grad_enabled(), ("cache",): torch.is_autocast_cache_enabled()}
+        self.rows: dict[tuple[Any, ...], Any] = {("grad",): torch.is_grad_enabled(), ("cache",): torch.is_autocast_cache_enabled(),
+                                                  ("default_dtype",): torch.get_default_dtype()}
         for device in _DEVICES:
             self.rows["autocast", device] = torch.is_autocast_enabled(device)
             self.rows["dtype", device] = torch.get_autocast_dtype(device)
@@ -45,6 +46,7 @@ class GlobalState:
 
 _SETTERS: dict[str, Callable[..., Any]] = {
     "grad": torch._C._set_grad_enabled,
+    "default_dtype": torch._C._set_default_dtype,
     "cache": torch.set_autocast_cache_enabled,
     "autocast": torch.set_autocast_enabled,
     "dtype": torch.set_autocast_dtype,
