@@ -7,6 +7,7 @@ from typing import Any, Callable, Sequence
 
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from alternator.backends.registry import register_backend, register_debug_backend
 
@@ -23,7 +24,27 @@ def refuse_extra(name: str, kwargs: dict[str, Any]) -> None:
 def eager(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """Run the captured graph with PyTorch's own kernels: shows what capture alone does."""
     refuse_extra("eager", kwargs)
+    _checkpoint_for_real(gm)
     return gm.forward
+
+
+def _checkpoint_for_real(gm: torch.fx.GraphModule) -> None:
+    """Checkpointed regions run under PyTorch's own ``checkpoint``.
+
+    The operator that stands for them leaves it to a compiler that random numbers are drawn again as they were: without one,
+    dropout would have another mask in the backward pass.
+    """
+    for module in gm.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                if node.target is torch.ops.higher_order.tag_activation_checkpoint:
+                    node.target = _checkpoint
+                    module.recompile()
+
+
+def _checkpoint(body: torch.fx.GraphModule, *args: Any, preserve_rng_state: bool = True, **_: Any) -> Any:
+    context_fn = body.meta.get("_checkpoint_context_fn", noop_context_fn)
+    return checkpoint(body, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state, context_fn=context_fn)
 
 
 @register_debug_backend

@@ -6,6 +6,7 @@ from alternator.semantics import (  # noqa: F401
     classes,
     containers,
     contexts,
+    higher_order,
     nn_module,
     numpy_arrays,
     output_calls,

@@ -50,6 +50,7 @@ class Recorder:
         self.tensor_inputs: dict[int, Input] = {}
         self._attributes: dict[str, Any] = {}
         self.attribute_hook: Callable[[str, Any], None] | None = None
+        self.closers: list[Callable[[], None]] = []
         self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
         self._last_input: torch.fx.Node | None = None
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
@@ -94,6 +95,10 @@ class Recorder:
     def knows(self, value: Any) -> bool:
         return id(value) in self._nodes
 
+    def all_values(self) -> list[torch.Tensor]:
+        """Every tensor that this graph, or one around it, has a node for."""
+        return self._pins
+
     def bind(self, value: torch.Tensor, node: torch.fx.Node) -> None:
         self._nodes[id(value)] = node
         self._pins.append(value)
@@ -115,6 +120,11 @@ class Recorder:
                 made.meta["stack_trace"] = parent.meta["stack_trace"]
             self._nodes[id(value)] = made
             return made
+        if node is not None:
+            return node.make(self, value)
+        return self._unknown(value)
+
+    def _unknown(self, value: Any) -> torch.fx.Node:
         raise InternalError(f"a tensor of type {type(value).__name__} reached the graph without a node")
 
     def symbolic_node(self, value: Any) -> torch.fx.Node:
@@ -216,8 +226,8 @@ class Recorder:
     def attribute(self, name: str, value: Any) -> torch.fx.Node:
         """A ``get_attr`` node for something that lives on the graph module (a subgraph)."""
         base, n = name, 0
-        while name in self._attributes:
-            name, n = f"{base}_{n}", n + 1
+        while (name := f"{base}_{n}") in self._attributes:
+            n += 1
         self._attributes[name] = value
         return self.graph.get_attr(name)
 
@@ -227,6 +237,8 @@ class Recorder:
             self.graph.call_function(leave, (region,))
         node = self.graph.output(tuple(self.node_of(v) for v in outputs))
         node.meta["example_value"] = tuple(outputs)
+        for close in self.closers:  # a subgraph returns what turned out to be used outside of it
+            close()
         module = torch.nn.Module()
         for name, value in self._attributes.items():
             setattr(module, name, value)

@@ -1,0 +1,92 @@
+"""Higher-order operators: functions given to checkpoint, cond, while_loop, map, scan and the like become subgraphs."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import torch
+import torch.utils.checkpoint as checkpoint_module
+from torch._higher_order_ops.wrap import TagActivationCheckpoint
+
+from alternator.exc import Break
+from alternator.interpreter import calls
+from alternator.interpreter.tables import INSTANCE_CALLS, RULES
+from alternator.semantics.bodies import run_body
+from alternator.tensors.subgraph import OpenOutputs
+
+ops = torch.ops.higher_order
+
+
+# ---- activation checkpointing
+
+
+@RULES.rule(checkpoint_module.checkpoint)
+def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``torch.utils.checkpoint.checkpoint``: the function's operations are tagged for recomputation in the backward pass."""
+    if not args:
+        raise Break("HOP_BODY", "checkpoint() with its function as a keyword")
+    mine, theirs = TagActivationCheckpoint.divide_kwargs(kwargs)
+    fn, *given = args
+    if not torch.is_grad_enabled():
+        return vm.call(fn, tuple(given), theirs)
+    reentrant = mine.get("use_reentrant")
+    if reentrant is not False:
+        _check_reentrant(given, mine, theirs)
+    if mine.get("debug"):
+        raise Break("HOP_BODY", "checkpoint(debug=True)")
+    context_fn = mine.pop("context_fn", None)
+    if context_fn is not None and context_fn is not checkpoint_module.noop_context_fn:
+        _guard_helper(vm, context_fn)
+    else:
+        context_fn = None
+    for name, value in mine.items():
+        if not isinstance(value, (bool, str, type(None))):
+            raise Break("HOP_BODY", f"checkpoint({name}=...) that is no constant")
+    body = run_body(vm, "checkpoint", fn, tuple(given), theirs)
+    hop = OpenOutputs(body.recorder, "wrap_body", ops.tag_activation_checkpoint, (), mine)
+    if context_fn is not None:
+        hop.module_meta["_checkpoint_context_fn"] = context_fn
+    if reentrant is not False and not _all_differentiable(body.result):
+        raise Break("HOP_BODY", "a reentrant checkpoint with an output that does not depend on its inputs")
+    return body.result
+
+
+def _check_reentrant(given: list[Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """The reentrant variant gives gradients only if an argument asks for them; otherwise both variants agree."""
+    if theirs or mine.get("context_fn") is not None:
+        raise Break("HOP_BODY", "a reentrant checkpoint with keyword arguments")
+    if not any(isinstance(a, torch.Tensor) and a.requires_grad for a in given):
+        raise Break("HOP_BODY", "a reentrant checkpoint none of whose arguments requires a gradient")
+
+
+def _all_differentiable(result: Any) -> bool:
+    if isinstance(result, torch.Tensor):
+        return result.requires_grad or not result.is_floating_point()
+    return isinstance(result, (tuple, list)) and all(_all_differentiable(r) for r in result if isinstance(r, torch.Tensor)) or result is None
+
+
+def _guard_helper(vm: Any, value: Any) -> None:
+    """A function that the backend will call natively while it traces (a selective policy): it must be exactly this one."""
+    rec = vm.records.get(id(value))
+    if isinstance(value, functools.partial):
+        for part in (value.func, value.args, value.keywords) if rec is None else (rec.obj.func, *rec.obj.args, *rec.obj.keywords.values()):
+            _guard_helper(vm, part)
+        if rec is not None:
+            rec.source.guard("IS", rec.obj)
+    elif isinstance(value, (tuple, list)):
+        for item in vm.close(value):
+            _guard_helper(vm, item)
+    elif isinstance(value, dict):
+        for item in vm.close(value).values():
+            _guard_helper(vm, item)
+    elif rec is not None and rec.obj is value:
+        rec.source.guard("IS", value)
+    elif isinstance(value, types.FunctionType) and (rec is None and not value.__closure__):
+        return
+    elif not isinstance(value, (int, str, bool, type(None), torch._ops.OpOverload)):
+        raise Break("HOP_BODY", f"checkpoint(context_fn=...) that refers to a {type(value).__name__} made while tracing")
+
+
+__all__ = ["INSTANCE_CALLS", "calls"]
