@@ -2,6 +2,7 @@
 
 from alternator.semantics import (  # noqa: F401
     admission,
+    autograd_function,
     builtin_functions,
     classes,
     containers,

@@ -28,18 +28,18 @@ class Body:
         self.result = result
 
 
-def run_body(vm: Any, what: str, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, formals: Any = (), effects: bool = False, mutation: bool = False) -> Body:
+def run_body(vm: Any, what: str, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, formals: Any = (), effects: bool = False, mutation: bool = False, ignore: Any = None, name: str = "arg") -> Body:
     """Interpret ``fn(*args, **kwargs)`` with its tensor work going into a graph of its own.
 
     ``formals`` are values that get a placeholder each, in order; others are lifted when they are used.  Unless ``effects``
     (``mutation``) allows it, a write to anything that exists already (to a tensor) is a break: an operator may run its body
-    not at all, or many times.
+    not at all, or many times.  Writes to the object ``ignore`` don't matter.
     """
     outer = vm.recorder
     inner = SubRecorder(outer, what)
     for value in formals:
-        inner.formal(value)
-    watch = None if effects else Watch(vm, (fn, args, kwargs))
+        inner.formal(value, name)
+    watch = None if effects else Watch(vm, (fn, args, kwargs), ignore)
     state = GlobalState()
     vm.recorder = inner
     try:
@@ -65,8 +65,9 @@ class Watch:
     compared with a shallow copy.
     """
 
-    def __init__(self, vm: Any, roots: Any) -> None:
+    def __init__(self, vm: Any, roots: Any, ignore: Any = None) -> None:
         self.vm = vm
+        self.ignore = ignore
         self.effects = list(vm.world.effects)
         self._filled: dict[int, list[Any]] = {}
         self._fresh: dict[int, tuple[Any, list[Any]]] = {}
@@ -104,7 +105,7 @@ class Watch:
                 return str(rec.source.name)
         for value, before in self._fresh.values():
             rec = self.vm.records.get(id(value))
-            if rec is None and not self._same(before, _contents(value)):
+            if rec is None and value is not self.ignore and not self._same(before, _contents(value)):
                 return f"a {type(value).__name__} that was made before it"
         return None
 

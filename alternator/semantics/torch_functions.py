@@ -301,12 +301,5 @@ _refuse("RNG", torch.manual_seed, torch.seed, torch.get_rng_state, torch.set_rng
 _refuse("TENSOR_DATA", torch.utils.dlpack.from_dlpack, torch.from_dlpack, torch.frombuffer)
 
 
-def autograd_apply(vm: Any, args: Any, kwargs: Any) -> Any:
-    """``Function.apply``: one node; its forward runs on fakes."""
-    raise Break("AUTOGRAD_FUNCTION", getattr(args[0], "__name__", "Function"))
-
-
-RULES.put(torch.autograd.Function.__dict__["apply"].__func__, autograd_apply)
-
 _fill()
 __all__ = ["MISSING"]

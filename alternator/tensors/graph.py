@@ -66,6 +66,9 @@ class Recorder:
             where = self.graph.inserting_after(anchor)
         with where:
             node = self.graph.placeholder(_identifier(name))
+        if node.target in self._names:
+            node.target = node.name
+        self._names.add(str(node.target))
         node.meta["example_value"] = example
         self._last_input = node
         return node
@@ -235,8 +238,12 @@ class Recorder:
         """The graph module that returns the given values (tensors or symbolic scalars) as a tuple."""
         for _, region, leave in reversed(self.open_regions):  # a break inside: the graph ends balanced
             self.graph.call_function(leave, (region,))
-        node = self.graph.output(tuple(self.node_of(v) for v in outputs))
-        node.meta["example_value"] = tuple(outputs)
+        return self.close(tuple(self.node_of(v) for v in outputs), tuple(outputs))
+
+    def close(self, outputs: Any, values: Any) -> torch.fx.GraphModule:
+        """The graph module whose output is a structure of nodes; ``values`` are its fake values."""
+        node = self.graph.output(outputs)
+        node.meta["example_value"] = values
         for close in self.closers:  # a subgraph returns what turned out to be used outside of it
             close()
         module = torch.nn.Module()
