@@ -29,6 +29,7 @@ from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.machine import Machine
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
+from alternator.semantics import functorch
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Input, Recorder
@@ -86,6 +87,7 @@ class Attempt:
                 try:
                     self.result = self.frame.run_root(self.stop)
                 finally:
+                    functorch.restore(self.vm)
                     self.after = GlobalState()
                     self.before.restore()
         finally:
@@ -211,6 +213,7 @@ def _resumable(func: types.FunctionType, decoded: Any, at: int) -> bool:
 def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
     """Generate code for what was captured, compile the graph, make the entry."""
     vm, request = attempt.vm, attempt.request
+    functorch.check_closed(vm)
     builder = Builder(vm)
     if stop is None:
         answer = builder.value(attempt.result)

@@ -7,6 +7,7 @@ from alternator.semantics import (  # noqa: F401
     classes,
     containers,
     contexts,
+    functorch,
     higher_order,
     nn_module,
     numpy_arrays,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import Source as TorchSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -49,6 +50,9 @@ class Fakes:
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
         """A fake of ``tensor``; ``dims`` says per dimension how it varies, None is static."""
+        if torch._C._functorch.get_dynamic_layer_stack_depth():  # inside of vmap or grad: it is made outside of them
+            with temporarily_clear_interpreter_stack():
+                return self.of(tensor, source, dims)
         if dims is None:
             if _is_plain(tensor):
                 return self._plain(tensor)
