@@ -235,6 +235,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
         graph_lines = _graph_call(builder, attempt, module, keep_hook=stop is not None)
     code = attempt.func.__code__
     fn, params, text = builder.compile(graph_lines, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
+    skip_code(fn.__code__)
     return _entry(attempt, values, fn, params, text, stop is not None)
 
 
