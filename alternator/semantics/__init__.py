@@ -12,6 +12,7 @@ from alternator.semantics import (  # noqa: F401
     nn_module,
     numpy_arrays,
     output_calls,
+    pytree,
     stdlib,
     tensors,
     torch_functions,
