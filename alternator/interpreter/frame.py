@@ -33,7 +33,8 @@ class Frame:
         self.decoded = decoded
         self.instrs = decoded.instrs
         self.handlers = handlers_of(decoded)
-        self.locals = slots
+        missing = len(decoded.localsplus_names) - len(slots)
+        self.locals = slots + [NULL] * missing if missing else slots
         self.stack: list[Any] = []
         self.pc = 0
         self.globals = func.__globals__

@@ -1,0 +1,78 @@
+// The compiled entries of a code object. They live in the code object's extra slot and die with it.
+#pragma once
+
+#include "guard_tree.h"
+
+#include <vector>
+
+namespace alt {
+
+struct CacheEntry;
+
+enum class Skip : uint8_t { no, code, recursive };
+
+// A Python object (_ExtraState); one strong reference belongs to the code object.
+struct ExtraState {
+  PyObject_HEAD
+  PyCodeObject* code;  // borrowed; null once the code object is gone
+  std::vector<CacheEntry*>* entries;  // strong, the most recently used first
+  uint64_t generation;  // changes with the list
+  Skip skip;
+};
+
+ExtraState* find_extra(PyCodeObject* code);  // borrowed, may be null
+ExtraState* make_extra(PyCodeObject* code);  // borrowed; null with an exception set
+void drop_entries(ExtraState* extra);
+
+// The arguments of an entry's function, taken from the guards' values at a hit.
+class Hit {
+ public:
+  Hit() = default;
+  Hit(const Hit&) = delete;
+  Hit& operator=(const Hit&) = delete;
+  ~Hit();
+
+  bool keep_hook() const;
+  PyObject* call() const;  // a new reference; null with an exception set
+
+  // Runs the entry's guards, and takes the arguments if they hold.
+  bool check(CacheEntry* entry, const Call& call);
+  bool build_arguments();  // false with an exception set
+
+ private:
+  static constexpr size_t kInline = 24;
+  PyObject* inline_[kInline];  // the first one is free for the callee, as the vectorcall protocol allows
+  std::vector<PyObject*> large_;
+  PyObject** values_ = inline_ + 1;
+  size_t count_ = 0;  // strong references in values_
+  Own entry_;
+};
+
+// Looks for an entry whose guards hold and moves it to the front.
+// Only entries of this callback are considered (of any, if it is False), and only those made under the present key.
+bool find_entry(ExtraState* extra, const Call& call, PyObject* callback, Hit* hit);
+PyObject* set_cache_key(PyObject* module, PyObject* key);
+
+bool is_cache_entry(PyObject* obj);
+// Puts the entry in front of the list. False with an exception set.
+bool add_entry(ExtraState* extra, PyObject* entry, PyObject* callback);
+void invalidate_entry(CacheEntry* entry);
+GuardTree* entry_tree(PyObject* entry);
+
+// While this lives, Python code that we run (guards, callbacks) is neither captured nor redirected. See frame_hook.cpp.
+class HookOff {
+ public:
+  HookOff();
+  ~HookOff();
+  HookOff(const HookOff&) = delete;
+  HookOff& operator=(const HookOff&) = delete;
+
+ private:
+  PyObject *callback_, *redirect_;
+};
+
+bool init_cache(PyObject* module);
+PyObject* cache_entry_list(ExtraState* extra);
+extern int64_t live_entries, live_extra_states;
+
+}  // namespace alt

@@ -1,0 +1,295 @@
+#include "frame_hook.h"
+
+#include <cstring>
+
+namespace alt {
+
+thread_local ThreadHook thread_hook __attribute__((tls_model("initial-exec"))) = {nullptr, nullptr, false};
+
+namespace {
+
+PyObject* skip_code = nullptr;
+PyObject* skip_code_recursive = nullptr;
+PyObject* run_plain = nullptr;
+
+int64_t active_threads = 0;
+py::EvalFn previous_hook = nullptr;  // the one that we replaced, usually CPython's own
+
+PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag);
+
+// The hook is there only while some thread needs it: CPython calls Python functions faster without one.
+void update_hook() {
+  ThreadHook& hook = thread_hook;
+  const bool needed = hook.callback || hook.redirect;
+  if (needed == hook.counted) return;
+  hook.counted = needed;
+  active_threads += needed ? 1 : -1;
+  py::EvalFn current = py::get_eval_hook();
+  if (active_threads > 0 && current != eval_hook) {
+    previous_hook = current;
+    py::set_eval_hook(eval_hook);
+  } else if (active_threads == 0 && current == eval_hook) {
+    py::set_eval_hook(previous_hook);
+  }
+}
+
+PyObject* run_frame(PyThreadState* tstate, py::Frame* frame, int throwflag) {
+  if (__builtin_expect(previous_hook != py::default_eval_hook(), 0) && previous_hook)
+    return previous_hook(tstate, frame, throwflag);
+  return py::eval_default(tstate, frame, throwflag);
+}
+
+Call call_of(py::Frame* frame) {
+  return {py::frame_func(frame), py::frame_locals(frame), py::code_nlocals(py::frame_code(frame))};
+}
+
+PyObject* run_hit(Hit& hit) {
+  if (!hit.build_arguments()) return nullptr;
+  if (hit.keep_hook()) return hit.call();
+  CallbackScope off(nullptr);
+  return hit.call();
+}
+
+// callback(func, values); the caller has switched the hook off.
+PyObject* call_back(PyObject* callback, py::Frame* frame) {
+  const Call call = call_of(frame);
+  Own values = Own::steal(PyList_New(call.count));
+  if (!values) return nullptr;
+  for (Py_ssize_t i = 0; i < call.count; ++i)
+    PyList_SET_ITEM(values.get(), i, Py_NewRef(call.values[i] ? call.values[i] : null_value));
+  PyObject* args[] = {nullptr, reinterpret_cast<PyObject*>(call.func), values.get()};
+  return PyObject_Vectorcall(callback, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+}
+
+PyObject* redirect_frame(PyThreadState* tstate, py::Frame* frame) {
+  Own result;
+  {
+    PyObject* redirect = exchange_redirect(nullptr);
+    result = Own::steal(call_back(redirect, frame));
+    Py_XDECREF(exchange_redirect(redirect));
+  }
+  if (result.get() == run_plain) {
+    result.clear();
+    return run_frame(tstate, frame, 0);
+  }
+  return result.release();
+}
+
+PyObject* use_new_entry(PyCodeObject* code, PyObject* entry, const Call& call) {
+  ExtraState* extra = make_extra(code);
+  if (!extra || !add_entry(extra, entry, thread_hook.callback)) return nullptr;
+  Hit hit;
+  if (hit.check(reinterpret_cast<CacheEntry*>(entry), call)) return run_hit(hit);
+  Why why;
+  {
+    HookOff off;
+    entry_tree(entry)->check(call, nullptr, 0, nullptr, &why);
+  }
+  invalidate_entry(reinterpret_cast<CacheEntry*>(entry));
+  const char* text = why.text.empty() ? "a guard did not hold, but does when it is looked at again" : why.text.c_str();
+  return PyErr_Format(PyExc_RuntimeError, "the guards of the new entry for %U do not hold for the call it was made from: %s",
+                      code->co_qualname, text);
+}
+
+PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
+  Own result;
+  {
+    PyObject* callback = exchange_callback(nullptr);
+    result = Own::steal(call_back(callback, frame));
+    Py_XDECREF(exchange_callback(callback));
+  }
+  if (!result) return nullptr;
+  PyCodeObject* code = py::frame_code(frame);
+  if (result.get() == Py_None || result.get() == run_plain) {
+    result.clear();
+    return run_frame(tstate, frame, 0);
+  }
+  if (result.get() == skip_code || result.get() == skip_code_recursive) {
+    ExtraState* extra = make_extra(code);
+    if (!extra) return nullptr;
+    extra->skip = result.get() == skip_code ? Skip::code : Skip::recursive;
+    if (extra->skip == Skip::code) return run_frame(tstate, frame, 0);
+    CallbackScope off(nullptr);
+    return run_frame(tstate, frame, 0);
+  }
+  if (is_cache_entry(result.get())) return use_new_entry(code, result.get(), call_of(frame));
+  return PyErr_Format(PyExc_TypeError,
+                      "the frame callback must return None, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
+                      Py_TYPE(result.get())->tp_name);
+}
+
+PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
+  const ThreadHook& hook = thread_hook;
+  if ((!hook.callback && !hook.redirect) || throwflag || py::frame_is_resumed(frame))
+    return run_frame(tstate, frame, throwflag);
+  PyCodeObject* code = py::frame_code(frame);
+  constexpr int kFunction = CO_OPTIMIZED | CO_NEWLOCALS;
+  if ((py::code_flags(code) & kFunction) != kFunction) return run_frame(tstate, frame, 0);
+  if (hook.redirect) return redirect_frame(tstate, frame);
+  if (!code_can_be_captured(code)) return run_frame(tstate, frame, 0);
+  if (ExtraState* extra = find_extra(code)) {
+    if (extra->skip == Skip::code) return run_frame(tstate, frame, 0);
+    if (extra->skip == Skip::recursive) {
+      CallbackScope off(nullptr);
+      return run_frame(tstate, frame, 0);
+    }
+    Hit hit;
+    if (!extra->entries->empty() && find_entry(extra, call_of(frame), hook.callback, &hit)) return run_hit(hit);
+  }
+  if (hook.callback == Py_False) return run_frame(tstate, frame, 0);
+  return offer_frame(tstate, frame);
+}
+
+// ---- Python functions -----------------------------------------------------------------------------------------------
+
+// A thread can end with a callback in force; its state dict dies with it, and this capsule with that.
+void thread_ends(PyObject* capsule) {
+  if (PyCapsule_GetPointer(capsule, nullptr) != &thread_hook) return;  // cleared by another thread: nothing to reach
+  Py_XDECREF(exchange_callback(nullptr));
+}
+
+bool watch_thread() {
+  PyObject* dict = PyThreadState_GetDict();
+  if (!dict) return true;
+  static PyObject* key = PyUnicode_InternFromString("alternator._C.thread");
+  if (!key || PyDict_GetItemWithError(dict, key)) return key != nullptr;
+  if (PyErr_Occurred()) return false;
+  Own capsule = Own::steal(PyCapsule_New(&thread_hook, nullptr, thread_ends));
+  return capsule && PyDict_SetItem(dict, key, capsule.get()) == 0;
+}
+
+PyObject* set_eval_frame(PyObject*, PyObject* callback) {
+  if (callback != Py_None && callback != Py_False && !PyCallable_Check(callback))
+    return PyErr_Format(PyExc_TypeError, "set_eval_frame() takes None, False or a callable, not %s",
+                        Py_TYPE(callback)->tp_name);
+  if (!watch_thread()) return nullptr;
+  PyObject* old = exchange_callback(callback == Py_None ? nullptr : Py_NewRef(callback));
+  return old ? old : Py_NewRef(Py_None);
+}
+
+PyObject* get_eval_frame(PyObject*, PyObject*) {
+  return Py_NewRef(thread_hook.callback ? thread_hook.callback : Py_None);
+}
+
+PyObject* call_redirected(PyObject*, PyObject* args) {
+  PyObject *callback, *fn, *fn_args, *kwargs = Py_None;
+  if (!PyArg_ParseTuple(args, "OOO|O:call_redirected", &callback, &fn, &fn_args, &kwargs)) return nullptr;
+  if (kwargs != Py_None && !PyDict_Check(kwargs)) return PyErr_Format(PyExc_TypeError, "kwargs must be a dict or None");
+  Own arguments = Own::steal(PySequence_Tuple(fn_args));
+  if (!arguments) return nullptr;
+  PyObject* old = exchange_redirect(Py_NewRef(callback));
+  PyObject* result = PyObject_Call(fn, arguments.get(), kwargs == Py_None ? nullptr : kwargs);
+  Py_XDECREF(exchange_redirect(old));
+  return result;
+}
+
+PyCodeObject* code_argument(PyObject* obj) {
+  if (PyMethod_Check(obj)) obj = PyMethod_GET_FUNCTION(obj);
+  if (PyFunction_Check(obj)) obj = PyFunction_GET_CODE(obj);
+  if (PyCode_Check(obj)) return reinterpret_cast<PyCodeObject*>(obj);
+  PyErr_Format(PyExc_TypeError, "expected a code object, not %s", Py_TYPE(obj)->tp_name);
+  return nullptr;
+}
+
+PyObject* debug_get_extra_state(PyObject*, PyObject* arg) {
+  PyCodeObject* code = code_argument(arg);
+  if (!code) return nullptr;
+  auto extra = reinterpret_cast<PyObject*>(find_extra(code));
+  return Py_NewRef(extra ? extra : Py_None);
+}
+
+PyObject* debug_get_cache_entry_list(PyObject*, PyObject* arg) {
+  PyCodeObject* code = code_argument(arg);
+  return code ? cache_entry_list(find_extra(code)) : nullptr;
+}
+
+PyObject* reset_code(PyObject*, PyObject* arg) {
+  PyCodeObject* code = code_argument(arg);
+  if (!code) return nullptr;
+  if (ExtraState* extra = find_extra(code)) {
+    extra->skip = Skip::no;
+    drop_entries(extra);
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* skip_code_function(PyObject*, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"code", "recursive", nullptr};
+  PyObject* arg;
+  int recursive = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:skip_code", const_cast<char**>(names), &arg, &recursive)) return nullptr;
+  PyCodeObject* code = code_argument(arg);
+  ExtraState* extra = code ? make_extra(code) : nullptr;
+  if (!extra) return nullptr;
+  extra->skip = recursive ? Skip::recursive : Skip::code;
+  Py_RETURN_NONE;
+}
+
+PyObject* unskip_code(PyObject*, PyObject* arg) {
+  PyCodeObject* code = code_argument(arg);
+  if (!code) return nullptr;
+  if (ExtraState* extra = find_extra(code)) extra->skip = Skip::no;
+  Py_RETURN_NONE;
+}
+
+// For tests of graph breaks: something that nobody knows how to trace. Returns its last argument.
+PyObject* unsupported(PyObject*, PyObject* args) {
+  const Py_ssize_t count = PyTuple_GET_SIZE(args);
+  return Py_NewRef(count ? PyTuple_GET_ITEM(args, count - 1) : Py_None);
+}
+
+bool add_sentinel(PyObject* module, const char* name, PyObject** out) {
+  *out = make_sentinel(name);
+  return *out && PyModule_AddObjectRef(module, name, *out) == 0;
+}
+
+}  // namespace
+
+PyObject* exchange_callback(PyObject* callback) {
+  PyObject* old = std::exchange(thread_hook.callback, callback);
+  update_hook();
+  return old;
+}
+
+PyObject* exchange_redirect(PyObject* redirect) {
+  PyObject* old = std::exchange(thread_hook.redirect, redirect);
+  update_hook();
+  return old;
+}
+
+HookOff::HookOff() : callback_(exchange_callback(nullptr)), redirect_(exchange_redirect(nullptr)) {}
+HookOff::~HookOff() {
+  Py_XDECREF(exchange_callback(callback_));
+  Py_XDECREF(exchange_redirect(redirect_));
+}
+
+bool code_can_be_captured(const PyCodeObject* code) {
+  constexpr int kFunction = CO_OPTIMIZED | CO_NEWLOCALS;
+  constexpr int kGenerators = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR;
+  return (py::code_flags(code) & (kFunction | kGenerators)) == kFunction;
+}
+
+bool init_frame_hook(PyObject* module) {
+  previous_hook = py::default_eval_hook();
+  static PyMethodDef methods[] = {
+      {"set_eval_frame", set_eval_frame, METH_O, "set_eval_frame(callback) -> the callback before, for this thread"},
+      {"get_eval_frame", get_eval_frame, METH_NOARGS, "the callback of this thread"},
+      {"call_redirected", call_redirected, METH_VARARGS,
+       "call_redirected(callback, fn, args, kwargs=None): run fn with its Python frames handed to the callback"},
+      {"_debug_get_extra_state", debug_get_extra_state, METH_O, nullptr},
+      {"_debug_get_cache_entry_list", debug_get_cache_entry_list, METH_O, nullptr},
+      {"reset_code", reset_code, METH_O, "drop all entries of a code object, and its skip mark"},
+      {"skip_code", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(skip_code_function)),
+       METH_VARARGS | METH_KEYWORDS, "skip_code(code, recursive=False): never offer it to the callback"},
+      {"unskip_code", unskip_code, METH_O, nullptr},
+      {"set_cache_key", set_cache_key, METH_O, "set_cache_key(obj): entries are used only under the key they were made under"},
+      {"unsupported", unsupported, METH_VARARGS, nullptr},
+      {"set_guard_error_hook", set_guard_error_hook, METH_O,
+       "set_guard_error_hook(fn or None) -> the one before; fn gets the exceptions that guards raise"},
+      {nullptr, nullptr, 0, nullptr}};
+  return PyModule_AddFunctions(module, methods) == 0 && PyModule_AddObjectRef(module, "NULL", null_value) == 0 &&
+         add_sentinel(module, "SKIP_CODE", &skip_code) &&
+         add_sentinel(module, "SKIP_CODE_RECURSIVE", &skip_code_recursive) && add_sentinel(module, "RUN_PLAIN", &run_plain);
+}
+
+}  // namespace alt

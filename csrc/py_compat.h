@@ -1,0 +1,128 @@
+// The one place that knows CPython's internals and its version. Everything else uses what is declared here.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
+#error "alternator supports Python 3.11 only"
+#endif
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#define Py_BUILD_CORE 1
+#include <internal/pycore_frame.h>
+#undef Py_BUILD_CORE
+#pragma GCC diagnostic pop
+
+#include <cstdint>
+
+namespace alt::py {
+
+using Frame = _PyInterpreterFrame;
+
+// ---- frames ---------------------------------------------------------------------------------------------------------
+
+inline PyFunctionObject* frame_func(const Frame* frame) { return frame->f_func; }
+inline PyCodeObject* frame_code(const Frame* frame) { return frame->f_code; }
+inline PyObject** frame_locals(Frame* frame) { return frame->localsplus; }
+
+// True for the frame of a generator or coroutine that already exists, i.e. one that is being resumed.
+inline bool frame_is_resumed(const Frame* frame) { return frame->owner == FRAME_OWNED_BY_GENERATOR; }
+
+// The names under which CPython's own evaluator and its hook are reached. On 3.11 the caller of the hook clears the
+// frame, so a hook that answers without evaluating just returns its result.
+inline PyObject* eval_default(PyThreadState* tstate, Frame* frame, int throwflag) {
+  return _PyEval_EvalFrameDefault(tstate, frame, throwflag);
+}
+using EvalFn = PyObject* (*)(PyThreadState*, Frame*, int);
+inline EvalFn get_eval_hook() { return _PyInterpreterState_GetEvalFrameFunc(PyInterpreterState_Get()); }
+inline void set_eval_hook(EvalFn fn) { _PyInterpreterState_SetEvalFrameFunc(PyInterpreterState_Get(), fn); }
+inline EvalFn default_eval_hook() { return _PyEval_EvalFrameDefault; }
+
+// ---- code objects ---------------------------------------------------------------------------------------------------
+
+inline int code_nlocals(const PyCodeObject* code) { return code->co_nlocals; }
+inline int code_argcount(const PyCodeObject* code) { return code->co_argcount; }
+inline int code_kwonly(const PyCodeObject* code) { return code->co_kwonlyargcount; }
+inline int code_flags(const PyCodeObject* code) { return code->co_flags; }
+
+// True for a function that takes its arguments plainly and whose body is run by calling CPython's own function call.
+inline bool func_is_plain(const PyFunctionObject* fn) { return fn->vectorcall == _PyFunction_Vectorcall; }
+
+inline Py_ssize_t request_code_extra(freefunc free) { return _PyEval_RequestCodeExtraIndex(free); }
+inline void* get_code_extra(PyCodeObject* code, Py_ssize_t index) {
+  if (code->co_extra == nullptr) return nullptr;  // most code objects
+  void* extra = nullptr;
+  if (_PyCode_GetExtra(reinterpret_cast<PyObject*>(code), index, &extra) < 0) PyErr_Clear();
+  return extra;
+}
+inline int set_code_extra(PyCodeObject* code, Py_ssize_t index, void* extra) {
+  return _PyCode_SetExtra(reinterpret_cast<PyObject*>(code), index, extra);
+}
+
+// ---- dicts ----------------------------------------------------------------------------------------------------------
+
+// Globally unique per state of a dict: equal versions mean the same dict with the same contents. Never 0.
+inline uint64_t dict_version(PyObject* dict) { return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag; }
+
+inline PyObject* dict_lookup(PyObject* dict, PyObject* key, Py_hash_t hash) {
+  return _PyDict_GetItem_KnownHash(dict, key, hash);
+}
+
+enum class Slot { none, ready, unmade };
+
+// Where an object keeps its __dict__. `unmade`: attributes are still inline, and make_dict() must be called first (which
+// allocates, so a guard check must not do it in the middle of its walk).
+inline Slot dict_slot(PyObject* obj, PyObject*** slot) {
+  PyTypeObject* type = Py_TYPE(obj);
+  if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
+    auto base = reinterpret_cast<PyObject**>(obj);
+    *slot = base - 3;
+    return base[-3] == nullptr && base[-4] != nullptr ? Slot::unmade : Slot::ready;
+  }
+  if (type->tp_dictoffset > 0) {
+    *slot = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(obj) + type->tp_dictoffset);
+    return Slot::ready;
+  }
+  if (type->tp_dictoffset == 0) return Slot::none;
+  *slot = _PyObject_GetDictPtr(obj);  // counted from the end of a var-sized object
+  return *slot ? Slot::ready : Slot::none;
+}
+inline void make_dict(PyObject* obj) { (void)_PyObject_GetDictPtr(obj); }
+
+// Keys of an OrderedDict in their own order, which the version of its dict does not cover (move_to_end).
+struct ODictNode {
+  PyObject* key;
+  Py_hash_t hash;
+  ODictNode* next;
+  ODictNode* prev;
+};
+struct ODict {
+  PyDictObject dict;
+  ODictNode** fast_nodes;
+  Py_ssize_t fast_nodes_size;
+  void* resize_sentinel;
+  size_t state;
+  ODictNode* first;
+  ODictNode* last;
+};
+inline const ODictNode* odict_first(PyObject* odict) { return reinterpret_cast<ODict*>(odict)->first; }
+
+// ---- types ----------------------------------------------------------------------------------------------------------
+
+// Unique per state of a type and of its bases; 0 when the type has none at the moment.
+inline uint64_t type_version(PyTypeObject* type) {
+  return (type->tp_flags & Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
+}
+inline PyObject* type_lookup(PyTypeObject* type, PyObject* name) { return _PyType_Lookup(type, name); }
+
+// Objects of some types can be given another type by `obj.__class__ = other`.
+inline bool instances_can_change_type(PyTypeObject* type) {
+  return !(type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) || PyType_IsSubtype(type, &PyModule_Type);
+}
+inline bool type_can_change(PyTypeObject* type) { return !(type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE); }
+
+}  // namespace alt::py

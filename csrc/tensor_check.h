@@ -1,0 +1,45 @@
+// What a guard knows about a tensor, and the global state of PyTorch. The implementation is the only file with ATen headers.
+#pragma once
+
+#include "util.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace alt {
+
+struct TensorSpec;
+struct TensorSpecDelete {
+  void operator()(TensorSpec* spec) const;
+};
+using TensorSpecPtr = std::unique_ptr<TensorSpec, TensorSpecDelete>;
+
+// Called once when the module is imported; false with an exception set.
+bool init_tensor_check();
+
+bool is_tensor(PyObject* obj);
+
+// `sizes` and `strides`: None (nothing is checked but the rank) or tuples with None for a dimension that may change.
+TensorSpecPtr make_tensor_spec(PyObject* example, PyObject* sizes, PyObject* strides);
+bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept;
+std::string tensor_mismatch(const TensorSpec& spec, PyObject* obj);
+// A tensor subclass may answer questions about its sizes with Python code.
+bool tensor_check_may_run_python(const TensorSpec& spec);
+
+enum class TensorNumber { size, stride, offset };
+bool tensor_number(PyObject* obj, TensorNumber what, int64_t dim, int64_t* out) noexcept;
+
+struct GlobalState;
+struct GlobalStateDelete {
+  void operator()(GlobalState* state) const;
+};
+using GlobalStatePtr = std::unique_ptr<GlobalState, GlobalStateDelete>;
+
+GlobalStatePtr snapshot_global_state();  // null with an exception set
+bool global_state_matches(const GlobalState& state) noexcept;
+bool global_state_dead(const GlobalState& state) noexcept;  // a mode that it names is gone: it can never match again
+std::string global_state_mismatch(const GlobalState& state);
+int visit_global_state(const GlobalState& state, visitproc visit, void* arg);
+
+}  // namespace alt

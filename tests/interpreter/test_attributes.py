@@ -1,0 +1,402 @@
+"""Attribute access: lookup order, descriptors, the attribute protocol, effects on attributes."""
+
+from __future__ import annotations
+
+import types
+
+import torch
+from helpers import same
+
+X = torch.arange(4.0)
+
+
+class Plain:
+    k = 2
+
+    def __init__(self, n=1):
+        self.n = n
+
+
+def test_instance_before_class() -> None:
+    def f(x, o):
+        a = o.k
+        o.k = 5
+        b = o.k
+        del o.k
+        return x + a + b + o.k, Plain.k
+
+    same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_property() -> None:
+    class C:
+        def __init__(self):
+            self._v = 1
+
+        @property
+        def v(self):
+            return self._v * 2
+
+        @v.setter
+        def v(self, value):
+            self._v = value
+
+        @v.deleter
+        def v(self):
+            self._v = -1
+
+        @property
+        def ro(self):
+            return 3
+
+    def f(x, o):
+        a = o.v
+        o.v = 10
+        b = o.v
+        del o.v
+        mine = C()
+        mine.v = x
+        out = []
+        for act in (lambda: setattr(o, "ro", 1), lambda: delattr(o, "ro"), lambda: o.nothing):
+            try:
+                act()
+            except AttributeError as e:
+                out.append(str(e))
+        return x + a + b + o._v + o.ro, mine.v, out
+
+    same(f, X, C(), graphs=1, breaks=0)
+
+
+def test_property_that_raises_attribute_error_asks_getattr() -> None:
+    class C:
+        @property
+        def p(self):
+            raise AttributeError("inner")
+
+        def __getattr__(self, name):
+            return "fallback " + name
+
+    def f(x, o):
+        return x + 1, o.p, C().p, o.q, getattr(o, "r", 0)
+
+    same(f, X, C(), graphs=1, breaks=0)
+
+
+def test_descriptors() -> None:
+    class Data:
+        def __set_name__(self, owner, name):
+            self.name = "_" + name
+
+        def __get__(self, obj, cls):
+            return "class" if obj is None else obj.__dict__.get(self.name, 0) + 1
+
+        def __set__(self, obj, value):
+            obj.__dict__[self.name] = value
+
+        def __delete__(self, obj):
+            del obj.__dict__[self.name]
+
+    class NonData:
+        def __get__(self, obj, cls):
+            return (obj is None, cls.__name__)
+
+    class C:
+        d = Data()
+        n = NonData()
+
+    def f(x, o):
+        a = o.d
+        o.d = 5
+        b = o.d
+        n1 = o.n
+        o.n = "own"
+        mine = C()
+        mine.d = 7
+        c = mine.d
+        del mine.d
+        return x + a + b + c, n1, o.n, C.d, C.n, mine.d, C().n
+
+    same(f, X, C(), graphs=1, breaks=0)
+
+
+def test_getattr_and_getattribute() -> None:
+    class G:
+        def __init__(self):
+            self.real = 1
+
+        def __getattr__(self, name):
+            if name.startswith("x"):
+                return len(name)
+            raise AttributeError(name)
+
+    class H:
+        def __init__(self):
+            self.real = 1
+
+        def __getattribute__(self, name):
+            if name == "magic":
+                return 42
+            return object.__getattribute__(self, name)
+
+    class I(H):
+        def __getattribute__(self, name):
+            return super().__getattribute__(name) if name != "z" else "z"
+
+    def f(x, g, h):
+        return x + g.real + g.xyz, hasattr(g, "abc"), getattr(g, "abc", 0), h.magic, h.real, G().xx, I().z, I().magic, getattr(h, "none", None)
+
+    same(f, X, G(), H(), graphs=1, breaks=0)
+
+
+def test_setattr_and_delattr() -> None:
+    class C:
+        def __init__(self):
+            self.log = []
+            self.a = 1
+
+        def __setattr__(self, name, value):
+            if name != "log":
+                self.log.append(("set", name))
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name):
+            self.log.append(("del", name))
+            object.__delattr__(self, name)
+
+    def f(x, o):
+        o.b = 2
+        o.a += 5
+        del o.b
+        mine = C()
+        mine.c = x
+        return x + o.a, mine.log, mine.c
+
+    same(f, X, C(), graphs=1, breaks=0)
+
+
+def test_slots() -> None:
+    class S:
+        __slots__ = ("a", "b")
+
+        def __init__(self, a):
+            self.a = a
+
+    class T(S):
+        __slots__ = ("c",)
+
+    def f(x, s):
+        s.b = s.a + 1
+        s.a = 10
+        mine = T(x)
+        mine.c = mine.a * 2
+        out = []
+        for act in (lambda: setattr(s, "zz", 1), lambda: mine.b):
+            try:
+                act()
+            except AttributeError as e:
+                out.append(str(e))
+        del s.b
+        return x + s.a, mine.c, mine, out, hasattr(s, "b")
+
+    r = same(f, X, S(1), graphs=1, breaks=0)
+    assert r.outcomes[0].args[1].a == 10
+
+
+def test_slots_with_dict_and_defaults() -> None:
+    class S:
+        __slots__ = ("a", "__dict__")
+
+    def f(x, s):
+        s.a = x + 1
+        s.free = 2
+        return s.a, s.free, s.__dict__
+
+    same(f, X, S(), graphs=1, breaks=0)
+
+
+def test_class_attributes() -> None:
+    class B:
+        base = 1
+
+    class C(B):
+        own = [1]
+        n = 0
+
+    def f(x):
+        C.n += 1
+        C.own.append(2)
+        C.new = 5
+        o = C()
+        return x + C.n + o.n + C.base, len(o.own), o.new
+
+    import alternator
+
+    compiled = alternator.compile(f, backend="eager")
+    for i in range(1, 3):
+        r = compiled(X)
+        assert torch.equal(r[0], X + 2 * i + 1) and r[1:] == (1 + i, 5)
+        assert C.n == i and C.own == [1] + [2] * i and C.new == 5
+
+
+def test_dunder_dict() -> None:
+    def f(x, o):
+        o.__dict__["m"] = 3
+        o.n = 4
+        mine = Plain()
+        mine.__dict__.update(q=x)
+        return x + o.m + o.n, sorted(o.__dict__), mine.q, vars(mine)["n"], "n" in o.__dict__
+
+    same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_dunder_class_and_type() -> None:
+    def f(x, o):
+        return x + 1, o.__class__ is Plain, type(o) is Plain, type(o).__name__, o.__class__.__name__, type(x) is torch.Tensor, x.__class__ is torch.Tensor, isinstance(o, Plain), type(type(o)) is type, Plain.__mro__[-1] is object, Plain.__bases__
+
+    same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_getattr_builtins() -> None:
+    def f(x, o):
+        setattr(o, "dyn", 3)
+        names = ["n", "k", "dyn", "gone"]
+        values = [getattr(o, n, None) for n in names]
+        delattr(o, "dyn")
+        return x + 1, values, hasattr(o, "dyn"), [hasattr(x, n) for n in ("shape", "relu", "nope")]
+
+    same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_super() -> None:
+    class A:
+        v = 1
+
+        def __init__(self, x):
+            self.x = x
+
+        def m(self, y):
+            return y + self.v
+
+        @classmethod
+        def make(cls, x):
+            return cls(x)
+
+        @property
+        def p(self):
+            return self.x * 2
+
+        @staticmethod
+        def s(x):
+            return x - 1
+
+    class B(A):
+        v = 2
+
+        def __init__(self, x):
+            super().__init__(x + 1)
+            self.w = super().v
+
+        def m(self, y):
+            return super().m(y) * 2
+
+        @classmethod
+        def make(cls, x):
+            return super().make(x * 2)
+
+        @property
+        def p(self):
+            return super().p + 1
+
+    class C(B):
+        def m(self, y):
+            return super(B, self).m(y) + super(C, self).m(y) + super().s(y)
+
+        def has(self):
+            return hasattr(super(), "m"), hasattr(super(), "nothing")
+
+    def f(x, o):
+        mine = C.make(x)
+        return mine.m(x), mine.p, mine.w, o.m(x), o.p, mine.has()
+
+    same(f, X, C(2), graphs=1, breaks=0)
+
+
+def test_multiple_inheritance() -> None:
+    class A:
+        def m(self):
+            return ["A"]
+
+    class B(A):
+        def m(self):
+            return ["B"] + super().m()
+
+    class C(A):
+        def m(self):
+            return ["C"] + super().m()
+
+    class D(B, C):
+        def m(self):
+            return ["D"] + super().m()
+
+    def f(x):
+        return x + 1, D().m(), [c.__name__ for c in D.__mro__]
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_attribute_of_module() -> None:
+    mod = types.ModuleType("mine")
+    mod.v = 3
+
+    def f(x):
+        return x + mod.v, hasattr(mod, "w"), getattr(mod, "w", 9), mod.__name__
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_attribute_errors_carry_name_and_object() -> None:
+    def f(x, o):
+        x = x + 1
+        try:
+            o.missing
+        except AttributeError as e:
+            return x, str(e), e.name, e.obj is o
+
+    same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_simple_namespace() -> None:
+    def f(x, ns):
+        ns.b = ns.a + 1
+        mine = types.SimpleNamespace(q=x, r=2)
+        mine.r += 1
+        return x + ns.b, mine.q * mine.r, mine
+
+    same(f, X, types.SimpleNamespace(a=1), graphs=1, breaks=0)
+
+
+def test_write_then_read_through_alias() -> None:
+    def f(x, o, same_o):
+        o.n = 7
+        same_o.m = o.n + 1
+        return x + same_o.n + o.m
+
+    p = Plain()
+    same(f, X, p, p, graphs=1, breaks=0, then=[(X, Plain(), Plain())])
+
+
+def test_tensor_stored_in_attribute() -> None:
+    def f(x, o):
+        o.t = x + 1
+        o.l = [o.t, x]
+        return o.t * 2
+
+    same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_method_identity() -> None:
+    def f(x, o):
+        m = o.__init__
+        return x + 1, o.__init__ is m, o.__init__ == m, m.__self__ is o, m.__func__ is Plain.__init__
+
+    same(f, X, Plain(), graphs=1, breaks=0)

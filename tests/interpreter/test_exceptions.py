@@ -1,0 +1,531 @@
+"""Exceptions: handlers, finally, chaining, groups, with, and exceptions that leave the function."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from helpers import same
+
+X = torch.arange(4.0)
+
+
+class Mine(ValueError):
+    def __init__(self, n, *rest):
+        super().__init__(n, *rest)
+        self.n = n
+
+
+def test_try_except_else_finally() -> None:
+    def f(x, n):
+        log = []
+        try:
+            log.append("try")
+            if n == 1:
+                raise ValueError("one")
+            if n == 2:
+                raise KeyError("two")
+            x = x + 1
+        except ValueError as e:
+            log.append(str(e))
+            x = x + 2
+        except (KeyError, IndexError) as e:
+            log.append(e.args)
+            x = x + 3
+        else:
+            log.append("else")
+        finally:
+            log.append("finally")
+        return x, log
+
+    same(f, X, 0, graphs=1, breaks=0, then=[(X, 1), (X, 2)])
+
+
+def test_return_in_finally_swallows() -> None:
+    def f(x):
+        def g():
+            try:
+                raise ValueError
+            finally:
+                return 5
+
+        def h():
+            for i in range(3):
+                try:
+                    return i
+                finally:
+                    continue
+            return 9
+
+        def k():
+            try:
+                return 1
+            finally:
+                return 2
+
+        return x + g() + h() + k()
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_break_and_continue_through_finally() -> None:
+    def f(x):
+        log = []
+        for i in range(5):
+            try:
+                if i == 1:
+                    continue
+                if i == 3:
+                    break
+                log.append(i)
+            finally:
+                log.append("f")
+        return x + 1, log
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_nested_handlers_and_reraise() -> None:
+    def f(x):
+        log = []
+        try:
+            try:
+                raise Mine(3)
+            except Mine as e:
+                log.append(e.n)
+                raise
+            finally:
+                log.append("inner")
+        except ValueError as e:
+            log.append(type(e).__name__)
+            x = x + e.n
+        try:
+            e
+        except NameError:
+            log.append("e is gone")
+        return x, log
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_chaining() -> None:
+    def f(x):
+        out = []
+        try:
+            try:
+                raise KeyError("a")
+            except KeyError as e:
+                raise ValueError("b") from e
+        except ValueError as e:
+            out += [repr(e.__cause__), repr(e.__context__), e.__suppress_context__]
+        try:
+            try:
+                raise KeyError("a")
+            except KeyError:
+                raise ValueError("b")
+        except ValueError as e:
+            out += [repr(e.__cause__), repr(e.__context__), e.__suppress_context__]
+        try:
+            try:
+                raise KeyError("a")
+            except KeyError:
+                raise ValueError("b") from None
+        except ValueError as e:
+            out += [repr(e.__cause__), repr(e.__context__), e.__suppress_context__]
+        return x + 1, out
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_exception_from_a_callee() -> None:
+    def g(x, n):
+        if n > 2:
+            raise Mine(n)
+        return g(x + 1, n + 1)
+
+    def f(x):
+        try:
+            return g(x, 0)
+        except Mine as e:
+            return x * e.n
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_exceptions_of_builtins() -> None:
+    def f(x, d, l):
+        x = x + 1
+        out = []
+        for act in (
+            lambda: d["q"],
+            lambda: l[9],
+            lambda: int("z"),
+            lambda: 1 / 0,
+            lambda: None.attr,
+            lambda: len(5),
+            lambda: [] + (),
+            lambda: next(iter([])),
+            lambda: {}.popitem(),
+            lambda: [].pop(),
+            lambda: "a".index("b"),
+            lambda: l.remove(77),
+            lambda: max([]),
+            lambda: "x" + 1,
+            lambda: {[]: 1},
+            lambda: undefined_name,  # noqa: F821
+            lambda: d.nothing,
+            lambda: float("q"),
+            lambda: chr(-1),
+            lambda: range(1, 2, 0),
+            lambda: sorted([1, "a"]),
+            lambda: isinstance(1, 5),
+            lambda: (1, 2)[5],
+        ):
+            try:
+                act()
+            except Exception as e:
+                out.append((type(e).__name__, str(e)))
+        return x, out
+
+    same(f, X, {"a": 1}, [1], graphs=1, breaks=0)
+
+
+def test_handled_exception_is_restored() -> None:
+    import sys
+
+    def f(x):
+        out = []
+        try:
+            raise ValueError("outer")
+        except ValueError:
+            try:
+                raise KeyError("inner")
+            except KeyError:
+                out.append(sys.exc_info()[0].__name__)
+            out.append(sys.exc_info()[0].__name__)
+        out.append(sys.exc_info()[0])
+        return x + 1, out
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_with() -> None:
+    class M:
+        def __init__(self, log, swallow=False):
+            self.log, self.swallow = log, swallow
+
+        def __enter__(self):
+            self.log.append("enter")
+            return self
+
+        def __exit__(self, kind, error, trace):
+            self.log.append(("exit", kind and kind.__name__, str(error)))
+            return self.swallow
+
+    def f(x):
+        log = []
+        with M(log) as a, M(log, True):
+            x = x + len(a.log)
+            raise ValueError("swallowed")
+        with M(log):
+            x = x + 1
+        try:
+            with M(log):
+                raise KeyError("goes on")
+        except KeyError:
+            log.append("caught")
+        for i in range(2):
+            with M(log):
+                if i:
+                    break
+                continue
+
+        def g():
+            with M(log):
+                return 5
+
+        return x + g(), log
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_with_on_something_else() -> None:
+    def f(x):
+        x = x + 1
+        try:
+            with 5:
+                pass
+        except TypeError as e:
+            return x, str(e)
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_contextlib() -> None:
+    @contextlib.contextmanager
+    def manager(log, n):
+        log.append(f"enter {n}")
+        try:
+            yield n
+        except ValueError as e:
+            log.append(f"caught {e}")
+        finally:
+            log.append(f"exit {n}")
+
+    def f(x):
+        log = []
+        with manager(log, 1) as a, manager(log, 2):
+            x = x + a
+            raise ValueError("v")
+        with contextlib.suppress(KeyError, IndexError):
+            log.append("suppress")
+            [][1]
+        with contextlib.nullcontext(5) as n:
+            x = x + n
+        with contextlib.ExitStack() as stack:
+            for i in range(3):
+                x = x + stack.enter_context(manager(log, i))
+            stack.callback(log.append, "callback")
+        with contextlib.closing(Closer(log)) as c:
+            log.append(c.name)
+        return x, log
+
+    class Closer:
+        name = "closer"
+
+        def __init__(self, log):
+            self.log = log
+
+        def close(self):
+            self.log.append("closed")
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_contextmanager_as_decorator() -> None:
+    @contextlib.contextmanager
+    def manager(log):
+        log.append("in")
+        yield
+        log.append("out")
+
+    log: list = []
+
+    def f(x):
+        mine = []
+
+        @manager(mine)
+        def g(x):
+            mine.append("body")
+            return x + 1
+
+        return g(x), mine
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_groups() -> None:
+    def f(x):
+        out = []
+        try:
+            raise ExceptionGroup("g", [ValueError("a"), KeyError("b"), ValueError("c")])
+        except* ValueError as eg:
+            out.append([str(e) for e in eg.exceptions])
+        except* KeyError as eg:
+            out.append([type(e).__name__ for e in eg.exceptions])
+        try:
+            raise ValueError("naked")
+        except* ValueError as eg:
+            out.append((type(eg).__name__, len(eg.exceptions)))
+        return x + 1, out
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_group_with_a_rest() -> None:
+    def f(x):
+        x = x + 1
+        try:
+            try:
+                raise ExceptionGroup("g", [ValueError("a"), KeyError("b")])
+            except* ValueError:
+                x = x + 1
+        except ExceptionGroup as rest:
+            return x, [repr(e) for e in rest.exceptions], rest.message
+
+    same(f, X, graphs=1)
+
+
+def test_group_reraised() -> None:
+    def f(x):
+        x = x + 1
+        try:
+            try:
+                raise ExceptionGroup("g", [ValueError("a"), KeyError("b")])
+            except* ValueError:
+                raise
+            except* KeyError as e:
+                raise TypeError("new") from e
+        except ExceptionGroup as rest:
+            return x, [type(e).__name__ for e in rest.exceptions]
+
+    same(f, X, graphs=1)
+
+
+def test_catching_something_that_is_no_exception() -> None:
+    def f(x):
+        x = x + 1
+        try:
+            try:
+                raise ValueError
+            except 5:
+                pass
+        except TypeError as e:
+            return x, str(e)
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_raise_something_that_is_no_exception() -> None:
+    def f(x):
+        x = x + 1
+        out = []
+        for bad in (5, int, None):
+            try:
+                raise bad
+            except TypeError as e:
+                out.append(str(e))
+        try:
+            raise
+        except RuntimeError as e:
+            out.append(str(e))
+        return x, out
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_leaves_the_function() -> None:
+    def f(x, l, n):
+        l.append(x + 1)
+        l.append(n)
+        raise Mine(n, "why")
+
+    same(f, X, [], 3, then=[(X, [], 4)])
+
+
+def test_leaves_after_effects_on_attributes() -> None:
+    class C:
+        n = 0
+
+    def f(x, o):
+        o.n = 5
+        o.t = x + 1
+        return {}["missing"]
+
+    same(f, X, C())
+
+
+def test_leaves_from_a_handler_keeps_context() -> None:
+    def f(x):
+        x = x + 1
+        try:
+            {}["a"]
+        except KeyError as e:
+            raise ValueError("b") from e
+
+    r = same(f, X)
+    assert isinstance(r.outcomes[0].raised.__cause__, KeyError)
+
+
+def test_exception_as_value() -> None:
+    def f(x):
+        e = Mine(3, "a")
+        e.extra = x + 1
+        try:
+            raise e
+        except Mine as caught:
+            return caught is e, caught.extra, e, caught.args, str(ValueError("a", 1)), repr(KeyError("k"))
+
+    same(f, X, graphs=1, check_args=False)
+
+
+def test_exception_with_state() -> None:
+    def f(x):
+        e = ValueError("a")
+        e.add_note("note")
+        try:
+            raise e
+        except ValueError as c:
+            return x + 1, c.__notes__, c.with_traceback(None) is e
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_outside_exception_is_raised() -> None:
+    error = ValueError("outside")
+
+    def f(x):
+        x = x + 1
+        try:
+            raise error
+        except ValueError as e:
+            return x, e is error
+
+    same(f, X)
+
+
+def test_exception_in_a_generator_and_a_comprehension() -> None:
+    def f(x):
+        def gen():
+            yield 1
+            raise KeyError("g")
+
+        out = []
+        try:
+            for i in gen():
+                out.append(i)
+        except KeyError:
+            out.append("k")
+        try:
+            [1 / i for i in (1, 0)]
+        except ZeroDivisionError:
+            out.append("z")
+        return x + 1, out
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_error_of_a_tensor_operation() -> None:
+    def f(x, y):
+        z = x + 1
+        try:
+            return x @ y
+        except RuntimeError:
+            return z
+
+    same(f, X, torch.ones(3), graphs=1, breaks=0)
+
+
+def test_error_of_a_tensor_operation_leaves() -> None:
+    def f(x, y):
+        return x + 1, torch.cat([x, y], dim=3)
+
+    with pytest.raises(IndexError):
+        f(X, X)
+    same(f, X, X)
+
+
+def test_except_star_variable_and_else() -> None:
+    def f(x):
+        try:
+            x = x + 1
+        except* ValueError:
+            x = x - 1
+        else:
+            x = x * 2
+        finally:
+            x = x + 3
+        return x
+
+    same(f, X, graphs=1, breaks=0)
