@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import types
 from typing import Any, Callable, Mapping
 
 import torch
 
-from alternator import config, utils
-from alternator._C import eval_frame
+from alternator import config
 from alternator.backends.inductor import InductorBackend
 from alternator.backends.registry import get_default_backend, lookup_backend
-from alternator.callback import callback_handler
-from alternator.runtime import convert, skip
 from alternator.runtime.contexts import Context, OptimizeContext
 from alternator.runtime.convert import Options
-from alternator.runtime.module import OptimizedModule, original_of
+from alternator.runtime.module import OptimizedModule
+from alternator.runtime.reset import code_of, reset, reset_code, reset_code_caches
 
 
 class _NullContext(Context):
@@ -195,57 +192,6 @@ def optimize_assert(backend: str | Callable[..., Any], **kwargs: Any) -> Context
     return optimize(backend, nopython=True, **kwargs)
 
 
-# -- dropping what was compiled ---------------------------------------------------------------------------------------------
-
-
-def reset() -> None:
-    """Drop everything that was compiled, and what was learned: as in a fresh process (files that backends keep stay)."""
-    with convert.compile_lock:
-        reset_code_caches()
-        utils.reset_statistics()
-        utils.compile_times.clear()
-        callback_handler.clear()
-        skip.forget()
-        _reset_of_torch()
-
-
-def reset_code_caches() -> None:
-    """Drop the compiled entries of all code objects."""
-    convert.forget()
-
-
-def reset_code(code: types.CodeType | Callable[..., Any]) -> None:
-    """Drop the compiled entries of one function."""
-    convert.forget(code_of(code))
-
-
-def code_of(fn: Any) -> types.CodeType:
-    """The code object of a function, method, module or compiled one of these."""
-    fn = original_of(fn)
-    if isinstance(fn, types.CodeType):
-        return fn
-    if isinstance(fn, torch.nn.Module):
-        fn = fn.forward
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)
-    if code is None:
-        raise TypeError(f"{fn!r} has no code object")
-    return code
-
-
-def _reset_of_torch() -> None:
-    """State that torch keeps per process about captured programs."""
-    torch._C._autograd._saved_tensors_hooks_set_tracing(False)
-    if "torch._higher_order_ops.triton_kernel_wrap" in sys.modules:
-        sys.modules["torch._higher_order_ops.triton_kernel_wrap"].kernel_side_table.reset_table()
-    if torch.cuda.is_available():
-        from torch._inductor.cudagraph_trees import reset_cudagraph_trees
-
-        reset_cudagraph_trees()
-
-
 # -- questions ---------------------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +220,6 @@ __all__ = [
     "OptimizedModule",
     "code_of",
     "compile",
-    "eval_frame",
     "is_compiling",
     "is_dynamo_supported",
     "is_inductor_supported",

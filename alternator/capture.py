@@ -282,7 +282,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
         else:
             words.append(f"{b.load(source)}.{entry.kind}({entry.dim})")
         examples.append(entry.example)
-    compiled = _compile(attempt, module, examples)
+    compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples))
     if keep_hook:
         compiled = DisabledCall(compiled)
     call = f"{b.constant(compiled, 'graph')}({', '.join(words)})"
@@ -298,6 +298,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     _clean_inputs(attempt)
     context = TracingContext(attempt.fakes.mode)
     state = GlobalState()
+    levels = functorch.TransformState()
     try:
         with _outside_inference_mode(), tracing(context):
             compiled = request.backend(module, examples)
@@ -306,6 +307,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     except Exception as error:
         raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(error.__traceback__) from error
     finally:
+        levels.restore()
         state.restore()
     if not callable(compiled):
         raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))

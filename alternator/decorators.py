@@ -403,7 +403,7 @@ def mark_unbacked(
 def mark_static(t: Any, index: int | list[int] | tuple[int, ...] | None = None) -> Any:
     """This size of this tensor (all of them without ``index``) is a constant; for a module class: its int attributes are."""
     if isinstance(t, type) and issubclass(t, torch.nn.Module):
-        t._dynamo_marked_static = True
+        setattr(t, "_dynamo_marked_static", True)
         return t
     if not isinstance(t, torch.Tensor):
         raise TypeError(f"mark_static expects a tensor/nn.Module class but received {type(t)}")

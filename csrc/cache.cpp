@@ -196,6 +196,7 @@ PyObject* entry_get_next(PyObject* self, void*) {
 ExtraState* extra_of(PyObject* self) { return reinterpret_cast<ExtraState*>(self); }
 
 void free_extra(void* pointer) {
+  if (!pointer) return;  // CPython asks every owner of an index when the code object used any of them
   KeepError keep;  // a code object can die while an exception travels
   auto extra = static_cast<ExtraState*>(pointer);
   extra->code = nullptr;

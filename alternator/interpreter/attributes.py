@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, tensor_ops
-from alternator.interpreter.tables import DESCRIPTORS, GETATTR, OBJECT_GETATTR, SETATTR
+from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, SETATTR
 from alternator.provenance.world import MISSING, Outside
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -58,9 +58,14 @@ def load(vm: Any, obj: Any, name: str) -> Any:
     if isinstance(obj, types.ModuleType):
         return load_module(vm, obj, name)
     known = facts(vm, kind)
-    if known.getattribute is not None:
-        return calls.call(vm, known.getattribute, (obj, name), {})
-    value = lookup(vm, obj, name)
+    try:
+        if known.getattribute is not None:
+            return calls.call(vm, known.getattribute, (obj, name), {})
+        value = lookup(vm, obj, name)
+    except UserRaise as raised:
+        if known.getattr is None or not isinstance(raised.exc, AttributeError):
+            raise
+        value = MISSING
     if value is MISSING:
         return load_missing(vm, obj, name, known)
     return value
@@ -85,10 +90,11 @@ def lookup(vm: Any, obj: Any, name: str) -> Any:
         raw_kind = type(raw)
         if raw_kind is property:
             if raw.fget is None:
-                raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__name__}' object has no getter"))
+                raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__qualname__}' object has no getter"))
             return calls.call(vm, vm_trusted(vm, raw.fget), (obj,), {})
         if raw_kind in _DATA_SETTERS:
-            return _native_member(vm, obj, rec, raw, name)
+            rule = GETTERS.get(raw)
+            return _native_member(vm, obj, rec, raw, name) if rule is None else rule(vm, obj)
         if raw_kind is not types.FunctionType and _is_data_descriptor(raw_kind):
             return _through_descriptor(vm, raw, obj, kind)
     value = instance_value(vm, obj, rec, name)
@@ -211,10 +217,14 @@ def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
 def _write_through(vm: Any, rec: Outside) -> None:
     """From now on attribute writes go to the stand-in of the instance's ``__dict__``, so that both show the same."""
     vm.fill(vm.records[id(rec.space)])
+    slots: dict[str, Any] = {}
     for name, value in (rec.attrs or {}).items():
-        _put(rec.space, name, value)
-    rec.attrs = None
-    vm.world.effects[:] = [e for e in vm.world.effects if e[1] is not rec]
+        if type(vm.world.class_attr(type(rec.obj), name)) in _DATA_SETTERS:
+            slots[name] = value
+        else:
+            _put(rec.space, name, value)
+    rec.attrs = slots or None
+    vm.world.effects[:] = [e for e in vm.world.effects if e[1] is not rec or e[2] in slots]
 
 
 def _put(space: dict[str, Any], name: str, value: Any) -> None:
@@ -375,7 +385,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
             setter = raw.fset if value is not MISSING else raw.fdel
             if setter is None:
                 what = "setter" if value is not MISSING else "deleter"
-                raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__name__}' object has no {what}"))
+                raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__qualname__}' object has no {what}"))
             calls.call(vm, vm_trusted(vm, setter), (obj, value) if value is not MISSING else (obj,), {})
             return
         hook = vm.world.class_attr(raw_kind, "__set__" if value is not MISSING else "__delete__")

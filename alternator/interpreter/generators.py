@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
-from alternator.exc import UserRaise
+from alternator.exc import Break, UserRaise
 
 
 class TracedGenerator:
@@ -19,6 +20,7 @@ class TracedGenerator:
         self.frame = frame
         self.running = False
         self.finished = False
+        vm.generators.append(self)
 
     def __iter__(self) -> "TracedGenerator":
         return self
@@ -27,13 +29,24 @@ class TracedGenerator:
         return self.resume(None, None)
 
     def send(self, value: Any) -> Any:
+        """Go on, with a value for the yield."""
         return self.resume(value, None)
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
-        error = kind if isinstance(kind, BaseException) else (value if isinstance(value, BaseException) else kind() if value is None else kind(value))
+        """Go on with an exception at the yield."""
+        if isinstance(kind, BaseException):
+            if value is not None:
+                raise self.vm.user_raise(TypeError("instance exception may not have a separate value"))
+            error = kind
+        elif isinstance(kind, type) and issubclass(kind, BaseException):
+            made = value if isinstance(value, kind) else self.vm.call(kind, () if value is None else value if type(value) is tuple else (value,))
+            error = made
+        else:
+            raise self.vm.user_raise(TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(kind).__name__}"))
         return self.resume(None, error)
 
     def close(self) -> None:
+        """Have the generator clean up: GeneratorExit at the yield."""
         if self.finished:
             return
         if not self.frame.started:
@@ -50,23 +63,20 @@ class TracedGenerator:
     def resume(self, value: Any, error: BaseException | None) -> Any:
         """Run to the next yield; StopIteration leaves as the user's exception."""
         vm, frame = self.vm, self.frame
-        if self.finished:
-            raise vm.user_raise(error if error is not None else StopIteration())
-        if self.running:
-            raise vm.user_raise(ValueError("generator already executing"))
-        if error is not None and not frame.started:
-            self.finished = True
-            raise vm.user_raise(error)
-        if value is not None and not frame.started:
-            raise vm.user_raise(TypeError("can't send non-None value to a just-started generator"))
+        self._check(value, error)
         frame.parent = vm.frame
-        outer, self.running = vm.handled, True
+        outer = vm.handled, vm.handled_below
+        vm.handled, vm.handled_below = frame.handled, vm.current_error()
+        self.running = True
         vm.ticks += 1
-        if frame.handled is not None:
-            vm.handled = frame.handled
+        vm.depth += 1
         try:
+            if vm.depth > MAX_DEPTH:
+                raise Break("RECURSION", frame.code.co_qualname)
             if error is not None:
-                self._throw_in(error)
+                yielded = self._throw_in(error)
+                if yielded is not _NOTHING:
+                    return yielded
             elif frame.started:
                 frame.stack.append(value)
             frame.started = True
@@ -83,24 +93,113 @@ class TracedGenerator:
             self.finished = True
             raise
         finally:
-            frame.handled = vm.handled if vm.handled is not outer else None
-            vm.handled = outer
+            frame.handled = vm.handled
+            vm.handled, vm.handled_below = outer
+            vm.depth -= 1
             self.running = False
             vm.frame = frame.parent
         if frame.suspended:
             return result
         self.finished = True
-        raise UserRaise(StopIteration(result) if result is not None else StopIteration())
+        raise UserRaise(stop_iteration(result))
 
-    def _throw_in(self, error: BaseException) -> None:
-        """Raise inside the suspended frame; a delegate (``yield from``) gets it first."""
+    def _check(self, value: Any, error: BaseException | None) -> None:
+        vm, started = self.vm, self.frame.started
+        if self.running:
+            raise vm.user_raise(ValueError("generator already executing"))
+        if self.finished:
+            raise vm.user_raise(error if error is not None else StopIteration())
+        if error is not None and not started:
+            self.finished = True
+            raise vm.user_raise(error)
+        if value is not None and not started:
+            raise vm.user_raise(TypeError("can't send non-None value to a just-started generator"))
+
+    # ---- exceptions thrown in, delegates (``yield from``)
+
+    def delegate(self) -> Any:
+        """The iterator that a suspended ``yield from`` waits for, or None."""
         frame = self.frame
+        before = frame.instrs[frame.at - 1] if frame.at else None
+        if frame.suspended and before is not None and before.opname == "SEND":
+            return frame.stack[-1]
+        return None
+
+    def _throw_in(self, error: BaseException) -> Any:
+        """Raise inside the suspended frame; a delegate gets it first.  What the delegate yields is what the generator yields."""
+        frame, vm = self.frame, self.vm
+        vm.frame = frame
         try:
-            frame.vm.frame = frame
-            delegate = frame.delegate()
-            if delegate is not None:
-                frame.throw_to_delegate(delegate, error)
-                return
-            raise UserRaise(self.vm.adopt(error))
+            receiver = self.delegate()
+            if receiver is not None:
+                try:
+                    handled, result = self._throw_to(receiver, error)
+                    if handled:
+                        return result
+                except UserRaise as raised:
+                    frame.stack.pop()
+                    if not isinstance(raised.exc, StopIteration) or isinstance(error, GeneratorExit):
+                        raise
+                    frame.stack.append(raised.exc.value)
+                    frame.pc = frame.instrs[frame.at - 1].target
+                    return _NOTHING
+                frame.stack.pop()
+            raise vm.user_raise(error)
         except UserRaise as raised:
             frame.unwind(raised)
+            return _NOTHING
+
+    def _throw_to(self, receiver: Any, error: BaseException) -> tuple[bool, Any]:
+        vm = self.vm
+        if isinstance(error, GeneratorExit):
+            if type(receiver) is TracedGenerator:
+                receiver.close()
+            elif hasattr(type(receiver), "close"):
+                vm.call(vm.getattr(receiver, "close"), ())
+            return False, None
+        if type(receiver) is TracedGenerator:
+            return True, receiver.resume(None, error)
+        if not hasattr(type(receiver), "throw"):
+            return False, None
+        return True, vm.call(vm.getattr(receiver, "throw"), (error,))
+
+    def must_be_closed(self) -> bool:
+        """Whether giving it up now would run code of the user's: it waits inside of try or with."""
+        if self.finished or self.running or not self.frame.started:
+            return False
+        frame = self.frame
+        if frame.decoded.exception_entry(frame.at) is not None:
+            return True
+        receiver = self.delegate()
+        return receiver is not None and type(receiver) is not TracedGenerator and hasattr(type(receiver), "close")
+
+
+MAX_DEPTH = 900
+_NOTHING: Any = object()
+
+
+def stop_iteration(value: Any) -> StopIteration:
+    """The StopIteration that ends a generator that returned ``value``."""
+    return StopIteration() if value is None else StopIteration(value)
+
+
+
+def load_attr(vm: Any, generator: TracedGenerator, name: str) -> Any:
+    """``generator.name`` as of a real generator."""
+    if name in ("send", "throw", "close", "__next__", "__iter__"):
+        return types.MethodType(getattr(TracedGenerator, name), generator)
+    if name == "__name__":
+        return generator.frame.func.__name__
+    if name == "__qualname__":
+        return generator.frame.func.__qualname__
+    if name == "__class__":
+        return types.GeneratorType
+    if name == "gi_code":
+        return generator.frame.code
+    if name == "gi_running":
+        return generator.running
+    if name == "gi_yieldfrom":
+        return generator.delegate()
+    if name in dir(types.GeneratorType):
+        raise Break("GENERATOR_STATE", f"{name} of a generator")
+    raise vm.user_raise(AttributeError(f"'generator' object has no attribute '{name}'", name=name, obj=generator))

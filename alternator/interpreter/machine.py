@@ -57,6 +57,8 @@ class Machine:
         self.frame: Any = None
         self.depth = 0
         self.handled: BaseException | None = None
+        self.handled_below: BaseException | None = None
+        self.generators: list[TracedGenerator] = []
         self.mode = RecordingMode(self)
         self.root_globals = root_globals
         self.shadow_globals: dict[int, dict[str, Any]] = {}
@@ -154,14 +156,26 @@ class Machine:
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
         error.__traceback__ = None
-        handled = self.handled
+        handled = self.current_error()
         if handled is not None and handled is not error and error.__context__ is None:
             error.__context__ = handled
         return error
 
+    def current_error(self) -> BaseException | None:
+        """The exception that is being handled: in this generator's frames, or else in those that wait for it."""
+        return self.handled if self.handled is not None else self.handled_below
+
     def user_raise(self, error: BaseException) -> UserRaise:
         """The carrier of an exception that the user's program raises."""
         return UserRaise(self.adopt(error))
+
+    def nothing_handled_outside(self) -> None:
+        """Rely on the callers of the captured function not being in the middle of handling an exception."""
+        if sys.exc_info()[1] is not None:
+            raise Break("EXCEPTION_STATE", "the exception that a caller is handling")
+        if "exc_info" not in self.states:
+            self.states["exc_info"] = True
+            self.world.tree.tail.append(("PY", (), _nothing_is_handled, "sys.exc_info() == (None, None, None)"))
 
     # ---- containers
 
@@ -370,6 +384,10 @@ class Machine:
 
     def setattr(self, obj: Any, name: str, value: Any) -> None:
         attributes.store(self, obj, name, value)
+
+
+def _nothing_is_handled() -> bool:
+    return sys.exc_info()[1] is None
 
 
 _OWN_CODES = {

@@ -297,7 +297,9 @@ def advance(vm: Any, iterator: Any) -> Any:
             return iterator.resume(None, None)
         if kind in _SIMPLE_ITERATORS:
             vm.ticks += 1
-            return next(iterator, MISSING)
+            if id(iterator) in vm.records:
+                raise Break("OUTSIDE_ITERATOR", kind.__name__)
+            return vm.plain(next, iterator, MISSING)
         found = vm.world.class_attr(kind, "__next__")
         if type(found) is types.FunctionType:
             return calls.call(vm, found, (iterator,), {})

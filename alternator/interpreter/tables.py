@@ -64,6 +64,9 @@ SETATTR = IdentityTable("attribute writes by type")
 DESCRIPTORS = IdentityTable("descriptors with a rule of their own")
 """type of a raw class attribute -> ``rule(vm, raw, obj, cls)``: what reading it through an instance gives."""
 
+GETTERS = IdentityTable("C getters with a rule")
+"""raw getset or member descriptor -> ``rule(vm, obj)``: what reading it through an instance gives."""
+
 OBJECT_GETATTR = IdentityTable("__getattr__ functions with a rule")
 """a class's ``__getattr__`` function -> ``rule(vm, obj, name)`` that does the same faster."""
 

@@ -57,7 +57,7 @@ class Context:
     def wrap_class(self, cls: type) -> type:
         """A class: calling its instances is wrapped; the class itself is returned."""
         if issubclass(cls, torch.nn.Module):
-            cls._call_impl = self.wrap_function(cls._call_impl)  # type: ignore[assignment]
+            setattr(cls, "_call_impl", self.wrap_function(getattr(cls, "_call_impl")))
         elif "__call__" in dir(cls) and isinstance(inspect.getattr_static(cls, "__call__"), types.FunctionType):
             setattr(cls, "__call__", self.wrap_function(getattr(cls, "__call__")))
         return cls
@@ -148,7 +148,7 @@ class DisableContext(Context):
             if isinstance(member, types.FunctionType) and not (name == "__call__" and issubclass(cls, torch.nn.Module)):
                 setattr(cls, name, self.wrap_function(member))
         if issubclass(cls, torch.nn.Module):
-            cls._call_impl = self.wrap_function(cls._call_impl)  # type: ignore[assignment]
+            setattr(cls, "_call_impl", self.wrap_function(getattr(cls, "_call_impl")))
         return cls
 
     def wrap_module(self, mod: torch.nn.Module) -> OptimizedModule:

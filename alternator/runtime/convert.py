@@ -268,22 +268,23 @@ class Callback:
         """Why the present entries do not fit, newest first; None if there may be no further one."""
         code = func.__code__
         reasons = [why_not(entry, func, values) for entry in self.entries(code)]
+        name = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
+        listed = "\n".join(f"    - {reason}" for reason in reasons)
+        if stance.current().fails_on_recompile:
+            raise RuntimeError(
+                f"Detected recompile when torch.compile stance is 'fail_on_recompile'. function: {name}"
+                + (f"\n    triggered by the following guard failure(s):\n{listed}" if reasons else "")
+            )
         if not reasons:
             if state.captures >= config.accumulated_recompile_limit:
-                return self._at_the_limit(func, state, ["entries were made and dropped again and again"], accumulated=True)
+                self._at_the_limit(func, state, ["entries were made and dropped again and again"], accumulated=True)
+                return None
             return []
-        name = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
         if config.report_guard_failures:
             utils.guard_failures[code].append(reasons[0])
         utils.counters["recompiles"][f"{name}: {reasons[0]}"] += 1
         if self.options.guard_fail_fn is not None:
             self.options.guard_fail_fn(GuardFail(reasons[0], code))
-        listed = "\n".join(f"    - {reason}" for reason in reasons)
-        if stance.current().fails_on_recompile:
-            raise RuntimeError(
-                f"Detected recompile when torch.compile stance is 'fail_on_recompile'. function: {name}\n"
-                f"    triggered by the following guard failure(s):\n{listed}"
-            )
         if config.error_on_recompile:
             raise exc.RecompileError(
                 f"Recompiling {name}, although config.error_on_recompile is set\n"
@@ -291,9 +292,11 @@ class Callback:
             )
         limit = self.options.recompile_limit if self.options.recompile_limit is not None else config.recompile_limit
         if len(reasons) >= limit:
-            return self._at_the_limit(func, state, reasons, limit=limit)
+            self._at_the_limit(func, state, reasons, limit=limit)
+            return None
         if state.captures >= config.accumulated_recompile_limit:
-            return self._at_the_limit(func, state, reasons, accumulated=True)
+            self._at_the_limit(func, state, reasons, accumulated=True)
+            return None
         log.debug("recompiling %s:\n%s", name, listed)
         return reasons
 

@@ -8,6 +8,7 @@ from alternator.semantics import (  # noqa: F401
     containers,
     contexts,
     functorch,
+    generators,
     higher_order,
     nn_module,
     numpy_arrays,

@@ -80,6 +80,22 @@ def check_closed(vm: Any) -> None:
         raise Break("FUNC_TRANSFORM", "the graph would end inside of a transform")
 
 
+def balanced(vm: Any, compiled: Any) -> Any:
+    """A graph that enters levels leaves them when it raises, too."""
+    if "transforms" not in vm.states:
+        return compiled
+
+    def run(*args: Any) -> Any:
+        state = TransformState()
+        try:
+            return compiled(*args)
+        except BaseException:
+            state.restore()
+            raise
+
+    return run
+
+
 # ---- entering and leaving levels: for real, and a node
 
 

@@ -21,7 +21,8 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
-from alternator.interpreter.tables import DEEP, DESCRIPTORS, GETATTR, INSTANCE_CALLS, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.opcodes.exceptions import TRACEBACK
+from alternator.interpreter.tables import DEEP, DESCRIPTORS, GETATTR, GETTERS, INSTANCE_CALLS, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import ADMIT, MISSING
 
 # ---- pure native types and functions
@@ -136,6 +137,11 @@ GETATTR.put(functools.partial, _partial_attr)
 # ---- methods and functions as objects
 
 
+@RULES.rule(types.MethodType)
+def rule_method(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.plain(types.MethodType, *args)
+
+
 def _method_attr(vm: Any, obj: Any, name: str) -> Any:
     rec = vm.records.get(id(obj))
     if name in ("__self__", "__func__"):
@@ -227,7 +233,26 @@ def rule_getframe(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(sys.exc_info)
 def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
-    error = vm.handled
-    return (None, None, None) if error is None else (type(error), error, None)
+    error = vm.current_error()
+    if error is None:
+        vm.nothing_handled_outside()
+        return (None, None, None)
+    return type(error), error, TRACEBACK
+
+
+@RULES.rule(BaseException.with_traceback)
+def rule_with_traceback(vm: Any, args: Any, kwargs: Any) -> Any:
+    if id(args[0]) in vm.records:
+        raise Break("EXCEPTION_STATE", "the traceback of an exception from outside")
+    return args[0]
+
+
+def _traceback_of(vm: Any, error: Any) -> Any:
+    if id(error) in vm.records:
+        raise Break("EXCEPTION_STATE", "the traceback of an exception from outside")
+    return TRACEBACK
+
+
+GETTERS.put(BaseException.__dict__["__traceback__"], _traceback_of)
 
 

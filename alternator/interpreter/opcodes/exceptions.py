@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.opcode_table import op
+from alternator.interpreter.tables import GETATTR
 from alternator.provenance.world import MISSING
+
+
+class Traceback:
+    """Stands for the traceback of an exception that was raised while tracing: it may be handed on, but not looked at."""
+
+
+TRACEBACK = Traceback()
+
+
+def _no_traceback(vm: Any, obj: Any, name: str) -> Any:
+    raise Break("EXCEPTION_STATE", f"{name} of a traceback")
+
+
+GETATTR.put(Traceback, _no_traceback)
+attributes.show_as(Traceback, types.TracebackType)
 
 
 @op("RAISE_VARARGS")
@@ -16,15 +33,17 @@ def raise_varargs(f: Any, i: Any) -> None:
     vm, stack = f.vm, f.stack
     cause: Any = MISSING
     if i.arg == 0:
-        if vm.handled is None:
+        active = vm.current_error()
+        if active is None:
+            vm.nothing_handled_outside()
             raise vm.user_raise(RuntimeError("No active exception to reraise"))
-        raise UserRaise(vm.handled)
+        raise UserRaise(active)
     if i.arg == 2:
         cause = stack.pop()
     error = _exception(vm, stack.pop(), "exceptions must derive from BaseException")
     if cause is not MISSING:
         error.__cause__ = None if cause is None else _exception(vm, cause, "exception causes must derive from BaseException")
-    handled = vm.handled
+    handled = vm.current_error()
     if handled is not None and handled is not error:
         _break_cycle(error, handled)
         error.__context__ = handled
@@ -71,7 +90,7 @@ def check_exc_match(f: Any, i: Any) -> None:
     for cls in wanted if type(wanted) is tuple else (wanted,):
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
-    stack.append(isinstance(stack[-1], wanted))
+    stack.append(issubclass(type(stack[-1]), wanted))
 
 
 @op("CHECK_EG_MATCH")
@@ -87,25 +106,50 @@ def check_eg_match(f: Any, i: Any) -> None:
 
 
 def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
+    _check_classes(vm, wanted)
     if isinstance(error, BaseExceptionGroup):
+        if type(vm.world.class_attr(type(error), "derive")) is types.FunctionType:
+            raise Break("EXCEPTION_STATE", "an exception group with a derive() of its own")
         matched, rest = vm.plain(error.split, wanted)
-        return matched, rest
-    if isinstance(error, wanted):
-        return vm.plain(lambda: ExceptionGroup("", [error])), None
-    return None, error
+    elif isinstance(error, wanted):
+        matched, rest = vm.plain(lambda: BaseExceptionGroup("", [error])), None
+    else:
+        matched, rest = None, error
+    for part in (matched, rest):
+        if part is not None:
+            vm.states[id(part), "split"] = part
+    return matched, rest
+
+
+def _check_classes(vm: Any, wanted: Any) -> None:
+    for cls in wanted if type(wanted) is tuple else (wanted,):
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
+        if issubclass(cls, BaseExceptionGroup):
+            raise vm.user_raise(TypeError("catching ExceptionGroup with except* is not allowed. Use except instead."))
 
 
 @op("PREP_RERAISE_STAR")
 def prep_reraise_star(f: Any, i: Any) -> None:
     raised, original = f.stack.pop(), f.stack.pop()
     left = [e for e in raised if e is not None]
-    if not left:
-        f.stack.append(None)
+    if not left or not isinstance(original, BaseExceptionGroup):
+        f.stack.append(left[0] if left else None)
         return
-    if not isinstance(original, BaseExceptionGroup):
-        f.stack.append(left[0])
-        return
-    raise Break("OPCODE", "re-raising from except*")
+    vm = f.vm
+    again = [e for e in left if (id(e), "split") in vm.states or e is original]
+    new = [e for e in left if not any(e is other for other in again)]
+    kept = {id(leaf) for part in again for leaf in _leaves(part)}
+    rest = vm.plain(original.split, lambda e: id(e) in kept)[0] if kept else None
+    if rest is not None:
+        new.append(rest)
+    f.stack.append(new[0] if len(new) == 1 else vm.plain(BaseExceptionGroup, "", new))
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
 
 
 @op("RERAISE")
@@ -137,7 +181,7 @@ def before_with(f: Any, i: Any) -> None:
 def with_except_start(f: Any, i: Any) -> None:
     stack = f.stack
     error, leave = stack[-1], stack[-4]
-    stack.append(calls.call(f.vm, leave, (type(error), error, None), {}))
+    stack.append(calls.call(f.vm, leave, (type(error), error, TRACEBACK), {}))
 
 
 __all__ = ["NULL"]

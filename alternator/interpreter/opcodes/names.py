@@ -115,6 +115,11 @@ def load_names(f: Any) -> dict[str, Any]:
     return space
 
 
+@op("SETUP_ANNOTATIONS")
+def setup_annotations(f: Any, i: Any) -> None:
+    load_names(f).setdefault("__annotations__", {})
+
+
 @op("STORE_NAME")
 def store_name(f: Any, i: Any) -> None:
     load_names(f)[i.argval] = f.stack.pop()
