@@ -23,6 +23,7 @@ class Walk {
   Result verify_attrs(uint32_t id, PyTypeObject* type);
   Result follow(uint32_t id, PyObject* parent, bool same);
   Result missing(uint32_t id);
+  Result empty_dict(uint32_t id);
   bool root(uint32_t id);
   bool tail(size_t i);
   bool distinct(const TailGuard& guard, std::vector<PyObject*>& seen);
@@ -58,6 +59,17 @@ Result Walk::missing(uint32_t id) {
   if (!tree_.nodes_[id].may_be_missing) return fail(id, "not there any more");
   state_.nodes[id].value = nullptr;
   return Result::cold;
+}
+
+// An object whose __dict__ was never made has no attributes of its own, which is what ABSENT says of them.
+Result Walk::empty_dict(uint32_t id) {
+  const Node& node = tree_.nodes_[id];
+  if (!node.guards.empty() || node.attrs || node.others) return missing(id);
+  for (uint32_t k = 0; k < node.items; ++k)
+    if (missing(tree_.children_[node.first + k]) == Result::fail) return Result::fail;
+  state_.nodes[id].value = nullptr;
+  state_.nodes[id].verified = false;
+  return Result::hot;
 }
 
 // `same`: the value is the living object that passed last time, so only what can change needs to be looked at.
@@ -221,7 +233,7 @@ Result Walk::follow(uint32_t id, PyObject* parent, bool same) {
       PyObject** slot = nullptr;
       switch (py::dict_slot(parent, &slot)) {
         case py::Slot::none: return fresh(nullptr);
-        case py::Slot::ready: return fresh(*slot);
+        case py::Slot::ready: return *slot ? fresh(*slot) : empty_dict(id);
         case py::Slot::unmade: unmade_ = Own::share(parent); return Result::fail;
       }
       return Result::fail;

@@ -22,13 +22,27 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     containers = [lambda rec=rec: _REPLAY[_family(rec)](b, rec) for rec in changed]  # type: ignore[misc]
     for write in containers:
         write()
-    effects = b.vm.world.effects
-    last = {_target(effect): at for at, effect in enumerate(effects)}
-    for at, effect in enumerate(effects):
-        if effect[0] == "call" or last[_target(effect)] == at:
-            _EFFECTS[effect[0]](b, *effect[1:])
+    for effect in _condensed(b.vm.world.effects):
+        _EFFECTS[effect[0]](b, *effect[1:])
     for fn, *args in before.steps_to(after):
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
+
+
+def _condensed(effects: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """One write per target: its last value, at the place of the first write since the target was deleted (which decides on the
+    order of the keys of a ``__dict__``)."""
+    kept: dict[Any, tuple[Any, ...]] = {}
+    for effect in effects:
+        target = _target(effect)
+        if effect[-1] is MISSING and (target, "deleted") in kept:
+            kept.pop(target, None)
+            continue
+        if target in kept and effect[-1] is MISSING:
+            del kept[target]
+        elif target in kept and kept[target][-1] is MISSING:
+            kept[target, "deleted"] = kept.pop(target)
+        kept[target] = effect
+    return list(kept.values())
 
 
 def _records(b: Builder) -> list[Outside]:
@@ -122,14 +136,25 @@ def _attr(b: Builder, rec: Outside, name: str, value: Any) -> None:
     target = b.load(rec.source)
     plain = isinstance(rec.obj, (torch.Tensor, types.ModuleType, types.FunctionType))
     if value is MISSING:
-        space = getattr(rec.obj, "__dict__", {})
-        guard = "" if name in space or not plain else ""
         writer = "delattr" if plain else f"{b.constant(object.__delattr__, 'delete')}"
-        if name in space or not hasattr(rec.obj, "__dict__"):
-            b.emit(f"{guard}{writer}({target}, {name!r})")
+        if _was_there(rec.obj, name):
+            b.emit(f"{writer}({target}, {name!r})")
         return
     writer = "setattr" if plain else f"{b.constant(object.__setattr__, 'set')}"
     b.emit(f"{writer}({target}, {name!r}, {b.value(value)})")
+
+
+def _was_there(obj: Any, name: str) -> bool:
+    """Whether the object had the attribute itself, in its dict or a slot, before the captured code ran."""
+    for base in type(obj).__mro__:
+        raw = base.__dict__.get(name)
+        if type(raw) is types.MemberDescriptorType:
+            try:
+                raw.__get__(obj, type(obj))
+            except AttributeError:
+                return False
+            return True
+    return name in getattr(obj, "__dict__", ())
 
 
 def _class(b: Builder, rec: Outside, name: str, value: Any) -> None:

@@ -151,6 +151,16 @@ def _attributes(b: Builder, value: Any, name: str) -> None:
                 b.emit(f"{b.constant(raw.__set__, 'slot')}({name}, {b.value(item)})")
 
 
+@REBUILD.rule(types.SimpleNamespace)
+def rebuild_namespace(b: Builder, value: Any) -> str:
+    if type(value) is not types.SimpleNamespace:
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}")
+    name = b.assign(f"{b.constant(types.SimpleNamespace, 'Namespace')}()")
+    b.register(value, name)
+    _attributes(b, value, name)
+    return name
+
+
 @REBUILD.rule(slice)
 def rebuild_slice(b: Builder, value: Any) -> str:
     return b.assign(f"slice({b.value(value.start)}, {b.value(value.stop)}, {b.value(value.step)})")

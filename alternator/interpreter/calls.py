@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from alternator.exc import Break, UserRaise
+from alternator.exc import Break, InternalError, UserRaise
 from alternator.interpreter import attributes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
@@ -206,12 +206,49 @@ def _bind_keywords(vm: Any, fn: types.FunctionType, slots: list[Any], args: tupl
 
 
 def _binding_error(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UserRaise:
-    """The TypeError for arguments that do not fit the signature."""
+    """The TypeError for arguments that do not fit the signature: CPython's own, of a function with this signature and no body."""
+    stub = types.FunctionType(_stub_code(fn.__code__), {}, fn.__name__, fn.__defaults__)
+    stub.__qualname__ = fn.__qualname__
+    stub.__kwdefaults__ = fn.__kwdefaults__
     try:
-        inspect.signature(fn).bind(*args, **kwargs)
+        stub(*args, **kwargs)
     except TypeError as error:
-        return vm.user_raise(TypeError(f"{fn.__qualname__}() {error}"))
-    return vm.user_raise(TypeError(f"{fn.__qualname__}() got unexpected arguments"))
+        return vm.user_raise(error)
+    raise InternalError(f"arguments of {fn.__qualname__} fit after all")
+
+
+def _stub_code(code: types.CodeType) -> types.CodeType:
+    names = code.co_varnames
+    first, count, only = code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount
+    words = [_plain_name(name) for name in names[:count]]
+    if first:
+        words.insert(first, "/")
+    at = count + only
+    if code.co_flags & _VARARGS:
+        words.append("*" + _plain_name(names[at]))
+        at += 1
+    elif only:
+        words.append("*")
+    words += [_plain_name(name) for name in names[count : count + only]]
+    if code.co_flags & _VARKEYWORDS:
+        words.append("**" + _plain_name(names[at]))
+    scope: dict[str, Any] = {}
+    exec(f"def stub({', '.join(words)}): pass", scope)
+    made: types.CodeType = scope["stub"].__code__
+    return made.replace(co_varnames=names[: len(made.co_varnames)])
+
+
+def _plain_name(name: str) -> str:
+    return name if name.isidentifier() else "arg_" + name.strip(".")
+
+
+def name_for_errors(fn: Any) -> str:
+    """How CPython names a callable in errors about star arguments."""
+    name = getattr(fn, "__qualname__", None)
+    if not isinstance(name, str):
+        return str(fn) if type(fn).__repr__ is object.__repr__ else type(fn).__name__
+    module = getattr(fn, "__module__", None)
+    return f"{module}.{name}()" if isinstance(module, str) and module != "builtins" else f"{name}()"
 
 
 # ---- native functions and methods

@@ -121,8 +121,7 @@ def same(vm: Any, left: Any, right: Any) -> bool:
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
     if isinstance(obj, torch.Tensor):
-        vm.close(key)
-        return tensor_ops.call(vm, operator.getitem, (obj, key), {})
+        return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
     kind = type(obj)
     rec = vm.records.get(id(obj))
     found = vm.world.class_attr(kind, "__getitem__")
@@ -159,6 +158,20 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
     return vm.native(operator.getitem, (obj, key))
 
 
+def tensor_key(vm: Any, key: Any) -> Any:
+    """The subscript of a tensor, with objects of the user's replaced by the numbers that they stand for."""
+    kind = type(key)
+    if kind is tuple or kind is list:
+        vm.close(key)
+        if any(type(item).__flags__ & _HEAP or type(item) in (tuple, list) for item in key):
+            return kind([tensor_key(vm, item) for item in key])
+        return key
+    if kind.__flags__ & _HEAP and not isinstance(key, (torch.Tensor, *SYMBOLIC)) and vm.world.class_attr(kind, "__index__") is not MISSING:
+        return vm.native(operator.index, (key,))
+    vm.close(key)
+    return key
+
+
 def read_key(vm: Any, rec: Any, key: Any) -> Any:
     """One key of an outside dict that was not read as a whole: guard that key only.  MISSING: not there (guarded too)."""
     if type(key) not in _PLAIN_KEYS:
@@ -184,8 +197,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
     vm.ticks += 1
     if isinstance(obj, torch.Tensor):
-        vm.close(key)
-        tensor_ops.call(vm, operator.setitem, (obj, key, value), {})
+        tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")
     if type(found) is types.FunctionType:

@@ -596,10 +596,12 @@ def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
         if name in base.__dict__:
             raw = base.__dict__[name]
             vm.world.class_attr(base, name)
-            if base.__flags__ & 0x200:
+            if base.__flags__ & 0x200 and hasattr(type(raw), "__get__"):
                 attributes.vm_trusted(vm, raw)
             if start is obj:
                 return _super_class_attr(vm, raw, obj, base, name)
+            if not hasattr(type(raw), "__get__"):
+                return vm.world.class_value(base, name, raw)
             if type(raw) is property:
                 return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})
             if name == "__class__":

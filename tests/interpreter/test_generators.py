@@ -146,7 +146,7 @@ def test_yield_from() -> None:
             next(g)
         except StopIteration as e:
             out.append(e.value)
-        return out
+        return out, x + 1
 
     same(f, X, graphs=1, breaks=0)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from alternator.interpreter import operations
+from alternator.interpreter import calls, operations
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.tables import DEEP, SHALLOW
@@ -128,14 +128,14 @@ def dict_update(f: Any, i: Any) -> None:
 def dict_merge(f: Any, i: Any) -> None:
     value = f.stack.pop()
     target = f.stack[-i.arg]
-    name = getattr(f.stack[-i.arg - 2], "__qualname__", "function")
+    name = calls.name_for_errors(f.stack[-i.arg - 2])
     if not isinstance(value, dict) and not hasattr(type(value), "keys"):
-        raise f.vm.user_raise(TypeError(f"{name}() argument after ** must be a mapping, not {type(value).__name__}"))
+        raise f.vm.user_raise(TypeError(f"{name} argument after ** must be a mapping, not {type(value).__name__}"))
     for key, item in mapping_items(f.vm, value):
         if type(key) is not str and not isinstance(key, str):
             raise f.vm.user_raise(TypeError("keywords must be strings"))
         if key in target:
-            raise f.vm.user_raise(TypeError(f"{name}() got multiple values for keyword argument '{key}'"))
+            raise f.vm.user_raise(TypeError(f"{name} got multiple values for keyword argument '{key}'"))
         target[key] = item
 
 

@@ -6,6 +6,8 @@ import builtins
 import types
 from typing import Any
 
+import torch
+
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, operations
 from alternator.interpreter.frame import NULL
@@ -39,8 +41,12 @@ def call_function_ex(f: Any, i: Any) -> None:
     stack, vm = f.stack, f.vm
     kwargs = dict(mapping_items(vm, stack.pop())) if i.arg & 1 else {}
     args = stack.pop()
-    args = tuple(args) if type(args) is tuple else tuple(operations.unpack(vm, args))
     fn = stack.pop()
+    if type(args) is not tuple:
+        if not isinstance(args, torch.Tensor) and not hasattr(type(args), "__iter__") and not hasattr(type(args), "__getitem__"):
+            name = calls.name_for_errors(fn)
+            raise vm.user_raise(TypeError(f"{name} argument after * must be an iterable, not {type(args).__name__}"))
+        args = tuple(operations.unpack(vm, args))
     if stack and stack[-1] is NULL:
         stack.pop()
     stack.append(calls.call(vm, fn, args, kwargs))

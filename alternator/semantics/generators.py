@@ -1,0 +1,87 @@
+"""Generators: what a program may do with one that captured code made, and with one from outside."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from typing import Any
+
+from alternator.codegen.builder import Builder
+from alternator.exc import Break
+from alternator.interpreter import attributes, generators
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.tables import GETATTR, REBUILD, RULES
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, World
+
+attributes.show_as(TracedGenerator, types.GeneratorType)
+GETATTR.put(TracedGenerator, generators.load_attr)
+
+
+@RULES.rule(TracedGenerator.__iter__)
+def generator_iter(vm: Any, args: Any, kwargs: Any) -> Any:
+    return args[0]
+
+
+@RULES.rule(TracedGenerator.__next__)
+def generator_next(vm: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].resume(None, None)
+
+
+@RULES.rule(TracedGenerator.send)
+def generator_send(vm: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].resume(args[1], None)
+
+
+@RULES.rule(TracedGenerator.throw)
+def generator_throw(vm: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].throw(*args[1:])
+
+
+@RULES.rule(TracedGenerator.close)
+def generator_close(vm: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].close()
+
+
+@ADMIT.register(types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+def admit_generator(world: World, obj: Any, source: Source) -> Any:
+    """A generator from outside can be passed on, but not advanced."""
+    source.guard("TYPE", type(obj))
+    world.record(obj, source)
+    return obj
+
+
+def _exhausted() -> Any:
+    return
+    yield
+
+
+def rebuild_generator(b: Builder, value: TracedGenerator) -> str:
+    """One that has not started is made anew by calling its function again; a started one has a state that cannot be made."""
+    frame = value.frame
+    if value.finished:
+        name = b.assign(f"{b.constant(_exhausted, 'exhausted')}()")
+        b.emit(f"next({name}, None)")
+        return name
+    if frame.started or not isinstance(frame.func, types.FunctionType):
+        raise Break("GENERATOR_STATE", "a generator that has started leaves the captured code")
+    code = frame.code
+    count, only = code.co_argcount, code.co_kwonlyargcount
+    names, slots = code.co_varnames, frame.locals
+    if any(slots[i] is NULL for i in range(count + only)):
+        raise Break("GENERATOR_STATE", "a generator without its arguments")
+    words = [b.value(slots[i]) for i in range(count)]
+    at = count + only
+    if code.co_flags & inspect.CO_VARARGS:
+        words += [b.value(item) for item in slots[at]]
+        at += 1
+    words += [f"{names[i]}={b.value(slots[i])}" for i in range(count, count + only)]
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        words += [f"**{b.value(slots[at])}"]
+    if ".0" in names[count : count + only]:
+        raise Break("GENERATOR_STATE", "a generator with keyword arguments that have no names")
+    return b.assign(f"{b.value(frame.func)}({', '.join(words)})")
+
+
+REBUILD.put(TracedGenerator, rebuild_generator)
