@@ -102,10 +102,6 @@ struct ODictNode {
 };
 struct ODict {
   PyDictObject dict;
-  ODictNode** fast_nodes;
-  Py_ssize_t fast_nodes_size;
-  void* resize_sentinel;
-  size_t state;
   ODictNode* first;
   ODictNode* last;
 };
