@@ -315,11 +315,17 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
 
 
 def _clean_inputs(attempt: Attempt) -> None:
-    """Inputs that the program changed in place: the backend must see them as they were."""
+    """Inputs that the program changed in place: the backend must see them as they were.
+
+    AOTAutograd is told our fakes, or it would make its own, and take their sizes for symbolic.
+    """
+    converter = attempt.fakes.mode.fake_tensor_converter
     for entry in attempt.recorder.inputs:
         fake = entry.node.meta["example_value"]
-        if entry.kind in ("tensor", "array") and isinstance(fake, FakeTensor) and fake._version > 0:
-            entry.node.meta["example_value"] = _fresh(attempt, entry, fake)
+        if entry.kind in ("tensor", "array") and isinstance(fake, FakeTensor):
+            if fake._version > 0:
+                fake = entry.node.meta["example_value"] = _fresh(attempt, entry, fake)
+            converter.set_tensor_memo(entry.example, fake)
 
 
 def _fresh(attempt: Attempt, entry: Input, fake: FakeTensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch._functorch.eager_transforms as transforms
 import torch._functorch.predispatch as predispatch
+import torch._functorch.pyfunctorch as pyfunctorch
 import torch.autograd.forward_ad as forward_ad
 
 from alternator.exc import Break
@@ -107,7 +108,7 @@ def _changes_state(fn: Any, after: Any = None) -> None:
         node = recorder.graph.create_node("call_function", fn, recorder.args(args), recorder.args(kwargs))
         recorder.annotate(node)
         node.meta["example_value"] = result
-        vm.memo.forget()
+        vm.memo.paused = _functorch.get_dynamic_layer_stack_depth() > state.depth or bool(state.dual_levels)
         vm.ticks += 1
         if after is not None:
             after(state, result)
@@ -124,6 +125,21 @@ for _fn in (
     _changes_state(_fn)
 _changes_state(predispatch._enter_dual_level, lambda state, level: state.dual_levels.append(level))
 _changes_state(predispatch._exit_dual_level, lambda state, _: state.dual_levels.pop())
+
+
+def _refuses(*functions: Any) -> None:
+    for fn in functions:
+
+        def rule(vm: Any, args: Any, kwargs: Any, name: str = fn.__name__) -> Any:
+            raise Break("FUNC_TRANSFORM", name)
+
+        RULES.put(fn, rule)
+
+
+_refuses(
+    transforms.functionalize, transforms.linearize, _functorch._func_increment_nesting, _functorch._func_decrement_nesting, _functorch._wrap_functional_tensor,
+    _functorch._unwrap_functional_tensor, _functorch.push_dynamic_layer_stack, _functorch.pop_dynamic_layer_stack, pyfunctorch.retrieve_current_functorch_interpreter,
+)
 
 
 # ---- wrapping and unwrapping: operations on tensors

@@ -29,6 +29,7 @@ class FakeMemo:
         self.mode = mode
         self._rows: dict[Any, tuple[Any, ...] | None] = {}
         self.hits = 0
+        self.paused = False
 
     def forget(self) -> None:
         """Global state that operations depend on was switched."""
@@ -36,6 +37,8 @@ class FakeMemo:
 
     def run(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``fn(*args, **kwargs)`` on fakes."""
+        if self.paused:  # inside of a torch.func transform, results are wrapped for it
+            return fn(*args, **kwargs)
         try:
             key = (id(fn), torch.is_grad_enabled(), _key(args), _key(tuple(kwargs.items())) if kwargs else None)
             row = self._rows.get(key, _NO_KEY)
