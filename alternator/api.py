@@ -59,7 +59,7 @@ def name_of_backend(backend: str | Callable[..., Any]) -> str:
     return getattr(backend, "__name__", None) or type(backend).__name__
 
 
-def compile(  # noqa: A001 - torch.compile's name
+def compile(
     model: Callable[..., Any] | None = None,
     *,
     fullgraph: bool = False,

@@ -16,7 +16,7 @@ from alternator.backends.registry import get_default_backend, set_default_backen
 from alternator.decorators import allow_in_graph, assume_constant_result, set_stance, substitute_in_graph
 
 
-def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001 - torch's name
+def compile(*args: Any, **kwargs: Any) -> Any:
     """See :func:`alternator.compile`."""
     return api.compile(*args, **kwargs)
 

@@ -316,7 +316,7 @@ class _Patch(contextlib.ContextDecorator):
         patch_of_class = self
 
         @classmethod  # type: ignore[misc]
-        def setUpClass(cls: Any) -> None:  # noqa: N802 - unittest's name
+        def setUpClass(cls: Any) -> None:
             patch_of_class.__enter__()
             try:
                 set_up.__func__(cls)
@@ -325,7 +325,7 @@ class _Patch(contextlib.ContextDecorator):
                 raise
 
         @classmethod  # type: ignore[misc]
-        def tearDownClass(cls: Any) -> None:  # noqa: N802 - unittest's name
+        def tearDownClass(cls: Any) -> None:
             try:
                 tear_down.__func__(cls)
             finally:

@@ -39,7 +39,7 @@ def run(fn: Any = None) -> Any:
     return context if fn is None else context(fn)
 
 
-class set_stance(contextlib.ContextDecorator):  # noqa: N801 - torch's name
+class set_stance(contextlib.ContextDecorator):
     """Change what all compiled functions do, for good, for a ``with`` block or for a decorated function.
 
     ``default``; ``force_eager``: run plainly; ``eager_on_recompile``: run plainly what no entry fits;
@@ -251,7 +251,7 @@ def step_unsupported(msg: str = "") -> None:
     """End the graph here, and run the rest of the function plainly.  Does nothing in plain code."""
 
 
-class error_on_graph_break(contextlib.ContextDecorator):  # noqa: N801 - torch's name
+class error_on_graph_break(contextlib.ContextDecorator):
     """While code inside of this is captured, a break is an error (or, with False, is none again)."""
 
     def __init__(self, error_on_graph_break: bool) -> None:
@@ -276,7 +276,7 @@ def disable_nested_graph_breaks(fn: Any = None) -> Any:
     return patch if fn is None else patch(fn)
 
 
-class override_cudagraphs(contextlib.ContextDecorator):  # noqa: N801 - torch's name
+class override_cudagraphs(contextlib.ContextDecorator):
     """Kept for compatibility: CUDA graphs are the backend's affair."""
 
     def __init__(self, fwd: bool | None = None, bwd: bool | None = None) -> None:
@@ -344,8 +344,8 @@ def mark_dynamic(
     index: int | list[int] | tuple[int, ...],
     *,
     hint_override: int | None = None,
-    min: int | None = None,  # noqa: A002 - torch's name
-    max: int | None = None,  # noqa: A002
+    min: int | None = None,
+    max: int | None = None,
     specialize_on: list[Any] | None = None,
 ) -> None:
     """This size of this tensor varies; that it has to be a constant after all is an error."""
@@ -378,8 +378,8 @@ def mark_unbacked(
     strict: bool = False,
     specialize_on: list[Any] | None = None,
     shape_id: str | None = None,
-    min: int | None = None,  # noqa: A002 - torch's name
-    max: int | None = None,  # noqa: A002
+    min: int | None = None,
+    max: int | None = None,
 ) -> None:
     """Nothing may be assumed about this size of this tensor, not even that it is not 0 or 1."""
     if is_traceable_wrapper_subclass(t):

@@ -52,7 +52,7 @@ def _uses_relu(gm: torch.fx.GraphModule) -> list[torch.fx.Node]:
 
 
 @register_debug_backend
-def relu_compile_error_TESTING_ONLY(  # noqa: N802 - a name that PyTorch's tests know
+def relu_compile_error_TESTING_ONLY(
     gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any
 ) -> Callable[..., Any]:
     """Fails to compile a graph with a relu."""
@@ -62,7 +62,7 @@ def relu_compile_error_TESTING_ONLY(  # noqa: N802 - a name that PyTorch's tests
 
 
 @register_debug_backend
-def relu_runtime_error_TESTING_ONLY(  # noqa: N802
+def relu_runtime_error_TESTING_ONLY(
     gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any
 ) -> Callable[..., Any]:
     """Compiles a graph with a relu to one that fails."""
@@ -75,7 +75,7 @@ def relu_runtime_error_TESTING_ONLY(  # noqa: N802
 
 
 @register_debug_backend
-def relu_accuracy_error_TESTING_ONLY(  # noqa: N802
+def relu_accuracy_error_TESTING_ONLY(
     gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any
 ) -> Callable[..., Any]:
     """Compiles a relu to something else."""
