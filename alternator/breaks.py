@@ -74,102 +74,347 @@ _REPORT = "Nothing is wrong with the program; please report this so that it can 
 
 # -- the language ---------------------------------------------------------------------------------------------------------
 add("OPCODE", "unsupported bytecode", "Alternator has no handler for this instruction.", _REPORT)
-add("ASYNC", "async code", "Coroutines and async generators are driven by an event loop that cannot be traced.",
-    "Compile the synchronous functions that the coroutine calls.")
-add("GENERATOR_INPUT", "generator from outside", "A generator that was started outside of the captured function cannot be read without changing it.",
-    "Pass a list or tuple instead of the generator, or create the generator inside of the function.")
-add("GENERATOR_STATE", "use of a generator", "This use of a generator (its frame, throw, a half-run generator that leaves the function) cannot be traced.",
-    "Use the generator up inside of the function, for example with list(...).")
-add("OUTSIDE_ITERATOR", "iterator from outside", "An iterator that was made outside of the captured function cannot be advanced while tracing.",
-    "Pass the collection and call iter() inside of the function.")
+add(
+    "ASYNC",
+    "async code",
+    "Coroutines and async generators are driven by an event loop that cannot be traced.",
+    "Compile the synchronous functions that the coroutine calls.",
+)
+add(
+    "GENERATOR_INPUT",
+    "generator from outside",
+    "A generator that was started outside of the captured function cannot be read without changing it.",
+    "Pass a list or tuple instead of the generator, or create the generator inside of the function.",
+)
+add(
+    "GENERATOR_STATE",
+    "use of a generator",
+    "This use of a generator (its frame, throw, a half-run generator that leaves the function) cannot be traced.",
+    "Use the generator up inside of the function, for example with list(...).",
+)
+add(
+    "OUTSIDE_ITERATOR",
+    "iterator from outside",
+    "An iterator that was made outside of the captured function cannot be advanced while tracing.",
+    "Pass the collection and call iter() inside of the function.",
+)
 add("EXEC", "exec, eval or compile", "Code that is made at run time cannot be followed.", _REWRITE)
-add("IMPORT", "import", "An import that really has to load a module runs arbitrary code.", "Import the module at the top of the file.")
-add("CLASS_CREATION", "class statement", "This class statement cannot be traced (metaclass, decorators, keyword arguments).",
-    "Define the class outside of the compiled function.")
-add("FRAME_INTROSPECTION", "look at the call stack or locals", "Frames, locals() and globals() of code that is being traced are not those that Python would show.",
-    "Don't inspect frames in compiled code, or keep the function out with alternator.disable.")
-add("RECURSION", "recursion too deep", "Inlining this chain of calls exceeds the recursion limit.",
-    "Make the recursion shallower, or keep the recursive function out with alternator.disable.")
-add("UNSUPPORTED_CONTEXT", "context manager", "This context manager cannot be entered while tracing.",
-    "Enter it outside of the compiled function.")
-add("UNSUPPORTED_ATTRIBUTE", "attribute access", "This attribute is computed in a way that cannot be traced.",
-    "Read the attribute outside of the compiled function and pass its value.")
-add("UNSUPPORTED_EFFECT", "write to outside state", "This kind of write to an object from outside cannot be delayed until the graph has run.",
-    "Do the write outside of the compiled function.")
-add("UNREBUILDABLE_OUTPUT", "value that cannot be rebuilt", "A value that was made while tracing, and that lives on, cannot be made again by generated code.",
-    "Don't return or store such a value from the compiled function.")
-add("EXCEPTION_STATE", "use of the current exception", "The exception that is being handled (or its traceback) is used in a way that cannot be traced.",
-    "Handle the exception without looking at its traceback or at sys.exc_info().")
+add(
+    "IMPORT",
+    "import",
+    "An import that really has to load a module runs arbitrary code.",
+    "Import the module at the top of the file.",
+)
+add(
+    "CLASS_CREATION",
+    "class statement",
+    "This class statement cannot be traced (metaclass, decorators, keyword arguments).",
+    "Define the class outside of the compiled function.",
+)
+add(
+    "FRAME_INTROSPECTION",
+    "look at the call stack or locals",
+    "Frames, locals() and globals() of code that is being traced are not those that Python would show.",
+    "Don't inspect frames in compiled code, or keep the function out with alternator.disable.",
+)
+add(
+    "RECURSION",
+    "recursion too deep",
+    "Inlining this chain of calls exceeds the recursion limit.",
+    "Make the recursion shallower, or keep the recursive function out with alternator.disable.",
+)
+add(
+    "UNSUPPORTED_CONTEXT",
+    "context manager",
+    "This context manager cannot be entered while tracing.",
+    "Enter it outside of the compiled function.",
+)
+add(
+    "UNSUPPORTED_ATTRIBUTE",
+    "attribute access",
+    "This attribute is computed in a way that cannot be traced.",
+    "Read the attribute outside of the compiled function and pass its value.",
+)
+add(
+    "UNSUPPORTED_EFFECT",
+    "write to outside state",
+    "This kind of write to an object from outside cannot be delayed until the graph has run.",
+    "Do the write outside of the compiled function.",
+)
+add(
+    "UNREBUILDABLE_OUTPUT",
+    "value that cannot be rebuilt",
+    "A value that was made while tracing, and that lives on, cannot be made again by generated code.",
+    "Don't return or store such a value from the compiled function.",
+)
+add(
+    "EXCEPTION_STATE",
+    "use of the current exception",
+    "The exception that is being handled (or its traceback) is used in a way that cannot be traced.",
+    "Handle the exception without looking at its traceback or at sys.exc_info().",
+)
 add("WEAKREF", "weak reference", "Weak references to values that only exist while tracing cannot be made.", _REWRITE)
-add("IDENTITY", "identity of a traced value", "id() or hash() of a value that only exists while tracing has no meaning afterwards.",
-    "Use another key, such as an index or a name.")
-add("UNHASHABLE_SYMBOL", "symbolic number as a key", "A number that varies from call to call cannot be a key without becoming a constant.",
-    "Mark it static, or index with a constant.")
+add(
+    "IDENTITY",
+    "identity of a traced value",
+    "id() or hash() of a value that only exists while tracing has no meaning afterwards.",
+    "Use another key, such as an index or a name.",
+)
+add(
+    "UNHASHABLE_SYMBOL",
+    "symbolic number as a key",
+    "A number that varies from call to call cannot be a key without becoming a constant.",
+    "Mark it static, or index with a constant.",
+)
 add("THREAD", "threads and locks", "Threads, locks and thread-local state cannot be traced.", _REWRITE)
 add("UNSUPPORTED_CALL", "call", "This callable, or this way to call it, cannot be traced.", _ALLOW)
 add("UNSUPPORTED_OPERATION", "operation", "This operation on these types cannot be traced.", _REWRITE)
-add("UNSUPPORTED_TYPE", "object from outside", "An object of this type cannot be read while tracing.",
-    "Read what is needed of it outside of the compiled function, and pass that.")
+add(
+    "UNSUPPORTED_TYPE",
+    "object from outside",
+    "An object of this type cannot be read while tracing.",
+    "Read what is needed of it outside of the compiled function, and pass that.",
+)
 
 # -- calls ----------------------------------------------------------------------------------------------------------------
-add("UNKNOWN_C_FUNCTION", "call of an unknown C function", "A function written in C may read or write anything, and cannot be looked into.", _ALLOW)
-add("SKIPPED_FILE", "call into a skipped file", "Functions of this file are run plainly by rule.",
-    "If it should be captured, call alternator.dont_skip_tracing on it, or register it with alternator.allow_in_graph.")
-add("DISABLED_FUNCTION", "call of a disabled function", "The function is marked with alternator.disable or torch.compiler.disable.",
-    "Remove the mark, or move the call out of the compiled function.")
-add("DISALLOWED", "call of a disallowed function", "The function was registered with alternator.disallow_in_graph.",
-    "Remove the registration, or move the call out of the compiled function.")
-add("FORBIDDEN", "call of a forbidden function", "The function was registered with alternator.forbid_in_graph.",
-    "Call it outside of the compiled function.")
+add(
+    "UNKNOWN_C_FUNCTION",
+    "call of an unknown C function",
+    "A function written in C may read or write anything, and cannot be looked into.",
+    _ALLOW,
+)
+add(
+    "SKIPPED_FILE",
+    "call into a skipped file",
+    "Functions of this file are run plainly by rule.",
+    "If it should be captured, call alternator.dont_skip_tracing on it, or register it with alternator.allow_in_graph.",
+)
+add(
+    "DISABLED_FUNCTION",
+    "call of a disabled function",
+    "The function is marked with alternator.disable or torch.compiler.disable.",
+    "Remove the mark, or move the call out of the compiled function.",
+)
+add(
+    "DISALLOWED",
+    "call of a disallowed function",
+    "The function was registered with alternator.disallow_in_graph.",
+    "Remove the registration, or move the call out of the compiled function.",
+)
+add(
+    "FORBIDDEN",
+    "call of a forbidden function",
+    "The function was registered with alternator.forbid_in_graph.",
+    "Call it outside of the compiled function.",
+)
 add("GRAPH_BREAK_CALL", "graph_break() was called", "The program asks for a break here.", "Remove the call of graph_break().")
-add("SKIP_FRAME_CALL", "skip_frame() was called", "The program asks not to capture this function.", "Remove the call of skip_frame().")
-add("COMPILER_CALL", "call of the compiler", "This function of the compiler cannot be called while it captures.", "Call it outside of the compiled function.")
-add("IO", "input or output", "Files, sockets, processes and the like are touched at the time of the call, which tracing would change.", _REWRITE)
-add("PRINT", "print or logging", "Output has to appear in the program's order, between the parts of the graph.",
-    "Remove it, or add the function to config.reorderable_logging_functions: it then runs after the graph.")
-add("WARNING", "warnings.warn", "The state of the warning filters decides at run time whether something is shown.", "Warn outside of the compiled function.")
-add("TIME", "clock", "The time has to be read when the program is at this point, not when it is traced.", "Measure outside of the compiled function.")
+add(
+    "SKIP_FRAME_CALL",
+    "skip_frame() was called",
+    "The program asks not to capture this function.",
+    "Remove the call of skip_frame().",
+)
+add(
+    "COMPILER_CALL",
+    "call of the compiler",
+    "This function of the compiler cannot be called while it captures.",
+    "Call it outside of the compiled function.",
+)
+add(
+    "IO",
+    "input or output",
+    "Files, sockets, processes and the like are touched at the time of the call, which tracing would change.",
+    _REWRITE,
+)
+add(
+    "PRINT",
+    "print or logging",
+    "Output has to appear in the program's order, between the parts of the graph.",
+    "Remove it, or add the function to config.reorderable_logging_functions: it then runs after the graph.",
+)
+add(
+    "WARNING",
+    "warnings.warn",
+    "The state of the warning filters decides at run time whether something is shown.",
+    "Warn outside of the compiled function.",
+)
+add(
+    "TIME",
+    "clock",
+    "The time has to be read when the program is at this point, not when it is traced.",
+    "Measure outside of the compiled function.",
+)
 add("BREAKPOINT", "breakpoint", "The debugger needs the real frame.", "Remove the breakpoint, or debug with alternator.disable.")
-add("RNG", "random number state", "This use of a random generator cannot be traced.", "Use torch's random functions, or draw outside of the compiled function.")
-add("NUMPY", "NumPy call", "This NumPy function or object has no equivalent in torch._numpy.", "Use the torch function of the same meaning, or call NumPy outside of the compiled function.")
-add("JIT", "scripted or traced function", "torch.jit functions are compiled already, and cannot be looked into.", "Pass the original Python function or module.")
-add("LAMBDA_CALLBACK", "Python called back from C", "A C function calls Python code with values that cannot be traced there.", _REWRITE)
+add(
+    "RNG",
+    "random number state",
+    "This use of a random generator cannot be traced.",
+    "Use torch's random functions, or draw outside of the compiled function.",
+)
+add(
+    "NUMPY",
+    "NumPy call",
+    "This NumPy function or object has no equivalent in torch._numpy.",
+    "Use the torch function of the same meaning, or call NumPy outside of the compiled function.",
+)
+add(
+    "JIT",
+    "scripted or traced function",
+    "torch.jit functions are compiled already, and cannot be looked into.",
+    "Pass the original Python function or module.",
+)
+add(
+    "LAMBDA_CALLBACK",
+    "Python called back from C",
+    "A C function calls Python code with values that cannot be traced there.",
+    _REWRITE,
+)
 
 # -- tensors ----------------------------------------------------------------------------------------------------------------
-add("DATA_DEPENDENT_BRANCH", "branch on the value of a tensor", "Which way the program goes depends on data that only exists when the graph runs.",
-    "Use torch.where or torch.cond, or compute the condition outside of the compiled function.")
-add("DATA_DEPENDENT_VALUE", "value of a tensor is read", "item(), tolist(), int(), float() and the like need data that only exists when the graph runs.",
-    "Keep it a tensor; for a number that is only used in the graph, set config.capture_scalar_outputs = True.")
-add("DYNAMIC_OUTPUT_SHAPE", "size depends on data", "The size of the result (nonzero, unique, a boolean mask) depends on data that only exists when the graph runs.",
-    "Use an operation of fixed size, such as torch.where with three arguments, or set config.capture_dynamic_output_shape_ops = True.")
-add("DATA_DEPENDENT_GUARD", "condition on an unbacked size", "The program, or the operation, has to know something about a size that depends on data.",
-    "Tell it with torch._check(...).")
-add("NO_FAKE_RULE", "operation without a fake rule", "The result's shape cannot be known without running the operation.",
-    "Register one with torch.library.register_fake.")
+add(
+    "DATA_DEPENDENT_BRANCH",
+    "branch on the value of a tensor",
+    "Which way the program goes depends on data that only exists when the graph runs.",
+    "Use torch.where or torch.cond, or compute the condition outside of the compiled function.",
+)
+add(
+    "DATA_DEPENDENT_VALUE",
+    "value of a tensor is read",
+    "item(), tolist(), int(), float() and the like need data that only exists when the graph runs.",
+    "Keep it a tensor; for a number that is only used in the graph, set config.capture_scalar_outputs = True.",
+)
+add(
+    "DYNAMIC_OUTPUT_SHAPE",
+    "size depends on data",
+    "The size of the result (nonzero, unique, a boolean mask) depends on data that only exists when the graph runs.",
+    "Use an operation of fixed size, such as torch.where with three arguments, or set config.capture_dynamic_output_shape_ops = True.",
+)
+add(
+    "DATA_DEPENDENT_GUARD",
+    "condition on an unbacked size",
+    "The program, or the operation, has to know something about a size that depends on data.",
+    "Tell it with torch._check(...).",
+)
+add(
+    "NO_FAKE_RULE",
+    "operation without a fake rule",
+    "The result's shape cannot be known without running the operation.",
+    "Register one with torch.library.register_fake.",
+)
 add("FAKE_ERROR", "operation fails on fake tensors", "The operation cannot run without real data.", _REPORT)
-add("TENSOR_SUBCLASS", "tensor subclass", "This tensor subclass, or this use of it, cannot be traced.",
-    "Add it to config.traceable_tensor_subclasses if its __torch_function__ is plain torch code, or unwrap it outside.")
+add(
+    "TENSOR_SUBCLASS",
+    "tensor subclass",
+    "This tensor subclass, or this use of it, cannot be traced.",
+    "Add it to config.traceable_tensor_subclasses if its __torch_function__ is plain torch code, or unwrap it outside.",
+)
 add("TENSOR_ATTRIBUTE", "attribute of a tensor", "This attribute of a tensor cannot be traced.", _REWRITE)
-add("TENSOR_DATA", "raw data of a tensor", "data_ptr(), storage, NumPy views and other ways to the memory need real data.", _REWRITE)
-add("TENSOR_EFFECT", "change of a tensor's identity or metadata", "set_(), .data = ..., requires_grad_() on an input and the like cannot be put into a graph.", _REWRITE)
-add("TENSOR_HOOK", "hook on a tensor", "This hook on a tensor cannot be traced.", "Register the hook outside of the compiled function.")
-add("SPARSE", "sparse or otherwise laid out tensor", "Tensors of this layout cannot be traced.", "Convert it to a strided tensor first.")
-add("QUANTIZED", "quantized tensor", "Quantized tensors cannot be traced.", "Dequantize it first, or keep this part out with alternator.disable.")
-add("OUT_VARIANT", "out= argument", "An out= tensor that is resized, or is not contiguous, cannot be traced.", "Use the result of the call instead of out=.")
-add("PARAMETER_CREATION", "creation of a parameter", "A Parameter made while tracing would be a new one in each call.", "Create parameters outside of the compiled function.")
-add("BACKWARD", "backward pass", "backward() and autograd.grad() run the autograd engine, which cannot be traced here.",
-    "Call it outside of the compiled function, or set config.trace_autograd_ops or config.compiled_autograd.")
-add("AUTOGRAD_FUNCTION", "torch.autograd.Function", "This autograd.Function, or this use of its context, cannot be traced.",
-    "Keep forward and backward to tensor operations and ctx.save_for_backward.")
-add("HOP_BODY", "body of a higher-order operator", "The function given to cond, map, checkpoint or the like must be captured as a whole, and something in it cannot be.",
-    "Change the line that is named, or call the operator outside of the compiled function.")
+add(
+    "TENSOR_DATA",
+    "raw data of a tensor",
+    "data_ptr(), storage, NumPy views and other ways to the memory need real data.",
+    _REWRITE,
+)
+add(
+    "TENSOR_EFFECT",
+    "change of a tensor's identity or metadata",
+    "set_(), .data = ..., requires_grad_() on an input and the like cannot be put into a graph.",
+    _REWRITE,
+)
+add(
+    "TENSOR_HOOK",
+    "hook on a tensor",
+    "This hook on a tensor cannot be traced.",
+    "Register the hook outside of the compiled function.",
+)
+add(
+    "SPARSE",
+    "sparse or otherwise laid out tensor",
+    "Tensors of this layout cannot be traced.",
+    "Convert it to a strided tensor first.",
+)
+add(
+    "QUANTIZED",
+    "quantized tensor",
+    "Quantized tensors cannot be traced.",
+    "Dequantize it first, or keep this part out with alternator.disable.",
+)
+add(
+    "OUT_VARIANT",
+    "out= argument",
+    "An out= tensor that is resized, or is not contiguous, cannot be traced.",
+    "Use the result of the call instead of out=.",
+)
+add(
+    "PARAMETER_CREATION",
+    "creation of a parameter",
+    "A Parameter made while tracing would be a new one in each call.",
+    "Create parameters outside of the compiled function.",
+)
+add(
+    "BACKWARD",
+    "backward pass",
+    "backward() and autograd.grad() run the autograd engine, which cannot be traced here.",
+    "Call it outside of the compiled function, or set config.trace_autograd_ops or config.compiled_autograd.",
+)
+add(
+    "AUTOGRAD_FUNCTION",
+    "torch.autograd.Function",
+    "This autograd.Function, or this use of its context, cannot be traced.",
+    "Keep forward and backward to tensor operations and ctx.save_for_backward.",
+)
+add(
+    "HOP_BODY",
+    "body of a higher-order operator",
+    "The function given to cond, map, checkpoint or the like must be captured as a whole, and something in it cannot be.",
+    "Change the line that is named, or call the operator outside of the compiled function.",
+)
 add("FUNC_TRANSFORM", "torch.func transform", "This use of vmap, grad, jvp or the like cannot be traced.", _REWRITE)
-add("MODE", "mode", "This torch function or dispatch mode cannot be traced.", "Enter the mode outside of the compiled function, or remove it.")
-add("GLOBAL_STATE", "change of global state", "This change of torch's global state cannot be traced.", "Change it outside of the compiled function.")
-add("HOOK", "module hook", "This hook of a module cannot be traced.", "Remove the hook, or keep the module out with alternator.disable.")
-add("LAZY_MODULE", "lazy module", "A lazy module has to see its first input before it can be captured.", "Run the module once before compiling it.")
-add("DISTRIBUTED", "distributed call", "This collective, or this kind of process group, cannot be traced.", "Use torch.distributed._functional_collectives, or call it outside.")
-add("DEVICE_STREAM", "stream or event", "This use of device streams or events cannot be traced.", "Handle streams outside of the compiled function.")
-add("SYMBOLIC_VALUE", "number that varies", "This use of a number that varies from call to call needs its value.",
-    "Mark the dimension static with alternator.mark_static, or compile with dynamic=False.")
-add("BACKEND", "backend refuses", "The backend cannot compile what was captured.", "Try backend='aot_eager' or 'eager' to find out which part it is.")
+add(
+    "MODE",
+    "mode",
+    "This torch function or dispatch mode cannot be traced.",
+    "Enter the mode outside of the compiled function, or remove it.",
+)
+add(
+    "GLOBAL_STATE",
+    "change of global state",
+    "This change of torch's global state cannot be traced.",
+    "Change it outside of the compiled function.",
+)
+add(
+    "HOOK",
+    "module hook",
+    "This hook of a module cannot be traced.",
+    "Remove the hook, or keep the module out with alternator.disable.",
+)
+add(
+    "LAZY_MODULE",
+    "lazy module",
+    "A lazy module has to see its first input before it can be captured.",
+    "Run the module once before compiling it.",
+)
+add(
+    "DISTRIBUTED",
+    "distributed call",
+    "This collective, or this kind of process group, cannot be traced.",
+    "Use torch.distributed._functional_collectives, or call it outside.",
+)
+add(
+    "DEVICE_STREAM",
+    "stream or event",
+    "This use of device streams or events cannot be traced.",
+    "Handle streams outside of the compiled function.",
+)
+add(
+    "SYMBOLIC_VALUE",
+    "number that varies",
+    "This use of a number that varies from call to call needs its value.",
+    "Mark the dimension static with alternator.mark_static, or compile with dynamic=False.",
+)
+add(
+    "BACKEND",
+    "backend refuses",
+    "The backend cannot compile what was captured.",
+    "Try backend='aot_eager' or 'eager' to find out which part it is.",
+)

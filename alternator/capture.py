@@ -14,7 +14,7 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._device import DeviceContext
 
-import alternator.interpreter.opcodes  # noqa: F401  (registers the handlers)
+import alternator.interpreter.opcodes
 import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, utils
 from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, skip_code
@@ -63,7 +63,13 @@ class Attempt:
         )
         self.recorder = Recorder()
         world = World()
-        policy = DynamicPolicy(request.frame_state(func.__code__), request.dynamic, request.automatic_dynamic, request.assume_static, config.specialize_int)
+        policy = DynamicPolicy(
+            request.frame_state(func.__code__),
+            request.dynamic,
+            request.automatic_dynamic,
+            request.assume_static,
+            config.specialize_int,
+        )
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.recorder.annotate = _Annotator(self.vm)
         tree = world.tree
@@ -126,7 +132,9 @@ class _Annotator:
     def _line(self, code: types.CodeType, line: int) -> str:
         text = self._lines.get((code, line))
         if text is None:
-            text = self._lines[code, line] = "".join(traceback.format_list([traceback.FrameSummary(code.co_filename, line, code.co_name)]))
+            text = self._lines[code, line] = "".join(
+                traceback.format_list([traceback.FrameSummary(code.co_filename, line, code.co_name)])
+            )
         return text
 
 
@@ -257,8 +265,15 @@ def _resume_call(attempt: Attempt, b: Builder, at: int) -> str:
     make = b.constant(types.FunctionType, "Function")
     conts = []
     for successor in step.successors:
-        made = continuation.make_continuation(code, successor.index, successor.stack_depth, null_positions=successor.null_positions, unbound=successor.unbound)
-        conts.append(b.assign(f"{make}({b.constant(made.code, 'code')}, {space}, {made.code.co_name!r}, None, {closure if made.free_names else 'None'})", "k"))
+        made = continuation.make_continuation(
+            code, successor.index, successor.stack_depth, null_positions=successor.null_positions, unbound=successor.unbound
+        )
+        conts.append(
+            b.assign(
+                f"{make}({b.constant(made.code, 'code')}, {space}, {made.code.co_name!r}, None, {closure if made.free_names else 'None'})",
+                "k",
+            )
+        )
     head = b.assign(f"{make}({b.constant(step.code, 'code')}, {space}, {step.code.co_name!r}, None, {closure})", "s")
     words = [f"({', '.join(conts)}{',' if len(conts) == 1 else ''})"]
     words += [b.value(slots[n]) for n in step.local_names]
@@ -305,7 +320,9 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     except (Break, UserRaise, SkipFrame, BackendCompilerFailed):
         raise
     except Exception as error:
-        raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(error.__traceback__) from error
+        raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(
+            error.__traceback__
+        ) from error
     finally:
         levels.restore()
         state.restore()

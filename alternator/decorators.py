@@ -60,7 +60,7 @@ class set_stance(contextlib.ContextDecorator):
             raise RuntimeError(f"invalid torch.compile stance {stance!r}; the stances are {', '.join(stances.STANCES)}")
         if force_backend is not None and stance != "default":
             raise RuntimeError("non-default stance cannot have force_backend set")
-        if callable(eval_frame.get_eval_frame_callback()):
+        if callable(eval_frame.get_eval_frame()):
             raise RuntimeError("attempted to set_stance in a torch.compile region")
         backend = None if force_backend is None else lookup_backend(force_backend)
         name = force_backend if isinstance(force_backend, str) else getattr(force_backend, "__name__", "custom")
@@ -73,7 +73,7 @@ class set_stance(contextlib.ContextDecorator):
 
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if callable(eval_frame.get_eval_frame_callback()):
+            if callable(eval_frame.get_eval_frame()):
                 raise RuntimeError("attempted to set_stance in a torch.compile region")
             before = stances.set_current(chosen)
             try:

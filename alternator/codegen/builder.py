@@ -130,7 +130,13 @@ class Builder:
 
     def _symbolic(self, value: Any) -> str:
         if value.node.is_constant():
-            return repr(value.node.maybe_as_int() if isinstance(value, torch.SymInt) else value.node.maybe_as_bool() if isinstance(value, torch.SymBool) else value.node.maybe_as_float())
+            return repr(
+                value.node.maybe_as_int()
+                if isinstance(value, torch.SymInt)
+                else value.node.maybe_as_bool()
+                if isinstance(value, torch.SymBool)
+                else value.node.maybe_as_float()
+            )
         self.vm.recorder.symbolic_node(value)
         key = hash((str(value.node.expr), "expr"))
         name = self._outputs.get(key)
@@ -144,7 +150,9 @@ class Builder:
 
     # ---- the finished function
 
-    def compile(self, graph_call: list[str], name: str, filename: str, line: int) -> tuple[types.FunctionType, tuple[Source, ...], str]:
+    def compile(
+        self, graph_call: list[str], name: str, filename: str, line: int
+    ) -> tuple[types.FunctionType, tuple[Source, ...], str]:
         """The function, the sources of its parameters, and its text."""
         body = graph_call + self.lines
         text = f"def {name}({', '.join(self.params)}):\n" + "".join(f"    {row}\n" for row in body)

@@ -23,9 +23,28 @@ def _constant(b: Builder, value: Any) -> str:
     return b.constant(value)
 
 
-for _kind in (float, complex, type, types.BuiltinFunctionType, types.ModuleType, torch.dtype, torch.device, torch.layout, torch.memory_format, types.CodeType,
-              type(Ellipsis), type(NotImplemented), types.MethodDescriptorType, types.WrapperDescriptorType, torch._ops.OpOverload, torch._ops.OpOverloadPacket, type(MISSING), range,
-              types.GenericAlias, types.UnionType):
+for _kind in (
+    float,
+    complex,
+    type,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    types.CodeType,
+    type(Ellipsis),
+    type(NotImplemented),
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    torch._ops.OpOverload,
+    torch._ops.OpOverloadPacket,
+    type(MISSING),
+    range,
+    types.GenericAlias,
+    types.UnionType,
+):
     REBUILD.put(_kind, _constant)
 
 
@@ -192,7 +211,9 @@ def rebuild_function(b: Builder, value: Any) -> str:
     if value.__closure__:
         closure = f"({b.values(value.__closure__)},)"
     defaults = b.value(value.__defaults__) if value.__defaults__ is not None else "None"
-    name = b.assign(f"{b.constant(types.FunctionType, 'Function')}({b.constant(value.__code__, 'code')}, {space}, {value.__name__!r}, {defaults}, {closure})")
+    name = b.assign(
+        f"{b.constant(types.FunctionType, 'Function')}({b.constant(value.__code__, 'code')}, {space}, {value.__name__!r}, {defaults}, {closure})"
+    )
     b.register(value, name)
     if value.__qualname__ != value.__code__.co_qualname:
         b.emit(f"{name}.__qualname__ = {value.__qualname__!r}")
@@ -207,14 +228,20 @@ def rebuild_function(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(functools.partial)
 def rebuild_partial(b: Builder, value: Any) -> str:
-    return b.assign(f"{b.constant(functools.partial, 'partial')}({b.value(value.func)}, *{b.value(value.args)}, **{b.value(value.keywords)})")
+    return b.assign(
+        f"{b.constant(functools.partial, 'partial')}({b.value(value.func)}, *{b.value(value.args)}, **{b.value(value.keywords)})"
+    )
 
 
 @REBUILD.rule(BaseException)
 def rebuild_exception(b: Builder, value: Any) -> str:
     kind = type(value)
     args = b.values(value.args)
-    name = b.assign(f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)}, {args})" if args else f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)})")
+    name = b.assign(
+        f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)}, {args})"
+        if args
+        else f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)})"
+    )
     b.register(value, name)
     b.emit(f"{name}.args = ({args}{',' if args else ''})")
     if value.__dict__:
@@ -235,9 +262,32 @@ def _by_reduce(b: Builder, value: Any) -> str:
     return name
 
 
-for _iterator in (iter([]), iter(()), iter(range(0)), iter(""), reversed([]), enumerate(()), zip(), iter({}), iter({}.values()), iter({}.items()), iter(set())):
+for _iterator in (
+    iter([]),
+    iter(()),
+    iter(range(0)),
+    iter(""),
+    reversed([]),
+    enumerate(()),
+    zip(),
+    iter({}),
+    iter({}.values()),
+    iter({}.items()),
+    iter(set()),
+):
     REBUILD.put(type(_iterator), _by_reduce)
-for _name in ("chain", "count", "cycle", "islice", "repeat", "zip_longest", "accumulate", "product", "permutations", "combinations"):
+for _name in (
+    "chain",
+    "count",
+    "cycle",
+    "islice",
+    "repeat",
+    "zip_longest",
+    "accumulate",
+    "product",
+    "permutations",
+    "combinations",
+):
     REBUILD.put(getattr(itertools, _name), _by_reduce)
 
 
@@ -255,7 +305,12 @@ for _mapping in ({}, collections.OrderedDict()):
 def rebuild_instance(b: Builder, value: Any) -> str:
     """An instance of a user's class: allocated without ``__init__``, then given its attributes."""
     kind = type(value)
-    if not kind.__flags__ & 0x200 or kind.__module__.startswith("alternator.") or kind.__new__ is not object.__new__ and type(kind.__new__) is types.BuiltinFunctionType:
+    if (
+        not kind.__flags__ & 0x200
+        or kind.__module__.startswith("alternator.")
+        or kind.__new__ is not object.__new__
+        and type(kind.__new__) is types.BuiltinFunctionType
+    ):
         raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
     native = next((c for c in kind.__mro__ if not c.__flags__ & 0x200), object)
     if native is not object:

@@ -179,7 +179,12 @@ def _through_descriptor(vm: Any, raw: Any, obj: Any, kind: type) -> Any:
     raise Break("UNSUPPORTED_ATTRIBUTE", f"descriptor of type {type(raw).__name__}")
 
 
-_NATIVE_METHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, type(collections.namedtuple("_P", "x").x))
+_NATIVE_METHODS = (
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    type(collections.namedtuple("_P", "x").x),
+)
 
 
 def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) -> Any:
@@ -302,7 +307,21 @@ def load_class(vm: Any, cls: type, name: str) -> Any:
     return vm.world.class_value(cls, name, raw)
 
 
-_TYPE_GETTERS = frozenset({"__name__", "__qualname__", "__module__", "__mro__", "__bases__", "__dict__", "__doc__", "__annotations__", "__base__", "__abstractmethods__", "__flags__"})
+_TYPE_GETTERS = frozenset(
+    {
+        "__name__",
+        "__qualname__",
+        "__module__",
+        "__mro__",
+        "__bases__",
+        "__dict__",
+        "__doc__",
+        "__annotations__",
+        "__base__",
+        "__abstractmethods__",
+        "__flags__",
+    }
+)
 
 
 def _type_getter(vm: Any, cls: type, name: str) -> Any:

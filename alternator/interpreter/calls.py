@@ -253,7 +253,13 @@ def name_for_errors(fn: Any) -> str:
 
 # ---- native functions and methods
 
-_NATIVE = {types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType, types.ClassMethodDescriptorType}
+_NATIVE = {
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+}
 
 
 def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -318,7 +324,9 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
 
 def _native_name(fn: Any) -> str:
     owner = getattr(fn, "__self__", None)
-    where = getattr(fn, "__module__", None) or (type(owner).__name__ if owner is not None else getattr(getattr(fn, "__objclass__", None), "__name__", ""))
+    where = getattr(fn, "__module__", None) or (
+        type(owner).__name__ if owner is not None else getattr(getattr(fn, "__objclass__", None), "__name__", "")
+    )
     return f"{where}.{getattr(fn, '__name__', fn)}"
 
 

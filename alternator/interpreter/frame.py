@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from alternator.interpreter.machine import Machine
 
 
-
 class StopHere(BaseException):
     """The root frame has reached the instruction where this run is to stop."""
 
@@ -23,7 +22,29 @@ class StopHere(BaseException):
 class Frame:
     """State of one function's execution: locals (CPython's localsplus), stack, position."""
 
-    __slots__ = ("vm", "func", "code", "decoded", "instrs", "handlers", "locals", "stack", "pc", "globals", "parent", "result", "suspended", "names", "kwnames", "at", "count", "saved", "started", "handled", "nlocals")
+    __slots__ = (
+        "vm",
+        "func",
+        "code",
+        "decoded",
+        "instrs",
+        "handlers",
+        "locals",
+        "stack",
+        "pc",
+        "globals",
+        "parent",
+        "result",
+        "suspended",
+        "names",
+        "kwnames",
+        "at",
+        "count",
+        "saved",
+        "started",
+        "handled",
+        "nlocals",
+    )
 
     def __init__(self, vm: "Machine", func: types.FunctionType, slots: list[Any], parent: "Frame | None") -> None:
         self.vm = vm

@@ -39,10 +39,16 @@ class TracedGenerator:
                 raise self.vm.user_raise(TypeError("instance exception may not have a separate value"))
             error = kind
         elif isinstance(kind, type) and issubclass(kind, BaseException):
-            made = value if isinstance(value, kind) else self.vm.call(kind, () if value is None else value if type(value) is tuple else (value,))
+            made = (
+                value
+                if isinstance(value, kind)
+                else self.vm.call(kind, () if value is None else value if type(value) is tuple else (value,))
+            )
             error = made
         else:
-            raise self.vm.user_raise(TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(kind).__name__}"))
+            raise self.vm.user_raise(
+                TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(kind).__name__}")
+            )
         return self.resume(None, error)
 
     def close(self) -> None:
@@ -181,7 +187,6 @@ _NOTHING: Any = object()
 def stop_iteration(value: Any) -> StopIteration:
     """The StopIteration that ends a generator that returned ``value``."""
     return StopIteration() if value is None else StopIteration(value)
-
 
 
 def load_attr(vm: Any, generator: TracedGenerator, name: str) -> Any:

@@ -25,8 +25,27 @@ from alternator.tensors.memo import FakeMemo
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 OURS = (Break, InternalError, SkipFrame, UserRaise)
 _ATOMS = frozenset(
-    {int, float, bool, str, bytes, complex, type(None), type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType,
-     torch.dtype, torch.device, torch.Size, slice, range, FakeTensor, types.CellType, type(Ellipsis)}
+    {
+        int,
+        float,
+        bool,
+        str,
+        bytes,
+        complex,
+        type(None),
+        type,
+        types.FunctionType,
+        types.BuiltinFunctionType,
+        types.ModuleType,
+        torch.dtype,
+        torch.device,
+        torch.Size,
+        slice,
+        range,
+        FakeTensor,
+        types.CellType,
+        type(Ellipsis),
+    }
 )
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
@@ -45,7 +64,9 @@ class RecordingMode(torch.overrides.TorchFunctionMode):
 class Machine:
     """Everything that one capture of one frame needs."""
 
-    def __init__(self, world: World, fakes: Fakes, recorder: Recorder, request: Any, dynamic: DynamicPolicy, root_globals: dict[str, Any]) -> None:
+    def __init__(
+        self, world: World, fakes: Fakes, recorder: Recorder, request: Any, dynamic: DynamicPolicy, root_globals: dict[str, Any]
+    ) -> None:
         self.world = world
         world.vm = self
         self.dynamic = dynamic
@@ -141,7 +162,10 @@ class Machine:
         """Native code on our behalf wants to run a Python function: interpret it."""
         pop = torch._C._pop_torch_function_stack
         mode = None
-        if torch._C._len_torch_function_stack() and torch._C._get_function_stack_at(torch._C._len_torch_function_stack() - 1) is self.mode:
+        if (
+            torch._C._len_torch_function_stack()
+            and torch._C._get_function_stack_at(torch._C._len_torch_function_stack() - 1) is self.mode
+        ):
             mode = pop()
         try:
             if func.__code__ in _OWN_CODES:
@@ -358,7 +382,9 @@ class Machine:
             if free:
                 text = f"cannot access free variable '{name}' where it is not associated with a value in enclosing scope"
                 raise self.user_raise(NameError(text, name=name))
-            raise self.user_raise(UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value"))
+            raise self.user_raise(
+                UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value")
+            )
         return value
 
     def store_cell(self, cell: types.CellType, value: Any) -> None:

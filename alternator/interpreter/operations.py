@@ -19,18 +19,41 @@ SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _HEAP = 0x200
 
 _SPECIAL: dict[Any, tuple[str, ...]] = {
-    operator.add: ("__add__", "__radd__"), operator.sub: ("__sub__", "__rsub__"), operator.mul: ("__mul__", "__rmul__"),
-    operator.truediv: ("__truediv__", "__rtruediv__"), operator.floordiv: ("__floordiv__", "__rfloordiv__"), operator.mod: ("__mod__", "__rmod__"),
-    operator.pow: ("__pow__", "__rpow__"), operator.matmul: ("__matmul__", "__rmatmul__"), operator.and_: ("__and__", "__rand__"),
-    operator.or_: ("__or__", "__ror__"), operator.xor: ("__xor__", "__rxor__"), operator.lshift: ("__lshift__", "__rlshift__"),
-    operator.rshift: ("__rshift__", "__rrshift__"), operator.iadd: ("__iadd__", "__add__", "__radd__"), operator.isub: ("__isub__", "__sub__", "__rsub__"),
-    operator.imul: ("__imul__", "__mul__", "__rmul__"), operator.itruediv: ("__itruediv__", "__truediv__", "__rtruediv__"),
-    operator.ifloordiv: ("__ifloordiv__", "__floordiv__", "__rfloordiv__"), operator.imod: ("__imod__", "__mod__", "__rmod__"),
-    operator.ipow: ("__ipow__", "__pow__", "__rpow__"), operator.imatmul: ("__imatmul__", "__matmul__", "__rmatmul__"),
-    operator.iand: ("__iand__", "__and__", "__rand__"), operator.ior: ("__ior__", "__or__", "__ror__"), operator.ixor: ("__ixor__", "__xor__", "__rxor__"),
-    operator.ilshift: ("__ilshift__", "__lshift__", "__rlshift__"), operator.irshift: ("__irshift__", "__rshift__", "__rrshift__"),
-    operator.lt: ("__lt__", "__gt__"), operator.gt: ("__gt__", "__lt__"), operator.le: ("__le__", "__ge__"), operator.ge: ("__ge__", "__le__"),
-    operator.eq: ("__eq__",), operator.ne: ("__ne__", "__eq__"), operator.neg: ("__neg__",), operator.pos: ("__pos__",), operator.invert: ("__invert__",),
+    operator.add: ("__add__", "__radd__"),
+    operator.sub: ("__sub__", "__rsub__"),
+    operator.mul: ("__mul__", "__rmul__"),
+    operator.truediv: ("__truediv__", "__rtruediv__"),
+    operator.floordiv: ("__floordiv__", "__rfloordiv__"),
+    operator.mod: ("__mod__", "__rmod__"),
+    operator.pow: ("__pow__", "__rpow__"),
+    operator.matmul: ("__matmul__", "__rmatmul__"),
+    operator.and_: ("__and__", "__rand__"),
+    operator.or_: ("__or__", "__ror__"),
+    operator.xor: ("__xor__", "__rxor__"),
+    operator.lshift: ("__lshift__", "__rlshift__"),
+    operator.rshift: ("__rshift__", "__rrshift__"),
+    operator.iadd: ("__iadd__", "__add__", "__radd__"),
+    operator.isub: ("__isub__", "__sub__", "__rsub__"),
+    operator.imul: ("__imul__", "__mul__", "__rmul__"),
+    operator.itruediv: ("__itruediv__", "__truediv__", "__rtruediv__"),
+    operator.ifloordiv: ("__ifloordiv__", "__floordiv__", "__rfloordiv__"),
+    operator.imod: ("__imod__", "__mod__", "__rmod__"),
+    operator.ipow: ("__ipow__", "__pow__", "__rpow__"),
+    operator.imatmul: ("__imatmul__", "__matmul__", "__rmatmul__"),
+    operator.iand: ("__iand__", "__and__", "__rand__"),
+    operator.ior: ("__ior__", "__or__", "__ror__"),
+    operator.ixor: ("__ixor__", "__xor__", "__rxor__"),
+    operator.ilshift: ("__ilshift__", "__lshift__", "__rlshift__"),
+    operator.irshift: ("__irshift__", "__rshift__", "__rrshift__"),
+    operator.lt: ("__lt__", "__gt__"),
+    operator.gt: ("__gt__", "__lt__"),
+    operator.le: ("__le__", "__ge__"),
+    operator.ge: ("__ge__", "__le__"),
+    operator.eq: ("__eq__",),
+    operator.ne: ("__ne__", "__eq__"),
+    operator.neg: ("__neg__",),
+    operator.pos: ("__pos__",),
+    operator.invert: ("__invert__",),
 }
 
 
@@ -50,7 +73,12 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     if isinstance(left, torch.Tensor) or isinstance(right, torch.Tensor):
         return tensor_binary(vm, fn, left, right)
     if isinstance(left, SYMBOLIC) or isinstance(right, SYMBOLIC):
-        if kind in (int, float, bool) or other in (int, float, bool) or isinstance(left, SYMBOLIC) and isinstance(right, SYMBOLIC):
+        if (
+            kind in (int, float, bool)
+            or other in (int, float, bool)
+            or isinstance(left, SYMBOLIC)
+            and isinstance(right, SYMBOLIC)
+        ):
             return vm.symbolic(fn, left, right)
     if _mentions_tensor_type(kind) or _mentions_tensor_type(other):
         raise Break("TENSOR_SUBCLASS", f"{kind.__name__} and {other.__name__}")
@@ -85,9 +113,19 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
 
 
 _NOT_IN_PLACE = {
-    operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul, operator.itruediv: operator.truediv, operator.ifloordiv: operator.floordiv,
-    operator.imod: operator.mod, operator.ipow: operator.pow, operator.imatmul: operator.matmul, operator.iand: operator.and_, operator.ior: operator.or_,
-    operator.ixor: operator.xor, operator.ilshift: operator.lshift, operator.irshift: operator.rshift,
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
+    operator.imatmul: operator.matmul,
+    operator.iand: operator.and_,
+    operator.ior: operator.or_,
+    operator.ixor: operator.xor,
+    operator.ilshift: operator.lshift,
+    operator.irshift: operator.rshift,
 }
 _COMPARE_IDENTITY = (operator.eq, operator.ne)
 
@@ -166,7 +204,11 @@ def tensor_key(vm: Any, key: Any) -> Any:
         if any(type(item).__flags__ & _HEAP or type(item) in (tuple, list) for item in key):
             return kind([tensor_key(vm, item) for item in key])
         return key
-    if kind.__flags__ & _HEAP and not isinstance(key, (torch.Tensor, *SYMBOLIC)) and vm.world.class_attr(kind, "__index__") is not MISSING:
+    if (
+        kind.__flags__ & _HEAP
+        and not isinstance(key, (torch.Tensor, *SYMBOLIC))
+        and vm.world.class_attr(kind, "__index__") is not MISSING
+    ):
         return vm.native(operator.index, (key,))
     vm.close(key)
     return key
@@ -328,7 +370,17 @@ def advance(vm: Any, iterator: Any) -> Any:
         raise
 
 
-_SIMPLE_ITERATORS = frozenset({type(iter([])), type(iter(())), type(iter(range(0))), type(iter("")), type(iter({})), type(iter({}.values())), type(iter({}.items()))})
+_SIMPLE_ITERATORS = frozenset(
+    {
+        type(iter([])),
+        type(iter(())),
+        type(iter(range(0))),
+        type(iter("")),
+        type(iter({})),
+        type(iter({}.values())),
+        type(iter({}.items())),
+    }
+)
 
 
 def unpack(vm: Any, value: Any) -> list[Any]:

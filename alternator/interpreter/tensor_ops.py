@@ -29,13 +29,63 @@ SET_ATTRIBUTES: dict[str, Any] = {}
 """name -> ``rule(vm, tensor, value)`` for attributes of tensors that may be written."""
 
 _METADATA = frozenset(
-    {"dtype", "device", "layout", "ndim", "requires_grad", "is_leaf", "is_cuda", "is_cpu", "is_meta", "is_mps", "is_xpu", "is_sparse", "is_sparse_csr",
-     "is_quantized", "is_nested", "is_mkldnn", "itemsize", "nbytes", "names", "output_nr", "is_ipu", "is_vulkan", "is_maia", "is_xla", "is_mtia"}
+    {
+        "dtype",
+        "device",
+        "layout",
+        "ndim",
+        "requires_grad",
+        "is_leaf",
+        "is_cuda",
+        "is_cpu",
+        "is_meta",
+        "is_mps",
+        "is_xpu",
+        "is_sparse",
+        "is_sparse_csr",
+        "is_quantized",
+        "is_nested",
+        "is_mkldnn",
+        "itemsize",
+        "nbytes",
+        "names",
+        "output_nr",
+        "is_ipu",
+        "is_vulkan",
+        "is_maia",
+        "is_xla",
+        "is_mtia",
+    }
 )
 _GRAPH_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 _METADATA_METHODS = frozenset(
-    {"size", "stride", "dim", "ndimension", "numel", "nelement", "element_size", "storage_offset", "is_contiguous", "is_floating_point", "is_complex",
-     "is_conj", "is_neg", "is_inference", "is_signed", "get_device", "is_shared", "is_pinned", "type", "has_names", "is_distributed", "__len__", "is_same_size", "_is_view", "is_nonzero_metadata"}
+    {
+        "size",
+        "stride",
+        "dim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "element_size",
+        "storage_offset",
+        "is_contiguous",
+        "is_floating_point",
+        "is_complex",
+        "is_conj",
+        "is_neg",
+        "is_inference",
+        "is_signed",
+        "get_device",
+        "is_shared",
+        "is_pinned",
+        "type",
+        "has_names",
+        "is_distributed",
+        "__len__",
+        "is_same_size",
+        "_is_view",
+        "is_nonzero_metadata",
+    }
 )
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _UNKNOWABLE = (DataDependentOutputException, GuardOnDataDependentSymNode)
@@ -78,7 +128,23 @@ def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             _check(vm, value)
 
 
-_SCALARS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, complex, torch.Size, slice, type(Ellipsis), torch.layout, torch.memory_format})
+_SCALARS = frozenset(
+    {
+        int,
+        float,
+        bool,
+        str,
+        type(None),
+        torch.dtype,
+        torch.device,
+        complex,
+        torch.Size,
+        slice,
+        type(Ellipsis),
+        torch.layout,
+        torch.memory_format,
+    }
+)
 
 
 def _check(vm: Any, value: Any) -> None:

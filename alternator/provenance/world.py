@@ -91,9 +91,7 @@ class AdmitTable:
 
 
 ADMIT = AdmitTable()
-ADMIT.constants(
-    int, float, bool, str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), types.CodeType, range
-)
+ADMIT.constants(int, float, bool, str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), types.CodeType, range)
 
 
 class World:
@@ -134,7 +132,9 @@ class World:
         else:
             self.tree.alias(rec.source, source)
 
-    def record(self, obj: Any, source: Source, standin: Any = MISSING, inner: Source | None = None, filled: bool = True) -> Outside:
+    def record(
+        self, obj: Any, source: Source, standin: Any = MISSING, inner: Source | None = None, filled: bool = True
+    ) -> Outside:
         """Enter an object into the ledger (which keeps it and its stand-in alive: ids are not reused)."""
         rec = Outside(obj, obj if standin is MISSING else standin, source, inner, filled)
         self.records[id(obj)] = rec
@@ -228,6 +228,16 @@ def _constant(world: World, obj: Any, source: Source) -> Any:
 
 
 _DESCRIPTORS = frozenset(
-    {types.FunctionType, property, classmethod, staticmethod, types.MemberDescriptorType, types.GetSetDescriptorType,
-     types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.BuiltinFunctionType}
+    {
+        types.FunctionType,
+        property,
+        classmethod,
+        staticmethod,
+        types.MemberDescriptorType,
+        types.GetSetDescriptorType,
+        types.MethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.ClassMethodDescriptorType,
+        types.BuiltinFunctionType,
+    }
 )

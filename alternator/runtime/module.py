@@ -169,7 +169,9 @@ for _name in _CHAINING:
         setattr(OptimizedModule, _name, _returns_self(_name))
 
 _SLOTS = frozenset(OptimizedModule.__slots__)
-_OWN_MARKS = frozenset({"_torchdynamo_orig_callable", "_torchdynamo_wrapper_id", "_torchdynamo_disable", "_torchdynamo_disable_msg"})
+_OWN_MARKS = frozenset(
+    {"_torchdynamo_orig_callable", "_torchdynamo_wrapper_id", "_torchdynamo_disable", "_torchdynamo_disable_msg"}
+)
 """Attributes that belong to the compiled module and not to the original."""
 _OWN = (
     _SLOTS

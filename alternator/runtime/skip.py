@@ -86,7 +86,17 @@ def _package_folder(name: str) -> str | None:
 
 NAMES: Table[tuple[str, str], Verdict] = Table("skip rules for single functions")
 """(file below torch, name of the code) -> verdict; stronger than the rule of the file."""
-for _name in ("_wrapped_call_impl", "_call_impl", "inner", "__getattr__", "__setattr__", "__init__", "_slow_forward", "_apply", "state_dict"):
+for _name in (
+    "_wrapped_call_impl",
+    "_call_impl",
+    "inner",
+    "__getattr__",
+    "__setattr__",
+    "__init__",
+    "_slow_forward",
+    "_apply",
+    "state_dict",
+):
     # Run plainly, so that hooks run as the program sees them and ``forward`` is what is captured.
     NAMES.register(("nn/modules/module.py", _name), Verdict.PLAIN)
 
@@ -158,7 +168,9 @@ def add_rule(prefix: str, verdict: Verdict) -> None:
     _by_file.clear()
 
 
-_SCALARS = frozenset({bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), type, types.CodeType})
+_SCALARS = frozenset(
+    {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), type, types.CodeType}
+)
 
 
 def may_hold_tensors(func: types.FunctionType, values: list[object]) -> bool:

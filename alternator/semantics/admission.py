@@ -16,9 +16,22 @@ ADMIT.constants(torch.dtype, torch.layout, torch.memory_format, torch.device, to
 
 
 @ADMIT.register(
-    type, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType,
-    types.MemberDescriptorType, property, staticmethod, classmethod, enum.Enum, torch._ops.OpOverload, torch._ops.OpOverloadPacket,
-    torch._ops.HigherOrderOperator, torch._ops._OpNamespace, types.GenericAlias,
+    type,
+    types.ModuleType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    property,
+    staticmethod,
+    classmethod,
+    enum.Enum,
+    torch._ops.OpOverload,
+    torch._ops.OpOverloadPacket,
+    torch._ops.HigherOrderOperator,
+    torch._ops._OpNamespace,
+    types.GenericAlias,
 )
 def by_identity(world: World, obj: Any, source: Source) -> Any:
     return world.by_identity(obj, source)

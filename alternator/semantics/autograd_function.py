@@ -88,7 +88,7 @@ def _positional(vm: Any, forward: Any, given: list[Any], kwargs: dict[str, Any],
     names = list(inspect.signature(func).parameters.values())[first:]
     values = list(given)
     rest = dict(kwargs)
-    for at, parameter in enumerate(names[len(given):], len(given) + first):
+    for at, parameter in enumerate(names[len(given) :], len(given) + first):
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
             raise Break("AUTOGRAD_FUNCTION", "forward with keyword-only arguments")
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -212,7 +212,9 @@ class Application:
         if not isinstance(item, torch.Tensor) or any(item is d for d in self.ctx.dirty_tensors) or body.recorder.owns(item):
             return item
         if not any(item is a for a in self.given):
-            raise Break("AUTOGRAD_FUNCTION", f"{self.cls.__name__}: forward returns a tensor that is neither an argument nor its own")
+            raise Break(
+                "AUTOGRAD_FUNCTION", f"{self.cls.__name__}: forward returns a tensor that is neither an argument nor its own"
+            )
         vm, outer = self.vm, self.vm.recorder
         vm.recorder = body.recorder
         try:
@@ -232,7 +234,14 @@ class Application:
             vm.states["unstrided"] = None if contiguous else forward.recorder
             try:
                 with _NoGrad(vm):
-                    body = run_body(vm, f"{self.what}, backward", *self._boxed(fn, (self.ctx, *grads)), formals=[g for g in grads if g is not None], ignore=self.ctx, name="grad")
+                    body = run_body(
+                        vm,
+                        f"{self.what}, backward",
+                        *self._boxed(fn, (self.ctx, *grads)),
+                        formals=[g for g in grads if g is not None],
+                        ignore=self.ctx,
+                        name="grad",
+                    )
                 return body, grads, contiguous
             except Unstrided:
                 vm.frame, vm.handled, vm.depth, vm.broken = frame, handled, depth, None
@@ -297,15 +306,21 @@ class Application:
         """placeholder of the forward's graph -> node of the backward's graph that computes its gradient."""
         result = backward.result
         items = list(result) if isinstance(result, tuple) else [result]
-        if len(items) < len(self.given) or any(item is not None for item in items[len(self.given):]):
-            raise Break("AUTOGRAD_FUNCTION", f"{self.cls.__name__}: backward returns {len(items)} gradients for {len(self.given)} arguments")
+        if len(items) < len(self.given) or any(item is not None for item in items[len(self.given) :]):
+            raise Break(
+                "AUTOGRAD_FUNCTION",
+                f"{self.cls.__name__}: backward returns {len(items)} gradients for {len(self.given)} arguments",
+            )
         recorder = backward.recorder
         found: dict[torch.fx.Node, Any] = {}
         for value, grad in zip(self.given, items):
             if grad is None:
                 continue
             if not isinstance(value, torch.Tensor) or not isinstance(grad, torch.Tensor):
-                raise Break("AUTOGRAD_FUNCTION", f"{self.cls.__name__}: backward returns a {type(grad).__name__} for a {type(value).__name__}")
+                raise Break(
+                    "AUTOGRAD_FUNCTION",
+                    f"{self.cls.__name__}: backward returns a {type(grad).__name__} for a {type(value).__name__}",
+                )
             place = recorder.parent.node_of(value)
             node = recorder.node_of(grad)
             if place in found:  # one tensor given twice: its gradients add up
@@ -319,7 +334,10 @@ class Application:
         views = {id(o): o for o in outputs}
         plain = [o for o in ctx.non_differentiable if isinstance(o, torch.Tensor)]
         if any(id(o) not in views for o in plain):
-            raise Break("AUTOGRAD_FUNCTION", f"{self.cls.__name__}: a tensor that is marked non-differentiable is not returned, or is an argument")
+            raise Break(
+                "AUTOGRAD_FUNCTION",
+                f"{self.cls.__name__}: a tensor that is marked non-differentiable is not returned, or is an argument",
+            )
         options: dict[str, Any] = {
             "non_differentiable_idx": [i for i, o in enumerate(outputs) if any(o is p for p in plain)],
             "saved_for_backward_idx": [i for i, node in enumerate(saved) if node in kept],

@@ -16,8 +16,28 @@ from alternator.tensors.state import GlobalState
 from alternator.tensors.subgraph import SubRecorder
 
 MAX_OBJECTS = 20000
-_LEAVES = frozenset({int, float, bool, str, bytes, complex, type(None), type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, torch.dtype, torch.device,
-                     torch.Size, range, torch.SymInt, torch.SymFloat, torch.SymBool})
+_LEAVES = frozenset(
+    {
+        int,
+        float,
+        bool,
+        str,
+        bytes,
+        complex,
+        type(None),
+        type,
+        types.ModuleType,
+        types.BuiltinFunctionType,
+        types.CodeType,
+        torch.dtype,
+        torch.device,
+        torch.Size,
+        range,
+        torch.SymInt,
+        torch.SymFloat,
+        torch.SymBool,
+    }
+)
 
 
 class Body:
@@ -28,7 +48,19 @@ class Body:
         self.result = result
 
 
-def run_body(vm: Any, what: str, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, formals: Any = (), effects: bool = False, mutation: bool = False, ignore: Any = None, name: str = "arg") -> Body:
+def run_body(
+    vm: Any,
+    what: str,
+    fn: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    formals: Any = (),
+    effects: bool = False,
+    mutation: bool = False,
+    ignore: Any = None,
+    name: str = "arg",
+) -> Body:
     """Interpret ``fn(*args, **kwargs)`` with its tensor work going into a graph of its own.
 
     ``formals`` are values that get a placeholder each, in order; others are lifted when they are used.  Unless ``effects``
@@ -110,7 +142,9 @@ class Watch:
         return None
 
     def _same(self, before: list[Any], after: list[Any]) -> bool:
-        return len(before) == len(after) and all(a is b or type(a) is Unread and self._read(a) is b for a, b in zip(before, after))
+        return len(before) == len(after) and all(
+            a is b or type(a) is Unread and self._read(a) is b for a, b in zip(before, after)
+        )
 
     def _read(self, value: Unread) -> Any:
         """What stands where an outside value stood that had not been looked at."""

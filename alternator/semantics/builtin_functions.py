@@ -51,9 +51,35 @@ def _quantifier(fn: Any, stop: bool) -> None:
 _quantifier(any, True)
 _quantifier(all, False)
 
-for _kind in (str, bytes, bytearray, int, float, complex, bool, range, slice, enumerate, zip, map, filter, reversed, type(None), object,
-              type(iter([])), type(iter(())), type(iter({})), type(iter({}.values())), type(iter({}.items())), type(iter(range(0))), type(iter("")),
-              type({}.keys()), type({}.values()), type({}.items()), type(iter(set()))):
+for _kind in (
+    str,
+    bytes,
+    bytearray,
+    int,
+    float,
+    complex,
+    bool,
+    range,
+    slice,
+    enumerate,
+    zip,
+    map,
+    filter,
+    reversed,
+    type(None),
+    object,
+    type(iter([])),
+    type(iter(())),
+    type(iter({})),
+    type(iter({}.values())),
+    type(iter({}.items())),
+    type(iter(range(0))),
+    type(iter("")),
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+    type(iter(set())),
+):
     PURE_TYPES.put(_kind, DEEP if _kind not in (enumerate, zip, reversed) else SHALLOW)
 
 
@@ -81,7 +107,12 @@ for _fn in (abs, round, pow, divmod):
 def _extreme(fn: Any, symbolic: Any) -> Any:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         items = args if len(args) > 1 else operations.unpack(vm, args[0])
-        if not kwargs and items and any(isinstance(a, SYMBOLIC) for a in items) and all(isinstance(a, (*SYMBOLIC, int, float)) for a in items):
+        if (
+            not kwargs
+            and items
+            and any(isinstance(a, SYMBOLIC) for a in items)
+            and all(isinstance(a, (*SYMBOLIC, int, float)) for a in items)
+        ):
             result = items[0]
             for item in items[1:]:
                 result = vm.symbolic(symbolic, result, item)
@@ -373,7 +404,11 @@ def _collect(kind: type) -> Any:
             return vm.plain(lambda: kind(*args, **kwargs))
         if not args:
             return kind()
-        if not isinstance(args[0], torch.Tensor) and not hasattr(type(args[0]), "__iter__") and not hasattr(type(args[0]), "__getitem__"):
+        if (
+            not isinstance(args[0], torch.Tensor)
+            and not hasattr(type(args[0]), "__iter__")
+            and not hasattr(type(args[0]), "__getitem__")
+        ):
             raise vm.user_raise(TypeError(f"'{type(args[0]).__name__}' object is not iterable"))
         items = operations.unpack(vm, args[0])
         if kind is list:
@@ -494,7 +529,11 @@ def rule_str(vm: Any, args: Any, kwargs: Any) -> Any:
 def _visible(vm: Any, value: Any) -> None:
     """An object whose text is its address cannot be shown."""
     kind = type(value)
-    if kind.__flags__ & 0x200 and vm.world.class_attr(kind, "__repr__") is object.__repr__ and vm.world.class_attr(kind, "__str__") is object.__str__:
+    if (
+        kind.__flags__ & 0x200
+        and vm.world.class_attr(kind, "__repr__") is object.__repr__
+        and vm.world.class_attr(kind, "__str__") is object.__str__
+    ):
         raise Break("IDENTITY", f"the address of a {kind.__name__} in its text")
 
 

@@ -27,7 +27,9 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
         if any("__init_subclass__" in c.__dict__ for c in base.__mro__[:-1]):
             raise Break("CLASS_CREATION", f"class {name}: __init_subclass__ of a base")
     space: dict[str, Any] = {}
-    frame = Frame(vm, body, [NULL] * len(body.__code__.co_varnames + body.__code__.co_cellvars + body.__code__.co_freevars), vm.frame)
+    frame = Frame(
+        vm, body, [NULL] * len(body.__code__.co_varnames + body.__code__.co_cellvars + body.__code__.co_freevars), vm.frame
+    )
     vm.states[id(frame)] = space
     vm.ticks += 1
     cell = frame.run()

@@ -118,9 +118,16 @@ def _changes_state(fn: Any, after: Any = None) -> None:
 
 
 for _fn in (
-    predispatch._vmap_increment_nesting, predispatch._vmap_decrement_nesting, predispatch._jvp_increment_nesting, predispatch._jvp_decrement_nesting,
-    _functorch._grad_increment_nesting, _functorch._grad_decrement_nesting, _functorch.set_inplace_requires_grad_allowed,
-    _autograd._saved_tensors_hooks_disable, _autograd._saved_tensors_hooks_enable, torch._C._set_fwd_grad_enabled,
+    predispatch._vmap_increment_nesting,
+    predispatch._vmap_decrement_nesting,
+    predispatch._jvp_increment_nesting,
+    predispatch._jvp_decrement_nesting,
+    _functorch._grad_increment_nesting,
+    _functorch._grad_decrement_nesting,
+    _functorch.set_inplace_requires_grad_allowed,
+    _autograd._saved_tensors_hooks_disable,
+    _autograd._saved_tensors_hooks_enable,
+    torch._C._set_fwd_grad_enabled,
 ):
     _changes_state(_fn)
 _changes_state(predispatch._enter_dual_level, lambda state, level: state.dual_levels.append(level))
@@ -137,17 +144,33 @@ def _refuses(*functions: Any) -> None:
 
 
 _refuses(
-    transforms.functionalize, transforms.linearize, _functorch._func_increment_nesting, _functorch._func_decrement_nesting, _functorch._wrap_functional_tensor,
-    _functorch._unwrap_functional_tensor, _functorch.push_dynamic_layer_stack, _functorch.pop_dynamic_layer_stack, pyfunctorch.retrieve_current_functorch_interpreter,
+    transforms.functionalize,
+    transforms.linearize,
+    _functorch._func_increment_nesting,
+    _functorch._func_decrement_nesting,
+    _functorch._wrap_functional_tensor,
+    _functorch._unwrap_functional_tensor,
+    _functorch.push_dynamic_layer_stack,
+    _functorch.pop_dynamic_layer_stack,
+    pyfunctorch.retrieve_current_functorch_interpreter,
 )
 
 
 # ---- wrapping and unwrapping: operations on tensors
 
 for _fn in (
-    predispatch._add_batch_dim, predispatch._remove_batch_dim, predispatch._unwrap_for_grad, predispatch._make_dual, predispatch._unpack_dual,
-    _functorch._wrap_for_grad, _functorch._unwrap_for_grad, _functorch._add_batch_dim, _functorch._remove_batch_dim, _functorch._unwrap_batched,
-    transforms._autograd_grad, transforms._set_tensor_requires_grad,
+    predispatch._add_batch_dim,
+    predispatch._remove_batch_dim,
+    predispatch._unwrap_for_grad,
+    predispatch._make_dual,
+    predispatch._unpack_dual,
+    _functorch._wrap_for_grad,
+    _functorch._unwrap_for_grad,
+    _functorch._add_batch_dim,
+    _functorch._remove_batch_dim,
+    _functorch._unwrap_batched,
+    transforms._autograd_grad,
+    transforms._set_tensor_requires_grad,
 ):
     if _fn not in IN_GRAPH:
         IN_GRAPH.put(_fn, True)
@@ -169,10 +192,20 @@ def _asks_state(*functions: Any) -> None:
 
 
 _asks_state(
-    _functorch.current_level, _functorch.get_inplace_requires_grad_allowed, _functorch.get_dynamic_layer_stack_depth,
-    _autograd._saved_tensors_hooks_get_disabled_error_message, torch._C._is_fwd_grad_enabled, torch._C._are_functorch_transforms_active,
+    _functorch.current_level,
+    _functorch.get_inplace_requires_grad_allowed,
+    _functorch.get_dynamic_layer_stack_depth,
+    _autograd._saved_tensors_hooks_get_disabled_error_message,
+    torch._C._is_fwd_grad_enabled,
+    torch._C._are_functorch_transforms_active,
 )
-state_function(_functorch.is_batchedtensor, _functorch.is_gradtrackingtensor, _functorch.is_functorch_wrapped_tensor, _functorch.maybe_get_level, _functorch.maybe_get_bdim)
+state_function(
+    _functorch.is_batchedtensor,
+    _functorch.is_gradtrackingtensor,
+    _functorch.is_functorch_wrapped_tensor,
+    _functorch.maybe_get_level,
+    _functorch.maybe_get_bdim,
+)
 
 
 @RULES.rule(predispatch.lazy_load_decompositions)

@@ -64,14 +64,20 @@ def _check_reentrant(given: list[Any], mine: dict[str, Any], theirs: dict[str, A
 def _all_differentiable(result: Any) -> bool:
     if isinstance(result, torch.Tensor):
         return result.requires_grad or not result.is_floating_point()
-    return isinstance(result, (tuple, list)) and all(_all_differentiable(r) for r in result if isinstance(r, torch.Tensor)) or result is None
+    return (
+        isinstance(result, (tuple, list))
+        and all(_all_differentiable(r) for r in result if isinstance(r, torch.Tensor))
+        or result is None
+    )
 
 
 def _guard_helper(vm: Any, value: Any) -> None:
     """A function that the backend will call natively while it traces (a selective policy): it must be exactly this one."""
     rec = vm.records.get(id(value))
     if isinstance(value, functools.partial):
-        for part in (value.func, value.args, value.keywords) if rec is None else (rec.obj.func, *rec.obj.args, *rec.obj.keywords.values()):
+        for part in (
+            (value.func, value.args, value.keywords) if rec is None else (rec.obj.func, *rec.obj.args, *rec.obj.keywords.values())
+        ):
             _guard_helper(vm, part)
         if rec is not None:
             rec.source.guard("IS", rec.obj)

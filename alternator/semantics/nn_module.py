@@ -114,7 +114,12 @@ def module_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
 
 def _set_registered(vm: Any, module: Any, rec: Any, name: str, value: Any) -> Any:
     buffers = attributes.instance_value(vm, module, rec, "_buffers")
-    if isinstance(value, torch.Tensor) and not getattr(value, "_is_param", False) and buffers is not MISSING and _read(vm, buffers, name) is not MISSING:
+    if (
+        isinstance(value, torch.Tensor)
+        and not getattr(value, "_is_param", False)
+        and buffers is not MISSING
+        and _read(vm, buffers, name) is not MISSING
+    ):
         operations.setitem(vm, buffers, name, value)
         vm.attr_memo.pop((id(module), name), None)
         return None

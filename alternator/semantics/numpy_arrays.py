@@ -75,7 +75,9 @@ def _unwrapping(fn: Any) -> None:
             args = (args[0].tensor, *args[1:])
             if fn is torch.tensor:
                 args = (vm.call(torch.clone, args[:1]), *args[1:])
-        return vm.graph_call(torch.as_tensor if fn is torch.tensor and args and isinstance(args[0], torch.Tensor) else fn, args, kwargs)
+        return vm.graph_call(
+            torch.as_tensor if fn is torch.tensor and args and isinstance(args[0], torch.Tensor) else fn, args, kwargs
+        )
 
     RULES.put(fn, rule)
 
@@ -97,7 +99,14 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
 
 for _name in dir(numpy):
     _fn, _twin = getattr(numpy, _name), getattr(tnp, _name, None)
-    if _twin is not None and not isinstance(_fn, (type, types.ModuleType)) and callable(_fn) and callable(_twin) and not _name.startswith("_") and _fn not in RULES:
+    if (
+        _twin is not None
+        and not isinstance(_fn, (type, types.ModuleType))
+        and callable(_fn)
+        and callable(_twin)
+        and not _name.startswith("_")
+        and _fn not in RULES
+    ):
         _as_torch_numpy(_name, _fn, _twin)
 for _space in ("linalg", "fft"):
     for _name in dir(getattr(tnp, _space)):

@@ -27,8 +27,26 @@ from alternator.provenance.world import ADMIT, MISSING
 
 # ---- pure native types and functions
 
-for _name in ("accumulate", "chain", "combinations", "combinations_with_replacement", "compress", "count", "cycle", "dropwhile", "filterfalse", "groupby", "islice", "pairwise",
-              "permutations", "product", "repeat", "starmap", "takewhile", "zip_longest"):
+for _name in (
+    "accumulate",
+    "chain",
+    "combinations",
+    "combinations_with_replacement",
+    "compress",
+    "count",
+    "cycle",
+    "dropwhile",
+    "filterfalse",
+    "groupby",
+    "islice",
+    "pairwise",
+    "permutations",
+    "product",
+    "repeat",
+    "starmap",
+    "takewhile",
+    "zip_longest",
+):
     _kind = getattr(itertools, _name)
     PURE_TYPES.put(_kind, SHALLOW)
 
@@ -54,11 +72,34 @@ def _chain(iterables: Any) -> Any:
 
 RULES.put(itertools.chain.__dict__["from_iterable"], _chain_from_iterable)
 
-for _fn in (heapq.heappush, heapq.heappop, heapq.heapify, heapq.heappushpop, heapq.heapreplace, bisect.bisect_left, bisect.bisect_right, bisect.insort_left, bisect.insort_right,
-            re.compile, sys.intern, sys.getrecursionlimit, sys.getsizeof, os.fspath):
+for _fn in (
+    heapq.heappush,
+    heapq.heappop,
+    heapq.heapify,
+    heapq.heappushpop,
+    heapq.heapreplace,
+    bisect.bisect_left,
+    bisect.bisect_right,
+    bisect.insort_left,
+    bisect.insort_right,
+    re.compile,
+    sys.intern,
+    sys.getrecursionlimit,
+    sys.getsizeof,
+    os.fspath,
+):
     if isinstance(_fn, types.BuiltinFunctionType):
         PURE.put(_fn, DEEP)
-for _kind in (re.Pattern, re.Match, collections.Counter, types.GenericAlias, types.UnionType, type(typing.List), type(typing.Union), type(typing.Any)):
+for _kind in (
+    re.Pattern,
+    re.Match,
+    collections.Counter,
+    types.GenericAlias,
+    types.UnionType,
+    type(list),
+    type(typing.Union),
+    type(typing.Any),
+):
     if PURE_TYPES.get(_kind) is None:
         PURE_TYPES.put(_kind, DEEP)
 if isinstance(getattr(collections, "_count_elements", None), types.BuiltinFunctionType):
@@ -154,7 +195,13 @@ def _method_attr(vm: Any, obj: Any, name: str) -> Any:
 
 
 GETATTR.put(types.MethodType, _method_attr)
-_FUNCTION_PARTS = {"__code__": "code", "__defaults__": "defaults", "__kwdefaults__": "kwdefaults", "__closure__": "closure", "__globals__": "globals"}
+_FUNCTION_PARTS = {
+    "__code__": "code",
+    "__defaults__": "defaults",
+    "__kwdefaults__": "kwdefaults",
+    "__closure__": "closure",
+    "__globals__": "globals",
+}
 
 
 def _function_attr(vm: Any, obj: Any, name: str) -> Any:
@@ -174,7 +221,11 @@ def _function_attr(vm: Any, obj: Any, name: str) -> Any:
             return obj.__dict__
         return vm.world.admit(obj.__dict__, rec.inner.child("dict"))
     if name in obj.__dict__:
-        return obj.__dict__[name] if rec is None else vm.world.admit(obj.__dict__[name], rec.inner.child("dict").child("dictitem", name))
+        return (
+            obj.__dict__[name]
+            if rec is None
+            else vm.world.admit(obj.__dict__[name], rec.inner.child("dict").child("dictitem", name))
+        )
     if rec is not None and not hasattr(types.FunctionType, name):
         rec.inner.child("attr", name).guard("ABSENT")
     return vm.plain(getattr, obj, name)
@@ -254,5 +305,3 @@ def _traceback_of(vm: Any, error: Any) -> Any:
 
 
 GETTERS.put(BaseException.__dict__["__traceback__"], _traceback_of)
-
-

@@ -16,7 +16,9 @@ from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
-PLAIN_TYPES = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer, torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer})
+PLAIN_TYPES = frozenset(
+    {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer, torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer}
+)
 
 
 @ADMIT.register(torch.Tensor)
@@ -82,7 +84,18 @@ def _register_breaks(code: str, *names: str) -> None:
 
 
 _register_breaks("BACKWARD", "backward")
-_register_breaks("TENSOR_EFFECT", "data_ptr", "share_memory_", "pin_memory", "set_", "__cuda_array_interface__", "storage", "untyped_storage", "retain_grad", "register_post_accumulate_grad_hook")
+_register_breaks(
+    "TENSOR_EFFECT",
+    "data_ptr",
+    "share_memory_",
+    "pin_memory",
+    "set_",
+    "__cuda_array_interface__",
+    "storage",
+    "untyped_storage",
+    "retain_grad",
+    "register_post_accumulate_grad_hook",
+)
 
 
 @METHODS.rule(_raw("item"))

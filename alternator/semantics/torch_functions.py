@@ -31,11 +31,60 @@ _INLINED = {
     torch.vmap,
 }
 _FACTORIES = (
-    "arange", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "from_numpy", "full", "full_like", "hamming_window",
-    "hann_window", "kaiser_window", "linspace", "logspace", "normal", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
-    "randperm", "range", "scalar_tensor", "sparse_coo_tensor", "tensor", "tril_indices", "triu_indices", "zeros", "zeros_like", "complex", "polar", "asarray",
-    "cartesian_prod", "combinations", "block_diag", "meshgrid", "einsum", "where", "broadcast_tensors", "promote_types", "result_type", "can_cast", "_shape_as_tensor",
-    "frombuffer", "vander", "heaviside", "_assert_async", "_check_index_all",
+    "arange",
+    "as_tensor",
+    "bartlett_window",
+    "blackman_window",
+    "empty",
+    "empty_like",
+    "empty_permuted",
+    "empty_strided",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "hamming_window",
+    "hann_window",
+    "kaiser_window",
+    "linspace",
+    "logspace",
+    "normal",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+    "range",
+    "scalar_tensor",
+    "sparse_coo_tensor",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
+    "zeros_like",
+    "complex",
+    "polar",
+    "asarray",
+    "cartesian_prod",
+    "combinations",
+    "block_diag",
+    "meshgrid",
+    "einsum",
+    "where",
+    "broadcast_tensors",
+    "promote_types",
+    "result_type",
+    "can_cast",
+    "_shape_as_tensor",
+    "frombuffer",
+    "vander",
+    "heaviside",
+    "_assert_async",
+    "_check_index_all",
 )
 _MODULES = (torch._C._nn, torch._C._fft, torch._C._linalg, torch._C._special, torch._C._VariableFunctions)
 
@@ -70,7 +119,11 @@ def _fill() -> None:
             put(getattr(torch, name))
     for name in dir(torch.nn.functional):
         fn = getattr(torch.nn.functional, name)
-        if isinstance(fn, types.FunctionType) and not name.startswith("_") and fn.__module__ in ("torch.nn.functional", "torch._jit_internal"):
+        if (
+            isinstance(fn, types.FunctionType)
+            and not name.startswith("_")
+            and fn.__module__ in ("torch.nn.functional", "torch._jit_internal")
+        ):
             put(fn)
 
 
@@ -85,8 +138,13 @@ def _constant(value: Any, *functions: Any) -> None:
 for _fn in {
     id(f): f
     for f in (
-        torch.jit.is_scripting, torch.jit.is_tracing, torch._jit_internal.is_scripting, torch.overrides.has_torch_function,
-        torch.overrides.has_torch_function_unary, torch.overrides.has_torch_function_variadic, torch._C._get_tracing_state,
+        torch.jit.is_scripting,
+        torch.jit.is_tracing,
+        torch._jit_internal.is_scripting,
+        torch.overrides.has_torch_function,
+        torch.overrides.has_torch_function_unary,
+        torch.overrides.has_torch_function_variadic,
+        torch._C._get_tracing_state,
     )
 }.values():
     _constant(False, _fn)
@@ -137,7 +195,10 @@ def _disabled(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     raise Break("DISABLED_FUNCTION", fn.__qualname__)
 
 
-CODES.put(next(c for c in torch._compile._disable_dynamo.__code__.co_consts if isinstance(c, types.CodeType) and c.co_name == "inner"), _disabled)
+CODES.put(
+    next(c for c in torch._compile._disable_dynamo.__code__.co_consts if isinstance(c, types.CodeType) and c.co_name == "inner"),
+    _disabled,
+)
 
 
 # ---- simple functions of tensors and numbers
@@ -185,7 +246,12 @@ for _name in dir(math):
 for _name in dir(operator):
     _fn = getattr(operator, _name)
     if isinstance(_fn, types.BuiltinFunctionType) and _fn in operations._SPECIAL and not _name.startswith("__"):
-        RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: operations.binary(vm, fn, *args) if len(args) == 2 else operations.unary(vm, fn, *args))
+        RULES.put(
+            _fn,
+            lambda vm, args, kwargs, fn=_fn: (
+                operations.binary(vm, fn, *args) if len(args) == 2 else operations.unary(vm, fn, *args)
+            ),
+        )
 
 RULES.put(operator.getitem, lambda vm, args, kwargs: operations.getitem(vm, *args))
 RULES.put(operator.setitem, lambda vm, args, kwargs: operations.setitem(vm, *args))
@@ -249,7 +315,22 @@ def _dtype_attr(vm: Any, obj: Any, name: str) -> Any:
     return vm.plain(getattr, obj, name)
 
 
-for _kind in (torch.dtype, torch.device, torch.finfo, torch.iinfo, torch.Size, str, int, float, bool, bytes, type(None), slice, range, complex):
+for _kind in (
+    torch.dtype,
+    torch.device,
+    torch.finfo,
+    torch.iinfo,
+    torch.Size,
+    str,
+    int,
+    float,
+    bool,
+    bytes,
+    type(None),
+    slice,
+    range,
+    complex,
+):
     GETATTR.put(_kind, _dtype_attr)
 for _kind in (torch.finfo, torch.iinfo, torch.dtype, torch.device, torch.Size):
     PURE_TYPES.put(_kind, DEEP)
@@ -269,14 +350,23 @@ def _check_rule(fn: Any, error: type[Exception]) -> Any:
             vm.symbolic(fn, condition)
             return None
         if not vm.truth(condition):
-            text = calls.call(vm, args[1], (), {}) if len(args) > 1 and args[1] is not None else "Expected cond to be True, but got False."
+            text = (
+                calls.call(vm, args[1], (), {})
+                if len(args) > 1 and args[1] is not None
+                else "Expected cond to be True, but got False."
+            )
             raise vm.user_raise(error(text))
         return None
 
     return rule
 
 
-for _fn, _error in ((torch._check, RuntimeError), (torch._check_value, ValueError), (torch._check_index, IndexError), (torch._check_type, TypeError)):
+for _fn, _error in (
+    (torch._check, RuntimeError),
+    (torch._check_value, ValueError),
+    (torch._check_index, IndexError),
+    (torch._check_type, TypeError),
+):
     RULES.put(_fn, _check_rule(_fn, _error))
 
 

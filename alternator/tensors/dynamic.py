@@ -15,7 +15,14 @@ class DynamicPolicy:
     is remembered as None and is symbolic from then on.
     """
 
-    def __init__(self, state: dict[str, Any], dynamic: bool | None, automatic: bool, assume_static: bool = True, specialize_int: bool = False) -> None:
+    def __init__(
+        self,
+        state: dict[str, Any],
+        dynamic: bool | None,
+        automatic: bool,
+        assume_static: bool = True,
+        specialize_int: bool = False,
+    ) -> None:
         self.state = state
         self.dynamic = dynamic
         self.automatic = automatic

@@ -37,7 +37,14 @@ class SymbolSource(TorchSource):
 class Fakes:
     """Makes the fakes of one capture: one fake mode and one shape environment."""
 
-    def __init__(self, *, allow_scalar_outputs: bool = False, allow_dynamic_output_shapes: bool = False, assume_static: bool = True, duck_shape: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        allow_scalar_outputs: bool = False,
+        allow_dynamic_output_shapes: bool = False,
+        assume_static: bool = True,
+        duck_shape: bool = True,
+    ) -> None:
         self.shape_env = ShapeEnv(
             allow_scalar_outputs=allow_scalar_outputs,
             allow_dynamic_output_shape_ops=allow_dynamic_output_shapes,
@@ -61,7 +68,9 @@ class Fakes:
             self.contexts[id(fake)] = context
             return fake
         context = StatelessSymbolicContext(dynamic_sizes=list(dims))
-        fake = self.mode.from_tensor(tensor, source=SymbolSource(source, source.name), symbolic_context=context, static_shapes=False)
+        fake = self.mode.from_tensor(
+            tensor, source=SymbolSource(source, source.name), symbolic_context=context, static_shapes=False
+        )
         self.contexts[id(fake)] = context
         return fake
 

@@ -8,8 +8,8 @@ from typing import Any, Callable
 import sympy
 import torch
 import torch.fx
-from torch.fx import _lazy_graph_module
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx import _lazy_graph_module
 from torch.fx.node import map_aggregate
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis

@@ -95,7 +95,13 @@ def _tensors(values: Any) -> list[FakeTensor]:
 
 def _row(result: Any, args: Any, kwargs: Any, before: Any) -> tuple[Any, ...] | None:
     inputs = _tensors(args)
-    if type(result) is not FakeTensor or result.requires_grad or result._is_view() or before is None or result.constant is not None:
+    if (
+        type(result) is not FakeTensor
+        or result.requires_grad
+        or result._is_view()
+        or before is None
+        or result.constant is not None
+    ):
         return None
     if result.layout is not torch.strided or result.is_conj() or result.is_neg() or result.storage_offset():
         return None

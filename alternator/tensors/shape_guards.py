@@ -89,10 +89,43 @@ def _emit(expr: Any, origins: dict[Any, Any], program: list[Any], load: Callable
     program.append(name)
 
 
-_FOLDS = {sympy.Add: "+", sympy.Mul: "*", sympy.And: "and", sympy.Or: "or", f.Max: "max", f.Min: "min", sympy.Max: "max", sympy.Min: "min"}
+_FOLDS = {
+    sympy.Add: "+",
+    sympy.Mul: "*",
+    sympy.And: "and",
+    sympy.Or: "or",
+    f.Max: "max",
+    f.Min: "min",
+    sympy.Max: "max",
+    sympy.Min: "min",
+}
 _PLAIN = {
-    sympy.Pow: "**", f.PowByNatural: "**", f.FloatPow: "**", f.FloorDiv: "//", f.CleanDiv: "//", f.Mod: "%", f.PythonMod: "%", sympy.Mod: "%", f.IntTrueDiv: "/", f.FloatTrueDiv: "/",
-    sympy.Eq: "==", sympy.Ne: "!=", sympy.Lt: "<", sympy.Le: "<=", sympy.Gt: ">", sympy.Ge: ">=", sympy.Not: "not", f.ToFloat: "float",
-    f.TruncToInt: "trunc", f.FloorToInt: "floor", f.CeilToInt: "ceil", f.OpaqueUnaryFn_sqrt: "sqrt", sympy.Abs: "abs", f.Where: "select",
-    f.BitwiseFn_bitwise_and: "&", f.BitwiseFn_bitwise_or: "|", f.LShift: "<<", f.RShift: ">>",
+    sympy.Pow: "**",
+    f.PowByNatural: "**",
+    f.FloatPow: "**",
+    f.FloorDiv: "//",
+    f.CleanDiv: "//",
+    f.Mod: "%",
+    f.PythonMod: "%",
+    sympy.Mod: "%",
+    f.IntTrueDiv: "/",
+    f.FloatTrueDiv: "/",
+    sympy.Eq: "==",
+    sympy.Ne: "!=",
+    sympy.Lt: "<",
+    sympy.Le: "<=",
+    sympy.Gt: ">",
+    sympy.Ge: ">=",
+    sympy.Not: "not",
+    f.ToFloat: "float",
+    f.TruncToInt: "trunc",
+    f.FloorToInt: "floor",
+    f.CeilToInt: "ceil",
+    f.OpaqueUnaryFn_sqrt: "sqrt",
+    sympy.Abs: "abs",
+    f.Where: "select",
+    f.BitwiseFn_bitwise_and: "&",
+    f.BitwiseFn_bitwise_or: "|",
+    f.LShift: "<<",
+    f.RShift: ">>",
 }

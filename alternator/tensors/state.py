@@ -16,8 +16,11 @@ class GlobalState:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[Any, ...], Any] = {("grad",): torch.is_grad_enabled(), ("cache",): torch.is_autocast_cache_enabled(),
-                                                  ("default_dtype",): torch.get_default_dtype()}
+        self.rows: dict[tuple[Any, ...], Any] = {
+            ("grad",): torch.is_grad_enabled(),
+            ("cache",): torch.is_autocast_cache_enabled(),
+            ("default_dtype",): torch.get_default_dtype(),
+        }
         for device in _DEVICES:
             self.rows["autocast", device] = torch.is_autocast_enabled(device)
             self.rows["dtype", device] = torch.get_autocast_dtype(device)

@@ -17,7 +17,9 @@ from alternator.exc import Break
 from alternator.provenance.source import Source
 from alternator.tensors.graph import _TRACER, Recorder, _getitem
 
-_STATISTICS = frozenset({"batch_norm", "instance_norm", "_batch_norm_impl_index", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"})
+_STATISTICS = frozenset(
+    {"batch_norm", "instance_norm", "_batch_norm_impl_index", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
+)
 
 
 class SubRecorder(Recorder):
@@ -148,7 +150,12 @@ def _statistics(node: torch.fx.Node) -> list[torch.fx.Node]:
 def _in_place(node: torch.fx.Node) -> bool:
     """The node may change an argument, as far as its name tells (for tensors that have no version counter)."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.endswith("_") or name in ("setitem", "__setitem__") or node.kwargs.get("inplace") is True or node.kwargs.get("out") is not None
+    return (
+        name.endswith("_")
+        or name in ("setitem", "__setitem__")
+        or node.kwargs.get("inplace") is True
+        or node.kwargs.get("out") is not None
+    )
 
 
 def _version(value: torch.Tensor) -> int | None:

@@ -143,7 +143,17 @@ def test_getattr_and_getattribute() -> None:
             return super().__getattribute__(name) if name != "z" else "z"
 
     def f(x, g, h):
-        return x + g.real + g.xyz, hasattr(g, "abc"), getattr(g, "abc", 0), h.magic, h.real, G().xx, I().z, I().magic, getattr(h, "none", None)
+        return (
+            x + g.real + g.xyz,
+            hasattr(g, "abc"),
+            getattr(g, "abc", 0),
+            h.magic,
+            h.real,
+            G().xx,
+            I().z,
+            I().magic,
+            getattr(h, "none", None),
+        )
 
     same(f, X, G(), H(), graphs=1, breaks=0)
 
@@ -251,7 +261,19 @@ def test_dunder_dict() -> None:
 
 def test_dunder_class_and_type() -> None:
     def f(x, o):
-        return x + 1, o.__class__ is Plain, type(o) is Plain, type(o).__name__, o.__class__.__name__, type(x) is torch.Tensor, x.__class__ is torch.Tensor, isinstance(o, Plain), type(type(o)) is type, Plain.__mro__[-1] is object, Plain.__bases__
+        return (
+            x + 1,
+            o.__class__ is Plain,
+            type(o) is Plain,
+            type(o).__name__,
+            o.__class__.__name__,
+            type(x) is torch.Tensor,
+            x.__class__ is torch.Tensor,
+            isinstance(o, Plain),
+            type(type(o)) is type,
+            Plain.__mro__[-1] is object,
+            Plain.__bases__,
+        )
 
     same(f, X, Plain(), graphs=1, breaks=0)
 

@@ -18,7 +18,13 @@ def test_parameter_kinds() -> None:
         return a + b + c + sum(args) + d + e + sum(kw.values()), args, kw
 
     def f(x):
-        return g(x, 2, d=4), g(x, 2, 3, 4, 5, d=1, e=2, z=9), g(x, b=1, d=2), g(*[x, 1], **{"d": 3}), g(x, *(1, 2), *[3], d=4, **{"q": 1}, **{"r": 2})
+        return (
+            g(x, 2, d=4),
+            g(x, 2, 3, 4, 5, d=1, e=2, z=9),
+            g(x, b=1, d=2),
+            g(*[x, 1], **{"d": 3}),
+            g(x, *(1, 2), *[3], d=4, **{"q": 1}, **{"r": 2}),
+        )
 
     same(f, X, graphs=1, breaks=0)
 
@@ -220,7 +226,7 @@ def test_partialmethod_and_partial_in_class() -> None:
             return a + b
 
         add1 = functools.partialmethod(m, b=1)
-        as_function = lambda self, x: x * 2  # noqa: E731
+        as_function = lambda self, x: x * 2
 
     def f(x):
         return C().add1(x), C().as_function(x)
@@ -276,7 +282,18 @@ def test_function_attributes() -> None:
             return a
 
         h.own = 7
-        return x + g.mark + h.own, g.__name__, g.__doc__, g.__defaults__, g.__kwdefaults__, g.__code__.co_argcount, h.__name__, h.__defaults__, h.__qualname__, hasattr(g, "nothing")
+        return (
+            x + g.mark + h.own,
+            g.__name__,
+            g.__doc__,
+            g.__defaults__,
+            g.__kwdefaults__,
+            g.__code__.co_argcount,
+            h.__name__,
+            h.__defaults__,
+            h.__qualname__,
+            hasattr(g, "nothing"),
+        )
 
     same(f, X, graphs=1, breaks=0)
 

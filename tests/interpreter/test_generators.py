@@ -403,7 +403,20 @@ def test_iterator_classes() -> None:
     def f(x, outside):
         c = Count(3)
         a = next(c)
-        return x + a, list(c), list(Seq()), [*Gen()], list(outside), 2 in Gen(), 20 in Seq(), max(Count(4)), dict(zip("ab", Gen())), sum(Gen()), sorted(Seq(), reverse=True), tuple(reversed([1, 2]))
+        return (
+            x + a,
+            list(c),
+            list(Seq()),
+            [*Gen()],
+            list(outside),
+            2 in Gen(),
+            20 in Seq(),
+            max(Count(4)),
+            dict(zip("ab", Gen())),
+            sum(Gen()),
+            sorted(Seq(), reverse=True),
+            tuple(reversed([1, 2])),
+        )
 
     same(f, X, Count(2), graphs=1, breaks=0)
 

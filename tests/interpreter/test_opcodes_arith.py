@@ -10,7 +10,21 @@ X = torch.arange(6.0).reshape(2, 3)
 
 def test_binary_operators_on_tensors() -> None:
     def f(x, y):
-        return x + y, x - y, x * y, x / (y + 1), x // (y + 1), x % (y + 1), x**2, x @ y.T, 2 - x, 2**x, 1 / (x + 1), 7 // (x + 1), 7 % (x + 1)
+        return (
+            x + y,
+            x - y,
+            x * y,
+            x / (y + 1),
+            x // (y + 1),
+            x % (y + 1),
+            x**2,
+            x @ y.T,
+            2 - x,
+            2**x,
+            1 / (x + 1),
+            7 // (x + 1),
+            7 % (x + 1),
+        )
 
     same(f, X, X + 1, graphs=1, breaks=0)
 
@@ -50,7 +64,11 @@ def test_in_place_operators_on_lists_keep_identity() -> None:
 
 def test_python_numbers() -> None:
     def f(x, n, m):
-        return x + (n + m) * (n - m) // 2 - n % m + n**m + (n << 1) + (n >> 1) + (n & m) + (n | m) + (n ^ m) + -n + ~m + +n, n / m, divmod(n, m)
+        return (
+            x + (n + m) * (n - m) // 2 - n % m + n**m + (n << 1) + (n >> 1) + (n & m) + (n | m) + (n ^ m) + -n + ~m + +n,
+            n / m,
+            divmod(n, m),
+        )
 
     same(f, X, 7, 3, graphs=1, breaks=0, then=[(X, 9, 4)])
 

@@ -130,7 +130,13 @@ def test_f_strings() -> None:
     def f(x, n, s):
         c = C()
         w = 8
-        return x + 1, f"{n}{s}", f"{n:>{w}}|{s!r:^10}|{c:abc}|{c!r}|{c!s}|{c!a}|{n=}|{3.14159:.2f}", "%s-%d" % (s, n), "{}:{a}".format(n, a=s)
+        return (
+            x + 1,
+            f"{n}{s}",
+            f"{n:>{w}}|{s!r:^10}|{c:abc}|{c!r}|{c!s}|{c!a}|{n=}|{3.14159:.2f}",
+            "%s-%d" % (s, n),
+            "{}:{a}".format(n, a=s),
+        )
 
     same(f, X, 5, "text", graphs=1, breaks=0, then=[(X, 6, "other")])
 
@@ -155,7 +161,14 @@ def test_match_values_and_sequences() -> None:
             case _:
                 return x - 2
 
-    same(f, X, 0, graphs=1, breaks=0, then=[(X, 2), (X, "text"), (X, [1, 2]), (X, [6, 1, 1]), (X, (1, (2, 3))), (X, None), (X, 3.5), (X, [])])
+    same(
+        f,
+        X,
+        0,
+        graphs=1,
+        breaks=0,
+        then=[(X, 2), (X, "text"), (X, [1, 2]), (X, [6, 1, 1]), (X, (1, (2, 3))), (X, None), (X, 3.5), (X, [])],
+    )
 
 
 def test_match_mappings_and_classes() -> None:
@@ -258,7 +271,9 @@ def test_imports() -> None:
     def f(x):
         import math
         import os.path as p
-        from collections import OrderedDict as O, deque
+        from collections import OrderedDict as O
+        from collections import deque
+
         from torch.nn import functional as F
 
         return F.relu(x) + math.floor(2.5), O(a=1), deque([1]), p.basename("a/b")
@@ -271,7 +286,7 @@ def test_import_errors() -> None:
         x = x + 1
         try:
             from math import nothing_there  # noqa: F401
-        except ImportError as e:
+        except ImportError:
             x = x + 1
         try:
             import no_such_module_at_all  # noqa: F401

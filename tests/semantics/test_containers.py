@@ -1,0 +1,519 @@
+"""Containers: made inside, from outside, changed, aliased, returned."""
+
+from __future__ import annotations
+
+import collections
+
+import torch
+from helpers import same
+
+X = torch.arange(4.0)
+
+
+def test_list_methods() -> None:
+    def f(x, l):
+        l.append(x + 1)
+        l.insert(0, 5)
+        l.extend([1, 2, 3])
+        a = l.pop()
+        b = l.pop(0)
+        l.remove(2)
+        l.reverse()
+        i = l.index(1)
+        c = l.count(1)
+        m = [3, 1, 2]
+        m.sort()
+        m.sort(key=lambda v: -v)
+        m.sort(reverse=True)
+        n = m.copy()
+        m.clear()
+        return a, b, i, c, m, n, l[0:2], l + [1], l * 2, [1] == [1], [1, 2] < [1, 3], len(l), l[-1]
+
+    same(f, X, [7, 8], graphs=1, breaks=0)
+
+
+def test_tuple_methods() -> None:
+    def f(x, t):
+        return (
+            t + (x,),
+            t * 2,
+            t.index(2),
+            t.count(1),
+            t[1:],
+            (1, 2) < (1, 3),
+            hash((1, 2)) == hash((1, 2)),
+            len(t),
+            t == (1, 2),
+            x + 1,
+        )
+
+    same(f, X, (1, 2), graphs=1, breaks=0)
+
+
+def test_dict_methods() -> None:
+    def f(x, d):
+        d["new"] = x + 1
+        a = d.setdefault("a", 5)
+        b = d.setdefault("s", 6)
+        c = d.pop("b")
+        e = d.pop("none", 7)
+        last = d.popitem()
+        d.update({"u": 1}, v=2)
+        d |= {"w": 3}
+        m = {**d, "m": 1} | {"n": 2}
+        k = dict.fromkeys(["p", "q"], 0)
+        del d["u"]
+        copy = d.copy()
+        mine = {"z": 1}
+        mine.clear()
+        return (
+            a,
+            b,
+            c,
+            e,
+            last,
+            m,
+            k,
+            copy,
+            mine,
+            list(d.keys()),
+            list(d.values()),
+            list(d.items()),
+            "a" in d,
+            len(d),
+            d.get("a"),
+            d.get("q", 1),
+            list(reversed(d)),
+            {1: 2} == {1: 2},
+        )
+
+    same(f, X, {"a": 1, "b": 2}, graphs=1, breaks=0)
+
+
+def test_dict_views() -> None:
+    def f(x, d):
+        keys, values, items = d.keys(), d.values(), d.items()
+        d["late"] = 3
+        return (
+            x + 1,
+            list(keys),
+            list(values),
+            ("late", 3) in items,
+            keys & {"a"},
+            keys | {"q"},
+            keys - {"a"},
+            "late" in keys,
+            len(items),
+            sorted(keys),
+            keys == {"a", "late"},
+        )
+
+    same(f, X, {"a": 1}, graphs=1, breaks=0)
+
+
+def test_views_returned() -> None:
+    def f(x, d):
+        return {"a": x + 1}.keys(), list(d.items()), {"b": 2}.items()
+
+    same(f, X, {"a": 1}, graphs=1, breaks=0)
+
+
+def test_set_methods() -> None:
+    def f(x, s):
+        s.add(3)
+        s.discard(1)
+        s.discard(99)
+        s |= {4}
+        s -= {2}
+        t = s | {5}, s & {3}, s ^ {3, 9}, s - {3}
+        mine = {1, 2}
+        mine.update([3], (4,))
+        mine.remove(1)
+        mine.intersection_update({2, 3})
+        return (
+            t,
+            mine,
+            3 in s,
+            len(s),
+            s.issubset({3, 4, 5}),
+            s >= {3},
+            s.isdisjoint({7}),
+            frozenset([1, 2]) | {3},
+            {1} == {1},
+            sorted(s),
+            s.copy(),
+            x + 1,
+        )
+
+    same(f, X, {1, 2}, graphs=1, breaks=0)
+
+
+def test_set_with_tensors_and_objects() -> None:
+    class K:
+        pass
+
+    def f(x):
+        a, b = K(), K()
+        s = {a, b, a}
+        y = x + 1
+        t = {y, x, y}
+        return len(s), a in s, K() in s, len(t), y in t, y
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_frozenset_and_set_from_outside() -> None:
+    def f(x, s, z):
+        return x + len(s), 1 in s, s | {9}, sorted(z), z - {1}
+
+    same(f, X, frozenset([1, 2]), {1, 5}, graphs=1, breaks=0, then=[(X, frozenset([7]), {1, 5})])
+
+
+def test_deque() -> None:
+    def f(x, d):
+        d.append(x + 1)
+        d.appendleft(0)
+        a = d.pop()
+        b = d.popleft()
+        d.rotate(1)
+        d.extend([7, 8])
+        d.extendleft([9])
+        mine = collections.deque([1, 2, 3], maxlen=2)
+        mine.append(4)
+        d[0] = 5
+        return a, b, mine, list(d), len(d), d[1], mine.maxlen, list(reversed(mine)), 4 in mine
+
+    same(f, X, collections.deque([1, 2]), graphs=1, breaks=0)
+
+
+def test_deque_with_maxlen_from_outside() -> None:
+    def f(x, d):
+        d.append(x)
+        return x + d[0], d
+
+    same(f, X, collections.deque([1, 2], maxlen=2), graphs=1, breaks=0)
+
+
+def test_ordered_dict() -> None:
+    def f(x, d):
+        d["c"] = x + 1
+        d.move_to_end("a")
+        d.move_to_end("c", last=False)
+        mine = collections.OrderedDict(a=1, b=2)
+        mine.move_to_end("a")
+        p = mine.popitem(last=False)
+        return list(d), mine, p, d == collections.OrderedDict(d), next(reversed(mine))
+
+    same(f, X, collections.OrderedDict(a=1, b=2), graphs=1, breaks=0)
+
+
+def test_default_dict() -> None:
+    def f(x, d):
+        d["a"].append(x + 1)
+        d["new"].append(2)
+        mine = collections.defaultdict(int)
+        mine["n"] += 1
+        lam = collections.defaultdict(lambda: x * 2)
+        y = lam["q"]
+        nested = collections.defaultdict(lambda: collections.defaultdict(list))
+        nested["a"]["b"].append(1)
+        return mine, y, list(lam), {k: dict(v) for k, v in nested.items()}, d.get("none"), "none" in d
+
+    same(f, X, collections.defaultdict(list, a=[1]), graphs=1, breaks=0)
+
+
+def test_counter() -> None:
+    def f(x, c):
+        c["a"] += 1
+        mine = collections.Counter("abca")
+        mine.update("zz")
+        mine.subtract("a")
+        return (
+            x + c["a"],
+            mine,
+            mine.most_common(2),
+            mine["nothing"],
+            sorted(mine.elements()),
+            mine + collections.Counter(a=5),
+            mine - collections.Counter("b"),
+            mine.total(),
+        )
+
+    same(f, X, collections.Counter("aab"), graphs=1, breaks=0)
+
+
+def test_chain_map_and_user_containers() -> None:
+    def f(x):
+        m = collections.ChainMap({"a": 1}, {"a": 2, "b": x})
+        m["c"] = 3
+        u = collections.UserDict(a=1)
+        u["b"] = x + 1
+        l = collections.UserList([1, 2])
+        l.append(3)
+        return m["a"], m["b"] + 1, m.maps, dict(m.new_child({"z": 1})), u["b"], "a" in u, len(u), list(l), l[0]
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_named_tuple() -> None:
+    P = collections.namedtuple("P", "a b", defaults=[5])
+
+    def f(x, p):
+        q = P(x + 1)
+        r = q._replace(b=x)
+        a, b = p
+        return (
+            q,
+            r.b,
+            p.a + a,
+            p[1],
+            P._fields,
+            p._asdict(),
+            q == p,
+            P._make([1, 2]),
+            isinstance(p, tuple),
+            len(p),
+            p._field_defaults,
+        )
+
+    same(f, X, P(1, 2), graphs=1, breaks=0, check_args=False)
+
+
+def test_typed_named_tuple() -> None:
+    import typing
+
+    class P(typing.NamedTuple):
+        a: int
+        b: torch.Tensor
+        c: int = 3
+
+        def total(self):
+            return self.b * self.a + self.c
+
+        @property
+        def twice(self):
+            return self.a * 2
+
+    def f(x, p):
+        return p.total(), P(1, x).total(), p.twice, P(4, x + 1)
+
+    same(f, X, P(2, X), graphs=1, breaks=0)
+
+
+def test_subclasses_of_containers() -> None:
+    class L(list):
+        def append(self, v):
+            super().append(v * 2)
+
+        def total(self):
+            return sum(self)
+
+    class D(dict):
+        def __getitem__(self, k):
+            return super().__getitem__(k) + 1
+
+        def __setitem__(self, k, v):
+            super().__setitem__(k, v * 10)
+
+    class S(set):
+        tag = "s"
+
+    class T(tuple):
+        def __new__(cls, *items):
+            return super().__new__(cls, items)
+
+        def first(self):
+            return self[0]
+
+    def f(x, l, d):
+        l.append(3)
+        mine = L([1])
+        mine.append(x)
+        mine.extra = 5
+        d["k"] = 2
+        e = D(a=1)
+        e["b"] = x
+        return (
+            l.total(),
+            mine[1],
+            mine,
+            d["k"],
+            d,
+            e["a"],
+            e["b"],
+            S([1]).tag,
+            T(x, 2).first(),
+            T(1, 2),
+            len(L()),
+            [*mine],
+            dict(e),
+            {**d},
+        )
+
+    same(f, X, L([1, 2]), D(z=1), graphs=1, breaks=0)
+
+
+def test_aliases_inside_the_arguments() -> None:
+    def f(x, a, b):
+        a.append(x + 1)
+        b.append(2)
+        return len(a), a is b, a
+
+    l = [1]
+    same(f, X, l, l, graphs=1, breaks=0, then=[(X, [1], [1])])
+
+
+def test_containers_are_returned_by_identity() -> None:
+    def f(x, l, d):
+        d["l"] = l
+        fresh = [x + 1]
+        return l, d, fresh, fresh, {"again": fresh}
+
+    l = [1]
+    r = same(f, X, l, {}, graphs=1, breaks=0)
+    out = r.outcomes[0]
+    assert out.result[0] is out.args[1] and out.result[1] is out.args[2] and out.result[2] is out.result[3]
+
+
+def test_nested_mutation() -> None:
+    def f(x, d):
+        d["a"]["b"][0].append(x + 1)
+        d["a"]["c"] = d["a"]["b"]
+        d["self"] = d["a"]
+        return d["a"]["b"][0][-1]
+
+    same(f, X, {"a": {"b": [[1]]}}, graphs=1, breaks=0)
+
+
+def test_cycles() -> None:
+    class N:
+        pass
+
+    def f(x, n):
+        n.me = n
+        a, b = N(), N()
+        a.b, b.a = b, a
+        a.t = x + 1
+        n.a = a
+        l = [1]
+        l.append(l)
+        return a, l
+
+    same(f, X, N(), graphs=1, breaks=0)
+
+
+def test_tensors_in_containers() -> None:
+    def f(x, l, d):
+        y = l[0] + d["t"]
+        l[0] = y
+        d["t"], d["u"] = y * 2, x
+        return [t + 1 for t in l], {k: v.sum() for k, v in d.items()}
+
+    same(f, X, [X, X + 1], {"t": X}, graphs=1, breaks=0)
+
+
+def test_swaps_and_moves() -> None:
+    def f(x, l, d):
+        l[0], l[-1] = l[-1], l[0]
+        l.sort(key=lambda v: -v)
+        d["b"] = d.pop("a")
+        return x + l[0]
+
+    same(f, X, [1, 2, 3], {"a": 1, "c": 2}, graphs=1, breaks=0)
+
+
+def test_only_what_is_read_is_guarded() -> None:
+    def f(x, d):
+        return x + d["a"]
+
+    same(f, X, {"a": 1, "b": 2}, then=[(X, {"a": 1, "b": 3}), (X, {"a": 1})], recompiles=0)
+
+
+def test_length_only() -> None:
+    def f(x, l):
+        return x + len(l)
+
+    same(f, X, [1, 2], then=[(X, [3, 4])], recompiles=0)
+
+
+def test_user_keys() -> None:
+    class K:
+        def __init__(self, n):
+            self.n = n
+
+        def __hash__(self):
+            return self.n % 2
+
+        def __eq__(self, other):
+            return isinstance(other, K) and self.n == other.n
+
+    def f(x):
+        d = {K(1): 1, K(2): 2, K(1): 3}
+        s = {K(1), K(1), K(3)}
+        d[K(3)] = 4
+        return (
+            x + len(d),
+            d[K(1)],
+            K(2) in d,
+            K(9) in d,
+            d.get(K(3)),
+            len(s),
+            K(3) in s,
+            [K(1), K(2)].index(K(2)),
+            K(1) == K(1),
+            K(1) != K(2),
+            d.pop(K(1)),
+            [K(1)] == [K(1)],
+            (K(1), 2) == (K(1), 2),
+        )
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_outside_dict_with_object_keys() -> None:
+    class K:
+        pass
+
+    k = K()
+
+    def f(x, d):
+        return x + d[k], K() in d, len(d), [type(i).__name__ for i in d]
+
+    import alternator
+
+    compiled = alternator.compile(f, backend="eager")
+    for n in (1, 2):
+        assert torch.equal(compiled(X, {k: n})[0], X + n)
+
+
+def test_bytes_strings_ranges_slices() -> None:
+    def f(x, s, b):
+        r = range(1, 10, 3)
+        sl = slice(1, None, 2)
+        return (
+            s.upper(), s.split(","), s.replace("a", "b"), s.strip(), s.startswith("a"), s.find("c"), s.join(["1", "2"]), s.encode(), s.zfill(9), s.partition(","),
+            b.decode(), b[0], b + b"z", b.hex(), bytes([1, 2]), bytearray(b"ab"), r[1], len(r), 4 in r, list(r), r.start, r.step, r == range(1, 11, 3),
+            [1, 2, 3, 4][sl], sl.start, sl.indices(4), s * 2, s[1:], s < "b", ord("a"), s.format(1), s.isdigit(), s.casefold(), x + 1,
+        )  # fmt: skip
+
+    same(f, X, "a,c", b"xy", graphs=1, breaks=0)
+
+
+def test_iteration_over_an_outside_dict_while_writing_values() -> None:
+    def f(x, d):
+        for k in d:
+            d[k] = d[k] + 1
+        for k, v in list(d.items()):
+            if v > 2:
+                del d[k]
+        return x + len(d)
+
+    same(f, X, {"a": 1, "b": 2}, graphs=1, breaks=0)
+
+
+def test_comparison_of_containers_with_tensors() -> None:
+    def f(x, l):
+        y = x + 1
+        return y, [x] == [x], x in [x], [1, x] == [2, x]
+
+    same(f, X, [1], graphs=1, breaks=0)
