@@ -178,7 +178,7 @@ def _plainly(func: types.FunctionType, request: CompileRequest, why: str, patien
 def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
     """Where the program is, outermost frame first."""
     rows = []
-    frame = attempt.vm.broken or attempt.frame
+    frame: Frame | None = attempt.vm.broken or attempt.frame
     while frame is not None:
         rows.append(traceback.FrameSummary(frame.code.co_filename, frame.line() or frame.code.co_firstlineno, frame.code.co_name))
         frame = frame.parent
@@ -268,12 +268,8 @@ def _resume_call(attempt: Attempt, b: Builder, at: int) -> str:
         made = continuation.make_continuation(
             code, successor.index, successor.stack_depth, null_positions=successor.null_positions, unbound=successor.unbound
         )
-        conts.append(
-            b.assign(
-                f"{make}({b.constant(made.code, 'code')}, {space}, {made.code.co_name!r}, None, {closure if made.free_names else 'None'})",
-                "k",
-            )
-        )
+        cells = closure if made.free_names else "None"
+        conts.append(b.assign(f"{make}({b.constant(made.code, 'code')}, {space}, {made.code.co_name!r}, None, {cells})", "k"))
     head = b.assign(f"{make}({b.constant(step.code, 'code')}, {space}, {step.code.co_name!r}, None, {closure})", "s")
     words = [f"({', '.join(conts)}{',' if len(conts) == 1 else ''})"]
     words += [b.value(slots[n]) for n in step.local_names]

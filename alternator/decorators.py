@@ -92,7 +92,7 @@ class set_stance(contextlib.ContextDecorator):
         stances.set_current(self._before[0])
 
 
-# -- what a call of a function means in captured code ------------------------------------------------------------------------------
+# -- what a call of a function means in captured code -----------------------------------------------------------------
 
 
 def allow_in_graph(fn: Any) -> Any:
@@ -236,7 +236,7 @@ def _is_of_torch(fn: Any) -> bool:
     return isinstance(module, str) and module.split(".")[0] in ("torch", "_operator", "operator", "builtins", "math")
 
 
-# -- calls that steer the capture --------------------------------------------------------------------------------------------------
+# -- calls that steer the capture -------------------------------------------------------------------------------------
 
 
 def graph_break(msg: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
+import re
 import types
 from typing import Any
 
@@ -59,6 +60,15 @@ def torch_size(b: Builder, value: Any) -> str:
     return b.assign(f"{b.constant(torch.Size, 'Size')}(({items}{',' if len(value) == 1 else ''}))")
 
 
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"\b{name}\b", text) is not None
+
+
+@REBUILD.rule(bytearray)
+def rebuild_bytearray(b: Builder, value: Any) -> str:
+    return b.assign(f"bytearray({bytes(value)!r})")
+
+
 @REBUILD.rule(list)
 def rebuild_list(b: Builder, value: Any) -> str:
     if type(value) is not list:
@@ -69,7 +79,7 @@ def rebuild_list(b: Builder, value: Any) -> str:
         at = b.lines.index(f"{name} = []")
         count = len(b.lines)
         items = b.values(value)
-        if len(b.lines) == count:
+        if len(b.lines) == count and not _mentions(items, name):
             b.lines[at] = f"{name} = [{items}]"
         else:
             b.emit(f"{name}.extend(({items},))")
@@ -99,7 +109,7 @@ def rebuild_dict(b: Builder, value: Any) -> str:
         at = b.lines.index(f"{name} = {{}}")
         count = len(b.lines)
         items = ", ".join(f"{b.value(k)}: {b.value(v)}" for k, v in value.items())
-        if len(b.lines) == count:
+        if len(b.lines) == count and not _mentions(items, name):
             b.lines[at] = f"{name} = {{{items}}}"
         else:
             b.emit(f"{name}.update({{{items}}})")
@@ -148,7 +158,7 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
             b.emit(f"{put}({name}, {b.value(key)}, {b.value(dict.__getitem__(value, key))})")
     elif len(value):
         method = "extend" if base is list else "update"
-        b.emit(f"{base.__name__}.{method}({name}, ({b.values(base.__iter__(value))},))")
+        b.emit(f"{base.__name__}.{method}({name}, ({b.values(iter(value))},))")
     _attributes(b, value, name)
     return name
 
@@ -211,9 +221,8 @@ def rebuild_function(b: Builder, value: Any) -> str:
     if value.__closure__:
         closure = f"({b.values(value.__closure__)},)"
     defaults = b.value(value.__defaults__) if value.__defaults__ is not None else "None"
-    name = b.assign(
-        f"{b.constant(types.FunctionType, 'Function')}({b.constant(value.__code__, 'code')}, {space}, {value.__name__!r}, {defaults}, {closure})"
-    )
+    parts = f"{b.constant(value.__code__, 'code')}, {space}, {value.__name__!r}, {defaults}, {closure}"
+    name = b.assign(f"{b.constant(types.FunctionType, 'Function')}({parts})")
     b.register(value, name)
     if value.__qualname__ != value.__code__.co_qualname:
         b.emit(f"{name}.__qualname__ = {value.__qualname__!r}")
@@ -262,6 +271,7 @@ def _by_reduce(b: Builder, value: Any) -> str:
     return name
 
 
+_iterator: Any
 for _iterator in (
     iter([]),
     iter(()),
@@ -296,6 +306,7 @@ def _view(b: Builder, value: Any) -> str:
     return b.assign(f"{b.value(dict(value.mapping))}.{kind}()")
 
 
+_mapping: Any
 for _mapping in ({}, collections.OrderedDict()):
     for _views in (_mapping.keys(), _mapping.values(), _mapping.items()):
         REBUILD.put(type(_views), _view)

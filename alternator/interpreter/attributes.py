@@ -183,7 +183,7 @@ _NATIVE_METHODS = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
     types.ClassMethodDescriptorType,
-    type(collections.namedtuple("_P", "x").x),
+    type(collections.namedtuple("_P", "x").__dict__["x"]),
 )
 
 
@@ -223,11 +223,12 @@ def _write_through(vm: Any, rec: Outside) -> None:
     """From now on attribute writes go to the stand-in of the instance's ``__dict__``, so that both show the same."""
     vm.fill(vm.records[id(rec.space)])
     slots: dict[str, Any] = {}
+    space: Any = rec.space
     for name, value in (rec.attrs or {}).items():
         if type(vm.world.class_attr(type(rec.obj), name)) in _DATA_SETTERS:
             slots[name] = value
         else:
-            _put(rec.space, name, value)
+            _put(space, name, value)
     rec.attrs = slots or None
     vm.world.effects[:] = [e for e in vm.world.effects if e[1] is not rec or e[2] in slots]
 

@@ -141,7 +141,7 @@ def default_of(vm: Any, fn: types.FunctionType, index: int) -> Any:
 
 
 def kwdefault_of(vm: Any, fn: types.FunctionType, name: str) -> Any:
-    value = fn.__kwdefaults__[name]
+    value = fn.__kwdefaults__[name]  # type: ignore[index]
     rec = vm.records.get(id(fn))
     if rec is None:
         return value

@@ -123,7 +123,7 @@ class Machine:
         """An outside number that varies from call to call, as a symbolic scalar."""
         kind = type(value)
         source.guard("TYPE", kind)
-        made = self.fakes.symint(value, source) if kind is int else self.fakes.symfloat(value, source)
+        made = self.fakes.symint(int(value), source) if kind is int else self.fakes.symfloat(value, source)
         if not isinstance(made, SYMBOLIC):
             source.guard("EQ", value)
             return made
@@ -333,7 +333,7 @@ class Machine:
         else:
             if shadow is None or name not in shadow:
                 source.guard("ABSENT")
-            builtins = func.__builtins__
+            builtins: Any = getattr(func, "__builtins__")
             if name not in builtins:
                 raise self.user_raise(NameError(f"name '{name}' is not defined", name=name))
             module = sys.modules["builtins"]

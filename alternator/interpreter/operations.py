@@ -11,6 +11,7 @@ import torch
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.identity import TracedId, settled
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -80,6 +81,8 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
             and isinstance(right, SYMBOLIC)
         ):
             return vm.symbolic(fn, left, right)
+    if (kind is TracedId) is not (other is TracedId):
+        left, right = settled(left), settled(right)
     if _mentions_tensor_type(kind) or _mentions_tensor_type(other):
         raise Break("TENSOR_SUBCLASS", f"{kind.__name__} and {other.__name__}")
     vm.close(left, DEEP)
@@ -174,7 +177,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
             vm.fill(rec)
         if isinstance(key, torch.Tensor):
             if kind is not dict:
-                key = tensor_ops.index_of(vm, key)
+                key = calls.call(vm, torch.Tensor.item, (key,), {})
         elif isinstance(key, SYMBOLIC) and kind is not dict:
             key = vm.symbolic(operator.index, key)
         elif type(key).__flags__ & _HEAP:
@@ -217,6 +220,7 @@ def tensor_key(vm: Any, key: Any) -> Any:
 def read_key(vm: Any, rec: Any, key: Any) -> Any:
     """One key of an outside dict that was not read as a whole: guard that key only.  MISSING: not there (guarded too)."""
     if type(key) not in _PLAIN_KEYS:
+        key = settled(key)
         vm.close(key)
         return vm.native(dict.get, (vm.fill(rec), key, MISSING))
     handle = (type(key), key)
@@ -298,6 +302,7 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
         raise vm.user_raise(TypeError(f"argument of type '{kind.__name__}' is not iterable"))
     vm.close(container, DEEP)
     vm.close(item, DEEP)
+    item = settled(item) if rec is not None else item
     if isinstance(item, torch.Tensor) and isinstance(container, (list, tuple)):
         return _contains_tensor(vm, container, item)
     return vm.native(operator.contains, (container, item))
@@ -390,7 +395,7 @@ def unpack(vm: Any, value: Any) -> list[Any]:
         vm.close(value, SHALLOW)
         return list(value)
     iterator = iterate(vm, value)
-    items = []
+    items: list[Any] = []
     while True:
         item = advance(vm, iterator)
         if item is MISSING:

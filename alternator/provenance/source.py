@@ -16,8 +16,8 @@ _HASHABLE = frozenset({str, int, bool, float, bytes, type(None)})
 class Source:
     """One node: how a value is reached from its parent, and what must hold for it.
 
-    ``access`` and ``key`` are those of docs/interfaces.md.  Children are interned, so one path is one object.  ``static`` says that
-    numbers and sizes found here (below a module, or not below an argument) do not vary.
+    ``access`` and ``key`` are those of docs/interfaces.md.  Children are interned, so one path is one object.  ``static``
+    says that numbers and sizes found here (below a module, or not below an argument) do not vary.
     """
 
     __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted", "static", "_name")
@@ -31,7 +31,7 @@ class Source:
         self.guards: dict[str, tuple[Any, ...]] = {}
         self.index = -1
         self.wanted = False
-        self.static = parent.static if parent is not None else access != "local"
+        self.static: bool = parent.static if parent is not None else access != "local"
         self._name: str | None = None
 
     def child(self, access: str, key: Any = None) -> "Source":

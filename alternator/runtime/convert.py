@@ -212,11 +212,11 @@ class Callback:
         except exc.Unsupported as unsupported:
             metrics.fail_type, metrics.fail_reason = type(unsupported).__name__, str(unsupported)
             metrics.break_code = unsupported.code
-            raise unsupported if config.verbose else unsupported.with_traceback(None)
+            raise (unsupported if config.verbose else unsupported.with_traceback(None)) from None
         except exc.BackendCompilerFailed as failed:
             metrics.fail_type, metrics.fail_reason = "BackendCompilerFailed", str(failed)
             if not config.suppress_errors or self.options.fullgraph:
-                raise failed if config.verbose else failed.with_traceback(None)
+                raise (failed if config.verbose else failed.with_traceback(None)) from failed.__cause__
             log.warning("%s runs plainly, because its backend failed: %s", _name_of(func), failed)
             state.failed = True
             return eval_frame.SKIP_CODE

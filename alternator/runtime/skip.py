@@ -199,7 +199,7 @@ def _is_of_torch(obj: object) -> bool:
     kind = type(obj)
     if kind is types.ModuleType:
         name = obj.__name__  # type: ignore[attr-defined]
-        return name == "torch" or name.startswith("torch.") or name == "numpy" or name.startswith("alternator")
+        return name in ("torch", "numpy") or name.startswith(("torch.", "alternator"))
     if kind in (types.FunctionType, types.BuiltinFunctionType) or isinstance(obj, type):
         module = getattr(obj, "__module__", None)
         # A function of the user's may do tensor work: its own frame is asked about when it is called.

@@ -96,7 +96,7 @@ def _positional(vm: Any, forward: Any, given: list[Any], kwargs: dict[str, Any],
         if parameter.name in rest:
             values.append(rest.pop(parameter.name))
         elif separate and parameter.default is not parameter.empty:
-            values.append(calls.default_of(vm, func, at - func.__code__.co_argcount + len(func.__defaults__)))
+            values.append(calls.default_of(vm, func, at - func.__code__.co_argcount + len(func.__defaults__ or ())))
         elif rest or separate:
             raise Break("AUTOGRAD_FUNCTION", f"forward is called without its argument {parameter.name}")
         else:
@@ -292,7 +292,7 @@ class Application:
         node.meta["example_value"] = results
         outer.calls += 1
         outer.annotate(node)
-        for at, (output, result) in enumerate(zip(outputs, results)):
+        for at, (_, result) in enumerate(zip(outputs, results)):
             made = outer.graph.call_function(operator.getitem, (node, at))
             made.meta["example_value"] = result
             outer.bind(result, made)

@@ -13,6 +13,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations, tensor_ops
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.identity import TracedId
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, REBUILD, RULES, SHALLOW
 from alternator.provenance.world import MISSING, Unread
@@ -100,6 +101,7 @@ def _numeric(fn: Any) -> Any:
     return rule
 
 
+_fn: Any
 for _fn in (abs, round, pow, divmod):
     RULES.put(_fn, _numeric(_fn))
 
@@ -348,11 +350,10 @@ def _over_iterables(kind: type, first: int) -> None:
     """zip, enumerate, map, filter: native iterators over iterators that the interpreter made."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        wrapped = tuple(a if at < first else operations.iterate(vm, a) for at, a in enumerate(args))
+        last = 1 if kind is enumerate else len(args)
+        wrapped = tuple(operations.iterate(vm, a) if first <= at < last else a for at, a in enumerate(args))
         if kind is map or kind is filter:
             return calls.call(vm, _POLYFILLS[kind], wrapped, kwargs)
-        if kind is enumerate and len(args) > 1:
-            wrapped = (wrapped[0], args[1])
         return vm.native(kind, wrapped, kwargs or None)
 
     RULES.put(kind, rule)
@@ -540,6 +541,8 @@ def _visible(vm: Any, value: Any) -> None:
 @RULES.rule(id)
 def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     rec = vm.records.get(id(args[0]))
+    if rec is not None and isinstance(rec.obj, torch.Tensor):  # the tensors of a call are guarded to be different ones
+        return TracedId(id(rec.obj), rec)
     if rec is not None:
         rec.source.guard("IS", rec.obj)
         return id(rec.obj)
@@ -548,8 +551,7 @@ def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     return TracedId(id(args[0]))
 
 
-class TracedId(int):
-    """``id()`` of something made while tracing: good for comparing and as a key, but it cannot leave the capture."""
+RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
 
 
 @RULES.rule(hash)
@@ -664,9 +666,11 @@ def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> An
 attributes.GETATTR.put(Super, super_getattr)
 
 
-def _no_id(builder: Any, value: Any) -> Any:
-    raise Break("IDENTITY", "id() of a value that only exists while tracing leaves the captured code")
+def _rebuild_id(builder: Any, value: Any) -> Any:
+    if value.rec is None:
+        raise Break("IDENTITY", "id() of a value that only exists while tracing leaves the captured code")
+    return repr(value.settle())
 
 
-REBUILD.put(TracedId, _no_id)
+REBUILD.put(TracedId, _rebuild_id)
 attributes.show_as(TracedId, int)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import types
-from typing import Any
+from typing import Any, cast
 
 from alternator.exc import Break
 from alternator.interpreter.tables import PURE_TYPES, SHALLOW
@@ -17,7 +17,7 @@ _IDENTITY_KEYS = (type, types.FunctionType, types.ModuleType)
 def _new(kind: type) -> Any:
     for base in kind.__mro__:
         if not base.__flags__ & 0x200 or base in (collections.OrderedDict, collections.defaultdict, collections.deque):
-            return base.__new__(kind)
+            return cast(Any, base).__new__(kind)
     raise AssertionError(kind)
 
 
@@ -73,17 +73,15 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     keys = tuple(dict.keys(obj))
     source.guard("KEYS", keys)
     put = collections.OrderedDict.__setitem__ if isinstance(obj, collections.OrderedDict) else dict.__setitem__
-    for i, key in enumerate(keys):
+    for key in keys:
         value = vm.world.admit(dict.__getitem__(obj, key), source.child("dictitem", key))
-        put(rec.standin, _key(vm, key, source, i), value)
+        put(rec.standin, _key(vm, key), value)
     rec.snapshot = list(dict.items(rec.standin))
 
 
-def _key(vm: Any, key: Any, source: Source, index: int) -> Any:
-    kind = type(key)
-    if ADMIT.is_constant(kind):
-        return key
-    return vm.world.admit(key, source.child("dictkey", index))
+def _key(vm: Any, key: Any) -> Any:
+    """A key of a dict whose keys are guarded: constants by value, others by identity."""
+    return key if ADMIT.is_constant(type(key)) else vm.world.admit(key, vm.world.tree.object(key))
 
 
 @ADMIT.register(set, frozenset)
@@ -119,9 +117,10 @@ def admit_deque(world: World, obj: Any, source: Source) -> Any:
 
 def fill_deque(vm: Any, rec: Outside) -> None:
     count = len(rec.obj)
-    rec.source.guard("LEN", count)
+    items = rec.source.child("call", list)
+    items.guard("LEN", count)
     for i, item in enumerate(rec.obj):
-        rec.standin.append(vm.world.admit(item, rec.source.child("index", i)))
+        rec.standin.append(vm.world.admit(item, items.child("index", i)))
     rec.snapshot = list(rec.standin)
 
 

@@ -15,7 +15,7 @@ import sys
 import types
 import typing
 import weakref
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -106,6 +106,7 @@ if isinstance(getattr(collections, "_count_elements", None), types.BuiltinFuncti
     PURE.put(collections._count_elements, DEEP)  # type: ignore[attr-defined]
 
 
+_fn: Any
 for _fn in (re.compile, re.match, re.search, re.fullmatch, re.sub, re.findall, re.split):
     RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 
@@ -244,7 +245,7 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
         return type(value)(vm.fill_value(value))
     if isinstance(value, torch.Tensor):
         raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
-    return calls.inline(vm, copy.copy, args, kwargs)
+    return calls.inline(vm, cast(types.FunctionType, copy.copy), args, kwargs)
 
 
 @RULES.rule(inspect.signature)

@@ -45,7 +45,8 @@ def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
 
 
 def _announce_symbols(vm: Any, fake: torch.Tensor, real: torch.Tensor, source: Source) -> None:
-    sizes, strides = [], []
+    sizes: list[int | None] = []
+    strides: list[int | None] = []
     for kind, values, out in (("size", fake.shape, sizes), ("stride", fake.stride(), strides)):
         for dim, value in enumerate(values):
             if isinstance(value, torch.SymInt) and not value.node.is_constant():
@@ -110,13 +111,6 @@ def item(vm: Any, args: Any, kwargs: Any) -> Any:
     if constant is not None and vm.records.get(id(tensor)) is None:
         return constant.item()
     raise Break("DATA_DEPENDENT_VALUE", "Tensor.item()")
-
-
-def index_of(vm: Any, tensor: Any) -> Any:
-    return item(vm, (tensor,), {})
-
-
-tensor_ops.index_of = index_of  # type: ignore[attr-defined]
 
 
 @METHODS.rule(_raw("tolist"))

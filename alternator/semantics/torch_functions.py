@@ -161,13 +161,17 @@ def state_function(*functions: Any) -> None:
 
 def _register_state() -> None:
     for path in (
-        "is_grad_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled get_autocast_gpu_dtype "
-        "get_autocast_cpu_dtype is_autocast_cpu_enabled are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
-        "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads _C._get_cudnn_enabled _C._is_torch_function_enabled "
-        "distributed.is_available _C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
-        "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled _C._get_mem_efficient_sdp_enabled xpu.is_available "
-        "_C._autograd._saved_tensors_hooks_is_enabled _C._is_torch_function_mode_enabled _C._is_torch_function_all_disabled get_default_device accelerator.is_available accelerator.current_accelerator "
-        "cuda.is_initialized cuda.current_device distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
+        "is_grad_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled "
+        "get_autocast_gpu_dtype get_autocast_cpu_dtype is_autocast_cpu_enabled "
+        "are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
+        "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads "
+        "_C._get_cudnn_enabled _C._is_torch_function_enabled distributed.is_available "
+        "_C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
+        "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled "
+        "_C._get_mem_efficient_sdp_enabled xpu.is_available _C._autograd._saved_tensors_hooks_is_enabled "
+        "_C._is_torch_function_mode_enabled _C._is_torch_function_all_disabled get_default_device "
+        "accelerator.is_available accelerator.current_accelerator cuda.is_initialized cuda.current_device "
+        "distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
     ).split():
         found: Any = torch
         for part in path.split("."):
@@ -263,6 +267,13 @@ RULES.put(operator.not_, lambda vm, args, kwargs: not vm.truth(args[0]))
 RULES.put(operator.truth, lambda vm, args, kwargs: vm.truth(args[0]))
 PURE.put(operator.index, DEEP)
 PURE.put(operator.length_hint, DEEP)
+PURE.put(operator.countOf, DEEP)
+PURE.put(operator.indexOf, DEEP)
+RULES.put(operator.abs, lambda vm, args, kwargs: calls.call(vm, abs, args, kwargs))
+RULES.put(operator.inv, lambda vm, args, kwargs: operations.unary(vm, operator.invert, *args))
+RULES.put(operator.concat, lambda vm, args, kwargs: operations.binary(vm, operator.add, *args))
+RULES.put(operator.iconcat, lambda vm, args, kwargs: operations.binary(vm, operator.iadd, *args))
+RULES.put(operator.call, lambda vm, args, kwargs: calls.call(vm, args[0], args[1:], kwargs))
 for _kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):
     PURE_TYPES.put(_kind, DEEP)
 
@@ -307,6 +318,7 @@ def _native_attr(vm: Any, obj: Any, name: str) -> Any:
     return value
 
 
+_kind: Any
 for _kind in (torch._ops._OpNamespace, torch._ops._Ops, torch._ops.OpOverloadPacket, torch._ops.OpOverload):
     GETATTR.put(_kind, _native_attr)
 

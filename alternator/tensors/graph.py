@@ -23,12 +23,13 @@ SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 class Input:
     """A graph input: the placeholder, the source that its value is loaded from, and how.
 
-    ``kind`` is "tensor", "array" (a NumPy array over the same memory), "scalar" (an int or float itself) or "size" (dimension ``dim`` of the tensor at the source).
+    ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" or "float" (the number itself), or "size" or
+    "stride" (of dimension ``dim`` of the tensor at the source).
     """
 
     __slots__ = ("node", "source", "kind", "dim", "example")
 
-    def __init__(self, node: torch.fx.Node, source: Source | None, kind: str, dim: int, example: Any) -> None:
+    def __init__(self, node: torch.fx.Node, source: Source, kind: str, dim: int, example: Any) -> None:
         self.node, self.source, self.kind, self.dim, self.example = node, source, kind, dim, example
 
 

@@ -41,15 +41,14 @@ class FakeMemo:
             return fn(*args, **kwargs)
         try:
             key = (id(fn), torch.is_grad_enabled(), _key(args), _key(tuple(kwargs.items())) if kwargs else None)
-            row = self._rows.get(key, _NO_KEY)
+            row: Any = self._rows.get(key, _NO_KEY)
         except TypeError:  # an argument that we do not know
             return fn(*args, **kwargs)
         if row is None:
             return fn(*args, **kwargs)
         if row is not _NO_KEY:
             self.hits += 1
-            shape, stride, dtype, device = row  # type: ignore[misc]
-            return dense_fake(self.mode, shape, stride, dtype, device)
+            return dense_fake(self.mode, *row)
         before = [t._version for t in _tensors(args)] if not torch.is_inference_mode_enabled() else None
         result = fn(*args, **kwargs)
         self._rows[key] = _row(result, args, kwargs, before)

@@ -6,7 +6,9 @@ from typing import Any, Callable
 
 import sympy
 from torch.utils._sympy import functions as f
+from torch.utils._sympy.symbol import SymT, symbol_is_type
 
+from alternator.exc import Break
 from alternator.provenance.source import Source
 from alternator.tensors.fake import Fakes
 
@@ -26,10 +28,16 @@ def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
             conditions.append(sympy.Ge(symbol, bounds.lower, evaluate=False))
     facts = []
     for condition in dict.fromkeys(conditions):
-        if condition is sympy.true or any(s not in origins for s in condition.free_symbols):
+        if condition is sympy.true:
             continue
+        unknown = [s for s in condition.free_symbols if s not in origins]
+        if any(not symbol_is_type(s, (SymT.UNBACKED_INT, SymT.UNBACKED_FLOAT)) for s in unknown):
+            raise Break("DATA_DEPENDENT_GUARD", f"nothing outside gives the value of {unknown[0]}, and {condition} was relied on")
+        if unknown:
+            continue  # a condition on what the graph computes: an assertion in the graph, not a guard
         facts.append(_fact(condition, origins))
-    for handle, (expr, source, dim) in [(k, v) for k, v in fakes.sources.items() if isinstance(k, tuple)]:
+    checked: list[tuple[Any, Any]] = [(k, v) for k, v in fakes.sources.items() if isinstance(k, tuple)]
+    for handle, (expr, source, dim) in checked:
         kind = handle[2]
         if all(s in origins for s in expr.free_symbols) and origins.get(expr) != (source, kind, dim):
             facts.append(_fact(expr, origins, equals=(source, kind, dim)))

@@ -163,7 +163,8 @@ def unpack_sequence(f: Any, i: Any) -> None:
 def _unpack_at_most(vm: Any, value: Any, limit: int) -> list[Any]:
     if not isinstance(value, torch.Tensor) and not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
-    iterator, items = operations.iterate(vm, value), []
+    iterator = operations.iterate(vm, value)
+    items: list[Any] = []
     while len(items) < limit:
         item = operations.advance(vm, iterator)
         if item is MISSING:

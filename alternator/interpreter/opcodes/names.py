@@ -182,11 +182,9 @@ def import_from(f: Any, i: Any) -> None:
             value = sys.modules[full]
             vm.world.trusted(value)
         elif type(error).__name__ == "UserRaise":
+            where = getattr(module, "__file__", "unknown location")
             raise vm.user_raise(
-                ImportError(
-                    f"cannot import name {i.argval!r} from {module.__name__!r} ({getattr(module, '__file__', 'unknown location')})",
-                    name=module.__name__,
-                )
+                ImportError(f"cannot import name {i.argval!r} from {module.__name__!r} ({where})", name=module.__name__)
             ) from None
         else:
             raise
