@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import types
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -158,7 +158,8 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
             b.emit(f"{put}({name}, {b.value(key)}, {b.value(dict.__getitem__(value, key))})")
     elif len(value):
         method = "extend" if base is list else "update"
-        b.emit(f"{base.__name__}.{method}({name}, ({b.values(iter(value))},))")
+        items = cast(Any, base).__iter__(value)  # the storage, whatever the subclass makes of iteration
+        b.emit(f"{base.__name__}.{method}({name}, ({b.values(items)},))")
     _attributes(b, value, name)
     return name
 

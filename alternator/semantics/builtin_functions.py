@@ -20,6 +20,7 @@ from alternator.provenance.world import MISSING, Unread
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
+_fn: Any
 for _fn in (ascii, bin, chr, hex, oct, ord, repr):
     PURE.put(_fn, DEEP)
 
@@ -101,7 +102,6 @@ def _numeric(fn: Any) -> Any:
     return rule
 
 
-_fn: Any
 for _fn in (abs, round, pow, divmod):
     RULES.put(_fn, _numeric(_fn))
 

@@ -72,6 +72,7 @@ def _chain(iterables: Any) -> Any:
 
 RULES.put(itertools.chain.__dict__["from_iterable"], _chain_from_iterable)
 
+_fn: Any
 for _fn in (
     heapq.heappush,
     heapq.heappop,
@@ -106,7 +107,6 @@ if isinstance(getattr(collections, "_count_elements", None), types.BuiltinFuncti
     PURE.put(collections._count_elements, DEEP)  # type: ignore[attr-defined]
 
 
-_fn: Any
 for _fn in (re.compile, re.match, re.search, re.fullmatch, re.sub, re.findall, re.split):
     RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 

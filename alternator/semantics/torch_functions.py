@@ -274,6 +274,7 @@ RULES.put(operator.inv, lambda vm, args, kwargs: operations.unary(vm, operator.i
 RULES.put(operator.concat, lambda vm, args, kwargs: operations.binary(vm, operator.add, *args))
 RULES.put(operator.iconcat, lambda vm, args, kwargs: operations.binary(vm, operator.iadd, *args))
 RULES.put(operator.call, lambda vm, args, kwargs: calls.call(vm, args[0], args[1:], kwargs))
+_kind: Any
 for _kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):
     PURE_TYPES.put(_kind, DEEP)
 
@@ -318,7 +319,6 @@ def _native_attr(vm: Any, obj: Any, name: str) -> Any:
     return value
 
 
-_kind: Any
 for _kind in (torch._ops._OpNamespace, torch._ops._Ops, torch._ops.OpOverloadPacket, torch._ops.OpOverload):
     GETATTR.put(_kind, _native_attr)
 
