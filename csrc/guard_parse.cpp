@@ -1,4 +1,4 @@
-// From the table of guards (docs/interfaces.md) to the tree.
+// From the table of guards (docs/native.md) to the tree.
 #include "guard_tree.h"
 
 #include <algorithm>

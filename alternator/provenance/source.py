@@ -16,7 +16,7 @@ _HASHABLE = frozenset({str, int, bool, float, bytes, type(None)})
 class Source:
     """One node: how a value is reached from its parent, and what must hold for it.
 
-    ``access`` and ``key`` are those of docs/interfaces.md.  Children are interned, so one path is one object.  ``static``
+    ``access`` and ``key`` are those of docs/native.md.  Children are interned, so one path is one object.  ``static``
     says that numbers and sizes found here (below a module, or not below an argument) do not vary.
     """
 
