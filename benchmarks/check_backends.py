@@ -37,9 +37,11 @@ def check(name: str, backend: str, emit: Any, batches: int) -> None:
     entry = zoo.REG[name]
     tries = (bench.BATCHES[:2] if entry.same_batch else bench.BATCHES)[:batches]
     with torch.enable_grad() if entry.train or entry.grad else torch.no_grad():
+        bench.seed_all()
         model = entry.make()
         eager = [bench.call(entry, model, model, *entry.inputs(model, size, seed)) for size, seed in tries]
         emit(eager_ok=True)
+        bench.seed_all()
         model = entry.make()
         alternator.utils.counters.clear()
         compiled = alternator.compile(model, backend=backend)
@@ -148,7 +150,7 @@ def main() -> None:
         if args.out:
             with open(args.out, "a") as file:
                 file.write(json.dumps(found) + "\n")
-        why = "" if found.get("ok") else found.get("error") or found.get("rows") or found
+        why = (found.get("breaks") or "") if found.get("ok") else found.get("error") or found.get("rows") or found
         print(f"[{i + 1}/{len(names)}] {name} {'ok' if found.get('ok') else 'FAILED'} {found['total_s']}s graphs={found.get('graphs')} {why}", flush=True)
     print(f"{good} of {len(names)} right under {args.backend}")
 

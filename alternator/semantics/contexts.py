@@ -9,7 +9,7 @@ import torch.amp.autocast_mode as autocast_mode
 
 from alternator.exc import Break
 from alternator.interpreter import calls
-from alternator.interpreter.tables import RULES
+from alternator.interpreter.tables import REBUILD, RULES
 
 
 def _recorded_setter(fn: Any) -> None:
@@ -76,14 +76,46 @@ def _refuse(code: str, *functions: Any) -> None:
 _refuse("GLOBAL_STATE", torch.use_deterministic_algorithms, torch.set_default_device, torch.set_num_threads)
 _refuse("MODE", torch.inference_mode.__enter__, torch.autograd.graph.saved_tensors_hooks.__enter__)
 
-for _fn in (torch.profiler.record_function.__enter__,):
-    RULES.put(_fn, lambda vm, args, kwargs: args[0])
-for _fn in (torch.profiler.record_function.__exit__,):
-    RULES.put(_fn, lambda vm, args, kwargs: None)
+
+# -- ranges of the profiler: nothing to the graph, but real again where a break finds one open
+
+_Range = torch.profiler.record_function
+_START, _STOP = _Range.__enter__, _Range.__exit__
 
 
-@RULES.rule(torch.profiler.record_function.__init__)
-def record_function_init(vm: Any, args: Any, kwargs: Any) -> Any:
-    return None
+@RULES.rule(_Range.__init__)
+def range_init(vm: Any, args: Any, kwargs: Any) -> None:
+    def init(self: Any, name: str, args: str | None = None) -> None:
+        self.name, self.args = name, args
+
+    if id(args[0]) in vm.records:
+        raise Break("UNSUPPORTED_CALL", "record_function.__init__ of an object from outside")
+    init(*args, **kwargs)
 
 
+@RULES.rule(_START)
+def range_start(vm: Any, args: Any, kwargs: Any) -> Any:
+    if id(args[0]) in vm.records:
+        raise Break("UNSUPPORTED_CALL", "entering a record_function from outside")
+    vm.states.setdefault("ranges", {})[id(args[0])] = args[0]
+    return args[0]
+
+
+@RULES.rule(_STOP)
+def range_stop(vm: Any, args: Any, kwargs: Any) -> None:
+    if id(args[0]) in vm.records:  # opened before this frame
+        vm.world.effects.append(("call", _STOP, (args[0], None, None, None), {}))
+    else:
+        vm.states.get("ranges", {}).pop(id(args[0]), None)
+
+
+@REBUILD.rule(_Range)
+def rebuild_range(b: Any, value: Any) -> str:
+    """Made anew; and open, if it is."""
+    if type(value) is not _Range:
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}, which is a record_function")
+    name: str = b.assign(f"{b.value(_Range)}({b.value(value.name)}, {b.value(value.args)})")
+    b.register(value, name)
+    if id(value) in b.vm.states.get("ranges", {}):
+        b.emit(f"{b.constant(_START, 'start')}({name})")
+    return name
