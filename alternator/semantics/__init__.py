@@ -7,6 +7,7 @@ from alternator.semantics import (  # noqa: F401
     classes,
     containers,
     contexts,
+    control_flow,
     functorch,
     generators,
     higher_order,

@@ -1,4 +1,4 @@
-"""Higher-order operators: functions given to checkpoint, cond, while_loop, map, scan and the like become subgraphs."""
+"""Higher-order operators that keep a region together: checkpoint, wrap (control flow has a file of its own)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint as checkpoint_module
+from torch._higher_order_ops.invoke_subgraph import invoke_subgraph_placeholder
 from torch._higher_order_ops.wrap import TagActivationCheckpoint
 
 from alternator.exc import Break
-from alternator.interpreter import calls
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
 from alternator.semantics.bodies import run_body
+from alternator.semantics.control_flow import OPERATORS
 from alternator.tensors.subgraph import OpenOutputs
 
 ops = torch.ops.higher_order
@@ -45,6 +46,8 @@ def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
         if not isinstance(value, (bool, str, type(None))):
             raise Break("HOP_BODY", f"checkpoint({name}=...) that is no constant")
     body = run_body(vm, "checkpoint", fn, tuple(given), theirs)
+    if any(node.target in OPERATORS for node in body.recorder.graph.nodes):
+        raise Break("HOP_BODY", "checkpoint: control flow operators cannot be recomputed by AOTAutograd")
     hop = OpenOutputs(body.recorder, "wrap_body", ops.tag_activation_checkpoint, (), mine)
     if context_fn is not None:
         hop.module_meta["_checkpoint_context_fn"] = context_fn
@@ -95,4 +98,18 @@ def _guard_helper(vm: Any, value: Any) -> None:
         raise Break("HOP_BODY", f"checkpoint(context_fn=...) that refers to a {type(value).__name__} made while tracing")
 
 
-__all__ = ["INSTANCE_CALLS", "calls"]
+# ---- regions
+
+
+@INSTANCE_CALLS.rule(type(ops.wrap))
+def rule_wrap(vm: Any, op: Any, args: Any, kwargs: Any) -> Any:
+    """A body that is kept together, and nothing else."""
+    body = run_body(vm, "wrap", args[0], args[1:], kwargs)
+    OpenOutputs(body.recorder, "wrap_body", ops.wrap, (), {})
+    return body.result
+
+
+@RULES.rule(invoke_subgraph_placeholder)
+def rule_nested_region(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``nested_compile_region``: a hint to compile the function once; inlining it gives the same results."""
+    return vm.call(args[0], args[1:], kwargs)

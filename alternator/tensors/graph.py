@@ -197,10 +197,10 @@ class Recorder:
         self.calls += 1
         self.annotate(node)
         node.meta["example_value"] = result
-        self._bind_result(result, node)
+        self.bind_results(result, node)
         return node
 
-    def _bind_result(self, result: Any, node: torch.fx.Node) -> None:
+    def bind_results(self, result: Any, node: torch.fx.Node) -> None:
         if isinstance(result, torch.Tensor):
             if id(result) not in self._nodes:
                 self._nodes[id(result)] = node

@@ -101,6 +101,18 @@ class SubRecorder(Recorder):
         placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]
         return [outer[node] for node in placeholders if outer[node] is not None]
 
+    @staticmethod
+    def unify(recorders: list["SubRecorder"]) -> list[torch.fx.Node]:
+        """Give several bodies the same lifted inputs, in the same order; the nodes around them that these come from."""
+        outer = {key: pair[0] for recorder in recorders for key, pair in recorder.lifted.items() if pair[0] is not None}
+        for recorder in recorders:
+            for key, node in outer.items():
+                if key not in recorder.lifted:
+                    recorder.lifted[key] = (node, recorder._placeholder(node.name, node.meta.get("example_value")))
+            formals = [inner for place, inner in recorder.lifted.values() if place is None]
+            _order(recorder.graph, formals + [recorder.lifted[key][1] for key in outer])
+        return list(outer.values())  # type: ignore[arg-type]
+
     # ---- what the body must not do
 
     def mutated(self) -> list[torch.Tensor]:
@@ -123,6 +135,11 @@ class SubRecorder(Recorder):
         """``value`` shares memory with an input of the body."""
         return any(_storage(value) == _storage(t) for t in self._inputs)
 
+    @staticmethod
+    def overlap(values: list[torch.Tensor]) -> bool:
+        """Two of the tensors share memory."""
+        return len({_storage(value) for value in values}) != len(values)
+
     def hide(self, what: str) -> None:
         """Values of the body are not to be used outside of it."""
         self._give_away(_Hidden(what))
@@ -131,6 +148,18 @@ class SubRecorder(Recorder):
         for value in self._pins:
             if not self.parent.knows(value):
                 self.parent.bind(value, marker)
+
+
+def _order(graph: torch.fx.Graph, placeholders: list[torch.fx.Node]) -> None:
+    previous = None
+    for node in placeholders:
+        if previous is None:
+            first = next(iter(graph.nodes))
+            if first is not node:
+                first.prepend(node)
+        else:
+            previous.append(node)
+        previous = node
 
 
 def _statistics(node: torch.fx.Node) -> list[torch.fx.Node]:
