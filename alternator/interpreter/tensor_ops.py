@@ -209,6 +209,11 @@ def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict
     owner = args[0]
     if name in _METADATA_METHODS:
         return execute(vm, getattr(owner, name), args[1:], kwargs)
+    return record_method(vm, name, args, kwargs)
+
+
+def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A method of a tensor as one node."""
     _prepare(vm, args[1:], kwargs)
     result = execute(vm, _unbound(name), args, kwargs)
     if result is NotImplemented:

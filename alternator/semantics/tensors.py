@@ -192,6 +192,23 @@ def tensor_deepcopy(vm: Any, args: Any, kwargs: Any) -> Any:
     raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor")
 
 
+def _scaled(name: str, combine: Any) -> None:
+    """addcdiv, addcmul with a tensor as ``value``, which an optimizer that is being compiled passes: taken apart."""
+    inplace = name.endswith("_")
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if not isinstance(kwargs.get("value"), torch.Tensor) or len(args) != 3:
+            return tensor_ops.record_method(vm, name, args, kwargs)
+        term = vm.graph_call(torch.mul, (vm.graph_call(combine, args[1:], {}), kwargs["value"]), {})
+        return tensor_ops.record_method(vm, "add_" if inplace else "add", (args[0], term), {})
+
+    METHODS.put(_raw(name), rule)
+
+
+for _name, _combine in (("addcdiv_", torch.div), ("addcdiv", torch.div), ("addcmul_", torch.mul), ("addcmul", torch.mul)):
+    _scaled(_name, _combine)
+
+
 # ---- attributes
 
 
