@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import types
+import weakref
 from typing import Any, cast
 
 from alternator.exc import Break
@@ -71,7 +72,10 @@ def admit_dict(world: World, obj: Any, source: Source) -> Any:
 def fill_dict(vm: Any, rec: Outside) -> None:
     obj, source = rec.obj, rec.source
     keys = tuple(dict.keys(obj))
-    source.guard("KEYS", keys)
+    if any(type(key) is tuple for key in keys):
+        source.guard_predicate(_same_keys(keys), f"keys are {keys!r}")
+    else:
+        source.guard("KEYS", keys)
     put = collections.OrderedDict.__setitem__ if isinstance(obj, collections.OrderedDict) else dict.__setitem__
     for key in keys:
         value = vm.world.admit(dict.__getitem__(obj, key), source.child("dictitem", key))
@@ -79,9 +83,37 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     rec.snapshot = list(dict.items(rec.standin))
 
 
+def _is_value(key: Any) -> bool:
+    """A constant, or a tuple of such: equal ones are the same key, made anew for each call or not."""
+    return ADMIT.is_constant(type(key)) or type(key) is tuple and all(map(_is_value, key))
+
+
+def _same_keys(keys: tuple[Any, ...]) -> Any:
+    """The guard of keys among which are tuples: values by equality, everything else by identity."""
+    expected = [(key, True) if _is_value(key) else (weak_or_strong(key), False) for key in keys]
+
+    def check(table: Any) -> bool:
+        if len(table) != len(expected):
+            return False
+        for key, (wanted, by_value) in zip(table, expected):
+            if not (type(key) is type(wanted) and key == wanted if by_value else key is wanted()):
+                return False
+        return True
+
+    return check
+
+
+def weak_or_strong(obj: Any) -> Any:
+    """A callable that gives the object, without keeping it alive where that can be had."""
+    try:
+        return weakref.ref(obj)
+    except TypeError:
+        return lambda: obj
+
+
 def _key(vm: Any, key: Any) -> Any:
     """A key of a dict whose keys are guarded: constants by value, others by identity."""
-    return key if ADMIT.is_constant(type(key)) else vm.world.admit(key, vm.world.tree.object(key))
+    return key if _is_value(key) else vm.world.admit(key, vm.world.tree.object(key))
 
 
 @ADMIT.register(set, frozenset)
