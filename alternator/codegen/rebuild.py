@@ -48,17 +48,13 @@ for _kind in (
     REBUILD.put(_kind, _constant)
 
 
-@REBUILD.rule(types.BuiltinFunctionType, types.MethodWrapperType)
+@REBUILD.rule(types.BuiltinFunctionType, types.MethodWrapperType, type(re.compile("").sub))
 def rebuild_builtin(b: Builder, value: Any) -> str:
     """A builtin function is itself; a builtin method is read again from what its owner is outside of the capture."""
     owner = value.__self__
-    if owner is None or isinstance(owner, (types.ModuleType, type)) or not (id(owner) in b.vm.records or _is_made(owner)):
+    if owner is None or isinstance(owner, (types.ModuleType, type)):
         return b.constant(value)
     return b.assign(f"{b.value(owner)}.{value.__name__}")
-
-
-def _is_made(owner: Any) -> bool:
-    return isinstance(owner, (torch.Tensor, list, dict, set, collections.deque, *_SYMBOLIC)) or bool(type(owner).__flags__ & 0x200)
 
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)

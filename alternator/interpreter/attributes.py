@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, tensor_ops
-from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, SETATTR
+from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.provenance.world import MISSING, Outside
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -137,6 +137,29 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
     if rec.space is None:
         vm.attr_memo[(id(obj), name)] = value
     return value
+
+
+def native_base(cls: type) -> type:
+    """The first class of the MRO that is written in C."""
+    for base in cls.__mro__:
+        if not base.__flags__ & 0x200 or any(
+            type(raw) in _C_METHODS and raw.__objclass__ is base for raw in base.__dict__.values()
+        ):
+            return base
+    return object
+
+
+_C_METHODS = {types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType}
+
+
+def check_readable(vm: Any, obj: Any, base: type | None = None) -> None:
+    """Native code is about to look into ``obj``: not into an outside object whose state in C is neither known nor guarded."""
+    rec = vm.records.get(id(obj))
+    if rec is None or rec.standin is not rec.obj or "IS" in rec.source.guards or isinstance(obj, (type, types.ModuleType)):
+        return
+    kind = native_base(type(obj)) if base is None else base
+    if kind is not object and READABLE.get(kind) is None:
+        raise Break("UNSUPPORTED_OPERATION", f"native code that reads an outside {type(obj).__name__}")
 
 
 def _dict_of(obj: Any) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 from typing import Any
 
@@ -14,7 +15,7 @@ from alternator.exc import Break, InternalError, UserRaise
 from alternator.interpreter import attributes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
@@ -75,8 +76,9 @@ def call_function(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs
         return rule(vm, fn, args, kwargs)
     marks = fn.__dict__
     if marks:
-        if marks.get("_torchdynamo_disable"):
-            raise Break("DISABLED_FUNCTION", fn.__qualname__)
+        for name in MARKS.keys() & marks.keys():
+            if marks[name]:
+                return MARKS[name](vm, fn, args, kwargs)
     return inline(vm, fn, args, kwargs)
 
 
@@ -259,11 +261,13 @@ _NATIVE = {
     types.WrapperDescriptorType,
     types.MethodWrapperType,
     types.ClassMethodDescriptorType,
+    type(re.compile("").sub),  # builtin_method: one that knows the class that defines it
 }
+_BOUND = {types.BuiltinFunctionType, types.MethodWrapperType, type(re.compile("").sub)}
 
 
 def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if kind is types.BuiltinFunctionType or kind is types.MethodWrapperType:
+    if kind in _BOUND:
         owner = fn.__self__
         if owner is not None and type(owner) is not types.ModuleType:
             return call_native_method(vm, fn, owner, args, kwargs)
@@ -289,30 +293,36 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     """A builtin method that is bound to ``owner``."""
     if isinstance(owner, torch.Tensor):
         return tensor_ops.call_method(vm, fn.__name__, fn, (owner, *args), kwargs)
-    rule = RULES.get(native_descriptor(fn, owner))
+    base, descriptor = native_descriptor(fn, owner)
+    rule = RULES.get(descriptor)
     if rule is not None:
         return rule(vm, (owner, *args), kwargs)
     if fn in IN_GRAPH or PURE.get(fn) is not None:
         return tensor_ops.call(vm, fn, args, kwargs) if fn in IN_GRAPH else run_pure(vm, fn, PURE.get(fn), args, kwargs)
-    cls = owner if isinstance(owner, type) else type(owner)
-    for base in cls.__mro__:
-        depth = PURE_TYPES.get(base)
-        if depth is not None:
-            vm.close(owner, max(depth, SHALLOW))
-            if id(owner) in vm.records:
-                vm.attr_memo.clear()
-            return run_pure(vm, fn, depth, args, kwargs)
-    raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+    depth = PURE_TYPES.get(base)
+    if depth is None:
+        raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+    vm.close(owner, max(depth, SHALLOW))
+    if id(owner) in vm.records:
+        vm.attr_memo.clear()
+        attributes.check_readable(vm, owner, base)
+    return run_pure(vm, fn, depth, args, kwargs)
 
 
-def native_descriptor(fn: Any, owner: Any) -> Any:
-    """The descriptor on the class that a bound builtin method came from: the identity that rules are written for."""
-    cls = owner if isinstance(owner, type) else type(owner)
-    for base in cls.__mro__:
-        found = base.__dict__.get(fn.__name__)
-        if found is not None and type(found) is not types.FunctionType:
-            return found
-    return fn
+def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
+    """The class that a bound builtin method came from, and the descriptor there: the identity that rules are written for."""
+    name = fn.__name__
+    classes = owner.__mro__ if isinstance(owner, type) else ()
+    for base in (*classes, *type(owner).__mro__):
+        found = base.__dict__.get(name)
+        if found is None or type(found) is types.FunctionType:
+            continue
+        if base not in classes or type(found) not in _OF_INSTANCES:
+            return base, found
+    return type(owner), fn
+
+
+_OF_INSTANCES = {types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType}
 
 
 def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import calls, tensor_ops
+from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, settled
 from alternator.interpreter.tables import DEEP, SHALLOW
@@ -83,6 +83,8 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
             return vm.symbolic(fn, left, right)
     if (kind is TracedId) is not (other is TracedId):
         left, right = settled(left), settled(right)
+    attributes.check_readable(vm, left)
+    attributes.check_readable(vm, right)
     if _mentions_tensor_type(kind) or _mentions_tensor_type(other):
         raise Break("TENSOR_SUBCLASS", f"{kind.__name__} and {other.__name__}")
     vm.close(left, DEEP)
@@ -141,6 +143,7 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     if isinstance(value, SYMBOLIC):
         return vm.symbolic(fn, value)
     guard_special(vm, fn, value)
+    attributes.check_readable(vm, value)
     return vm.native(fn, (value,))
 
 
@@ -196,6 +199,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         return vm.plain(operator.getitem, obj, key)
     vm.close(obj, SHALLOW)
     vm.close(key, DEEP)
+    attributes.check_readable(vm, obj)
     return vm.native(operator.getitem, (obj, key))
 
 
@@ -303,6 +307,8 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
     vm.close(container, DEEP)
     vm.close(item, DEEP)
     item = settled(item) if rec is not None else item
+    attributes.check_readable(vm, container)
+    attributes.check_readable(vm, item)
     if isinstance(item, torch.Tensor) and isinstance(container, (list, tuple)):
         return _contains_tensor(vm, container, item)
     return vm.native(operator.contains, (container, item))
@@ -333,6 +339,7 @@ def iterate(vm: Any, obj: Any) -> Any:
     vm.close(obj, SHALLOW)
     if found is MISSING and type(vm.world.class_attr(kind, "__getitem__")) is types.FunctionType:
         return calls.call(vm, _iterate_by_index, (obj,), {})
+    attributes.check_readable(vm, obj)
     return vm.native(iter, (obj,))
 
 

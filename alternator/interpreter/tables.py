@@ -23,6 +23,16 @@ class IdentityTable:
         self._rows[id(key)] = value
         self._keys.append(key)
 
+    def replace(self, key: Any, value: Any) -> None:
+        """Add a row, or change it: what users say about their functions goes before what we know."""
+        if id(key) not in self._rows:
+            self._keys.append(key)
+        self._rows[id(key)] = value
+
+    def remove(self, key: Any) -> Any:
+        """Take a row out; what it held, or None."""
+        return self._rows.pop(id(key), None)
+
     def get(self, key: Any, default: Any = None) -> Any:
         return self._rows.get(id(key), default)
 
@@ -58,6 +68,9 @@ PURE_TYPES = IdentityTable("types whose native methods are pure")
 GETATTR = IdentityTable("attribute reads by type")
 """type -> ``rule(vm, obj, name)``: reading an attribute of an instance of exactly this type."""
 
+READABLE = IdentityTable("C types that native code may read from outside")
+"""C type -> True: what native code reads of an outside instance is guarded when it enters, or never changes."""
+
 SETATTR = IdentityTable("attribute writes by type")
 """type -> ``rule(vm, obj, name, value)``; value MISSING deletes."""
 
@@ -75,6 +88,9 @@ REBUILD = IdentityTable("rebuilding values")
 
 CODES = IdentityTable("functions by their code")
 """code object -> ``rule(vm, fn, args, kwargs)``: for every function that a decorator makes with this code."""
+
+MARKS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {}
+"""attribute that a decorator sets on a Python function -> ``rule(vm, fn, args, kwargs)``: calling such a function."""
 
 IN_GRAPH = IdentityTable("torch functions that are one node")
 """callable -> True."""

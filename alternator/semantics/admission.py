@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import collections
 import enum
+import functools
+import re
 import types
 from typing import Any
 
 import torch
 
+from alternator.interpreter.tables import READABLE
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
@@ -61,13 +64,30 @@ def admit_function(world: World, obj: Any, source: Source) -> Any:
     return obj
 
 
-@ADMIT.register(int)
-def admit_int_subclass(world: World, obj: Any, source: Source) -> Any:
-    source.guard("TYPE", type(obj))
-    expected = int(obj)
-    source.guard_predicate(lambda value: int(value) == expected, f"== {expected}")
-    world.record(obj, source)
-    return obj
+def _scalar_subclass(base: type) -> None:
+    """An instance of a subclass of a builtin scalar: its value in C is guarded by a predicate."""
+
+    def admit(world: World, obj: Any, source: Source) -> Any:
+        source.guard("TYPE", type(obj))
+        expected = plain(obj)
+        source.guard_predicate(lambda value: plain(value) == expected, f"== {expected!r}")
+        world.record(obj, source)
+        return obj
+
+    def plain(value: Any) -> Any:
+        """The value without the subclass, by the base's own code."""
+        return base.__getnewargs__(value)[0] if base is not complex else complex.__add__(value, 0)
+
+    ADMIT.register(base)(admit)
+    READABLE.put(base, True)
+
+
+for _scalar in (int, float, complex, str, bytes):
+    _scalar_subclass(_scalar)
+for _kind in (re.Pattern, re.Match, type, types.GenericAlias, types.UnionType, BaseException, collections.OrderedDict):
+    READABLE.put(_kind, True)
+for _kind in (torch.Generator, torch.finfo, torch.iinfo, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial):
+    READABLE.put(_kind, True)
 
 
 @ADMIT.register(object)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import builtins
 import collections
 import copy
 import functools
@@ -179,6 +180,21 @@ GETATTR.put(functools.partial, _partial_attr)
 # ---- methods and functions as objects
 
 
+@RULES.rule(types.FunctionType.__get__)
+def rule_function_get(vm: Any, args: Any, kwargs: Any) -> Any:
+    fn, obj = args[0], args[1]
+    return fn if obj is None else types.MethodType(fn, obj)
+
+
+@RULES.rule(property.__get__, classmethod.__get__, staticmethod.__get__)
+def rule_descriptor_get(vm: Any, args: Any, kwargs: Any) -> Any:
+    raw, obj = args[0], args[1]
+    kind = args[2] if len(args) > 2 else attributes.type_of(vm, obj)
+    if type(raw) is property:
+        return raw if obj is None else calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})
+    return attributes.bind(vm, raw, obj, kind, "")
+
+
 @RULES.rule(types.MethodType)
 def rule_method(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.plain(types.MethodType, *args)
@@ -290,6 +306,14 @@ def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
         vm.nothing_handled_outside()
         return (None, None, None)
     return type(error), error, TRACEBACK
+
+
+for _kind in vars(builtins).values():
+    if isinstance(_kind, type) and issubclass(_kind, BaseException) and _kind not in PURE_TYPES:
+        PURE_TYPES.put(_kind, SHALLOW)
+for _kind in (types.MappingProxyType, torch.Size, property, types.CodeType, torch.dtype, torch.device):
+    if _kind not in PURE_TYPES:
+        PURE_TYPES.put(_kind, SHALLOW)
 
 
 @RULES.rule(BaseException.with_traceback)
