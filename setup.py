@@ -14,7 +14,7 @@ if sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 11):
     fail(f"it needs CPython 3.11, and this is {sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}.")
 try:
     import torch
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+    from torch.utils.cpp_extension import BuildExtension, CppExtension, library_paths
 except ImportError:
     fail("PyTorch 2.13 must be installed first; install with --no-build-isolation.")
 if torch.__version__.split(".")[:2] != ["2", "13"]:
@@ -33,6 +33,8 @@ setup(
         CppExtension(
             "alternator._C",
             sources,
+            # So that the module can be loaded before torch is imported.
+            extra_link_args=["-Wl,-rpath,$ORIGIN/../torch/lib", *(f"-Wl,-rpath,{path}" for path in library_paths())],
             extra_compile_args=["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-g1"],
         )
     ],

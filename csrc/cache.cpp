@@ -403,8 +403,7 @@ static bool usable(const EntryData& data, PyObject* callback) {
 
 PyObject* set_cache_key(PyObject*, PyObject* key) {
   PyObject* old = std::exchange(current_key, key == Py_None ? nullptr : Py_NewRef(key));
-  Py_XDECREF(old);
-  Py_RETURN_NONE;
+  return old ? old : Py_NewRef(Py_None);
 }
 
 bool find_entry(ExtraState* extra, const Call& call, PyObject* callback, Hit* hit) {

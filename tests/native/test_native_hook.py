@@ -1,0 +1,927 @@
+"""The frame hook: offering frames, entries, skip marks, redirection, threads, lifetimes."""
+
+import asyncio
+import functools
+import gc
+import inspect
+import sys
+import threading
+import traceback
+import weakref
+
+import pytest
+from alternator import _C
+from alternator._C import eval_frame
+from alternator._C.eval_frame import (
+    NULL,
+    RUN_PLAIN,
+    SKIP_CODE,
+    SKIP_CODE_RECURSIVE,
+    CompiledFunction,
+    DisabledCall,
+    _CacheEntry,
+    _debug_get_cache_entry_list,
+    _debug_get_extra_state,
+    call_redirected,
+    reset_code,
+    set_eval_frame,
+    skip_code,
+    unskip_code,
+)
+from alternator._C.guards import GuardTree
+
+
+@pytest.fixture(autouse=True)
+def no_callback():
+    assert eval_frame.get_eval_frame() is None
+    yield
+    left = eval_frame.get_eval_frame()
+    set_eval_frame(None)
+    assert left is None
+
+
+def running(callback, fn, *args, **kwargs):
+    old = set_eval_frame(callback)
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        set_eval_frame(old)
+
+
+def own(*functions):
+    """Only frames of these functions matter; the harness calls functions of its own."""
+    return {f.__code__ for f in functions}
+
+
+def entry_for(func, values, guards, fn, loads, **kwargs):
+    return _CacheEntry(func.__code__, GuardTree(guards, [], func, values), fn, loads, **kwargs)
+
+
+def local(index, *guards):
+    return (-1, "local", index, guards)
+
+
+# ---- offering -------------------------------------------------------------------------------------------------------
+
+
+def test_the_callback_gets_function_and_values():
+    def f(a, b=2, *args, c, **kwargs):
+        d = a
+        return d + b
+
+    seen = []
+
+    def callback(func, values):
+        if func.__code__ is f.__code__:
+            seen.append((func, values))
+            assert eval_frame.get_eval_frame() is None  # our own calls are not captured
+        return None
+
+    assert running(callback, f, 1, c=3, e=4) == 3
+    ((func, values),) = seen
+    assert func is f and dict(zip(f.__code__.co_varnames, values)) == {
+        "a": 1, "b": 2, "c": 3, "args": (), "kwargs": {"e": 4}, "d": NULL,
+    }  # fmt: skip
+    assert len(values) == f.__code__.co_nlocals and repr(NULL) == "NULL"
+
+
+def test_callees_are_offered_too_and_previous_is_returned():
+    def inner():
+        return 1
+
+    def outer():
+        return inner() + 1
+
+    names = []
+
+    def callback(func, values):
+        names.append(func.__name__)
+
+    assert set_eval_frame(callback) is None
+    outer()
+    assert set_eval_frame(False) is callback
+    outer()
+    assert set_eval_frame(None) is False
+    assert names == ["outer", "inner"]
+    with pytest.raises(TypeError):
+        set_eval_frame(3)
+
+
+def test_cells_and_free_variables_at_entry():
+    free = 7
+
+    def f(a, b):
+        def inner():
+            return a + free
+
+        return inner() + b
+
+    seen = []
+
+    def callback(func, values):
+        if func.__code__ is f.__code__:
+            seen.append(values)
+
+    assert running(callback, f, 1, 2) == 10
+    assert seen[0][:2] == [1, 2]  # raw arguments, not cells
+
+
+def test_generators_coroutines_and_class_bodies_run_plainly():
+    offered = []
+
+    def callback(func, values):
+        offered.append(func.__name__)
+
+    def helper():
+        return 1
+
+    def gen(n):
+        for i in range(n):
+            helper()
+            got = yield i
+            if got:
+                yield got
+
+    async def coro():
+        await asyncio.sleep(0)
+        return helper()
+
+    def use():
+        g = gen(3)
+        first = next(g)
+        sent = g.send("x")
+        rest = list(g)
+        h = gen(1)
+        next(h)
+        with pytest.raises(KeyError):
+            h.throw(KeyError)
+
+        class Body:
+            x = helper()
+
+        return first, sent, rest, Body.x, [i for i in range(2)]
+
+    assert running(callback, use) == (0, "x", [1, 2], 1, [0, 1])
+    assert offered.count("helper") == 5
+    assert "gen" not in offered and "Body" not in offered
+    assert running(callback, asyncio.run, coro()) == 1
+    assert "coro" not in offered
+
+
+def test_exceptions_of_the_callback_and_of_the_function():
+    def f():
+        raise KeyError("from f")
+
+    def broken(func, values):
+        raise ValueError("from the callback")
+
+    def plain(func, values):
+        return None
+
+    with pytest.raises(ValueError, match="from the callback"):
+        running(broken, f)
+    with pytest.raises(KeyError, match="from f") as info:
+        running(plain, f)
+    assert traceback.extract_tb(info.value.__traceback__)[-1].name == "f"
+    with pytest.raises(TypeError, match="must return"):
+        running(lambda func, values: 3, f)
+
+
+def test_recursion():
+    def fib(n):
+        return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+    count = [0]
+
+    def callback(func, values):
+        count[0] += func is fib
+        if func is fib and values[0] == 3:
+            return entry_for(fib, values, [local(0, ("EQ", 3))], lambda n: 2, (0,))
+
+    try:
+        assert running(callback, fib, 12) == 144
+        assert _debug_get_cache_entry_list(fib.__code__)[0].hits > 10
+    finally:
+        reset_code(fib.__code__)
+
+    def endless(n):
+        return endless(n + 1)
+
+    with pytest.raises(RecursionError):
+        running(callback, endless, 0)
+
+
+# ---- entries --------------------------------------------------------------------------------------------------------
+
+
+def test_hits_misses_and_order():
+    def f(x):
+        return ("plain", x)
+
+    compiled = []
+
+    def callback(func, values):
+        if func is not f:
+            return None
+        n = values[0]
+        compiled.append(n)
+        return entry_for(f, values, [local(0, ("EQ", n))], lambda x, n=n: (n, x), (0,), extra=n)
+
+    compiled_f = CompiledFunction(f, callback)
+    for call in (1, 1, 2, 1, 3, 2):
+        assert compiled_f(call) == (call, call)
+    assert compiled == [1, 2, 3]
+    entries = _debug_get_cache_entry_list(f.__code__)
+    assert [e.extra for e in entries] == [2, 3, 1]  # the last hit is in front
+    assert [e.hits for e in entries] == [1, 0, 2]
+    assert entries[0].next is entries[1] and entries[2].next is None
+    assert _debug_get_extra_state(f.__code__).entries == entries
+    assert entries[0].code is f.__code__ and entries[0].check_fn.check(f, [2]) and entries[0].valid
+    assert f(1) == ("plain", 1)  # nobody asked for the compiled one
+
+    _debug_get_extra_state(f.__code__).invalidate(entries[0])
+    assert not entries[0].valid and entries[0].next is None
+    assert compiled_f(2) == (2, 2) and compiled == [1, 2, 3, 2]
+    reset_code(f.__code__)
+    assert _debug_get_cache_entry_list(f.__code__) == []
+    assert compiled_f(2) == (2, 2) and compiled == [1, 2, 3, 2, 2]
+
+
+def test_run_only():
+    def f(x):
+        return "plain"
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, [local(0, ("TYPE", int))], lambda: "compiled", ())
+
+    assert running(False, f, 1) == "plain"
+    assert running(callback, f, 1) == "compiled"
+    assert running(False, f, 2) == "compiled"
+    assert running(False, f, "text") == "plain"
+    assert CompiledFunction(f, False)(3) == "compiled"
+
+
+def test_loads_and_nested_tuples():
+    class Holder:
+        pass
+
+    def f(a, b):
+        return None
+
+    guards = [local(0), local(1), (0, "dict", None, ()), (2, "dictitem", "x", ()), (2, "dictitem", "gone", (("ABSENT",),))]
+    holder = Holder()
+    holder.x = "the x"
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, guards, lambda *args: args, (1, (3, (1, ()), 4), 0))
+
+    for _ in range(3):
+        assert running(callback, f, holder, 5) == (5, ("the x", (5, ()), NULL), holder)
+    with pytest.raises(ValueError):
+        entry_for(f, [holder, 5], guards, f, (9,))
+
+
+def test_many_loads():
+    def f(xs):
+        return None
+
+    count = 60
+    guards = [local(0)] + [(0, "index", i, (("TYPE", str),)) for i in range(count)]
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, guards, lambda *args: args, tuple(range(1, count + 1)))
+
+    xs = [f"item {i}" for i in range(count)]
+    for _ in range(3):
+        assert running(callback, f, xs) == tuple(xs)
+    before = sys.getrefcount(xs[0])
+    for _ in range(10):
+        CompiledFunction(f, callback)(xs)
+    after = sys.getrefcount(xs[0])
+    assert after == before
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_keep_hook(keep):
+    def callee():
+        return eval_frame.get_eval_frame()
+
+    def f():
+        return None
+
+    offered = []
+
+    def callback(func, values):
+        offered.append(func.__name__)
+        if func is f:
+            return entry_for(f, values, [], lambda: callee(), (), keep_hook=keep)
+
+    for run in (functools.partial(running, callback, f), CompiledFunction(f, callback)):
+        for _ in range(2):
+            offered.clear()
+            assert run() is (callback if keep else None)
+            assert ("callee" in offered) == keep
+
+
+def test_a_new_entry_must_fit_its_own_call():
+    def f(x):
+        return x
+
+    def callback(func, values):
+        if func is f:
+            return _CacheEntry(f.__code__, GuardTree([local(0, ("EQ", 5))], [], f, [5]), lambda x: x, (0,))
+
+    with pytest.raises(RuntimeError, match="x: expected 5, found 6"):
+        running(callback, f, 6)
+    assert _debug_get_cache_entry_list(f.__code__) == []
+
+
+def test_an_entry_of_another_code_is_refused():
+    def f():
+        return 1
+
+    def g():
+        return 2
+
+    made = []
+
+    def callback(func, values):
+        if func in (f, g):
+            made.append(entry_for(f, values, [], lambda: 3, ()) if not made else made[0])
+            return made[-1]
+
+    assert running(callback, f) == 3
+    with pytest.raises(RuntimeError, match="another code object"):
+        running(callback, g)
+
+
+def test_entries_that_raise_and_that_drop_themselves():
+    def f(x):
+        return x
+
+    def drop_all(x):
+        reset_code(f.__code__)
+        gc.collect()
+        raise KeyError(x)
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, [local(0)], drop_all, (0,))
+
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            running(callback, f, 1)
+
+
+def test_skip_marks():
+    def inner():
+        return 1
+
+    def f():
+        return inner()
+
+    answers = {}
+    names = []
+
+    def callback(func, values):
+        names.append(func.__name__)
+        return answers.get(func.__name__)
+
+    def names_of_call():
+        names.clear()
+        running(callback, f)
+        return names[:]
+
+    assert names_of_call() == ["f", "inner"]
+    answers["f"] = SKIP_CODE
+    assert names_of_call() == ["f", "inner"]
+    assert names_of_call() == ["inner"]
+    assert _debug_get_extra_state(f.__code__).skip == "code"
+    unskip_code(f.__code__)
+    answers["f"] = SKIP_CODE_RECURSIVE
+    assert names_of_call() == ["f"]
+    assert names_of_call() == []
+    reset_code(f.__code__)
+    answers.clear()
+    skip_code(f.__code__)
+    assert names_of_call() == ["inner"]
+    skip_code(f.__code__, recursive=True)
+    assert names_of_call() == []
+    unskip_code(f.__code__)
+    assert names_of_call() == ["f", "inner"]
+
+
+def test_python_in_guards_is_not_captured():
+    def check(x):
+        return helper(x)
+
+    def helper(x):
+        return True
+
+    def f(x):
+        return x
+
+    offered = []
+
+    def callback(func, values):
+        offered.append(func.__name__)
+        if func is f:
+            return entry_for(f, values, [local(0, ("PY", check, "check"))], lambda x: -x, (0,))
+
+    for _ in range(3):
+        assert running(callback, f, 1) == -1
+    assert set(offered) == {"f"}
+
+
+def test_guard_error_hook():
+    def f(x):
+        return x
+
+    tree = GuardTree([local(0, ("PY", lambda x: x + 1, "x + 1"))], [], f, [1])
+    errors = []
+    assert eval_frame.set_guard_error_hook(errors.append) is None
+    try:
+        assert not tree.check(f, ["text"])
+    finally:
+        eval_frame.set_guard_error_hook(None)
+    assert isinstance(errors[0], TypeError)
+    assert not tree.check(f, ["text"]) and len(errors) == 1
+
+
+def test_entries_belong_to_their_callback_and_key():
+    def f(x):
+        return "plain"
+
+    def make(name):
+        def callback(func, values):
+            if func is f:
+                return entry_for(f, values, [local(0)], lambda: name, ())
+
+        return callback
+
+    one, two = make("one"), make("two")
+    assert running(one, f, 1) == "one" and running(two, f, 1) == "two" and running(one, f, 1) == "one"
+    entries = _debug_get_cache_entry_list(f.__code__)
+    assert len(entries) == 2 and {e.owner_callback for e in entries} == {one, two}
+    old = eval_frame.set_cache_key(object())
+    try:
+        assert running(False, f, 1) == "plain"
+        assert running(one, f, 1) == "one"
+        assert len(_debug_get_cache_entry_list(f.__code__)) == 3
+    finally:
+        eval_frame.set_cache_key(old)
+    assert running(one, f, 1) == "one" and len(_debug_get_cache_entry_list(f.__code__)) == 3
+
+
+def test_plain_functions_are_offered_once_tracing_is_on():
+    """A profiler or tracer must still see frames."""
+
+    def f():
+        return 1
+
+    seen = []
+    sys.setprofile(lambda frame, event, arg: seen.append((event, frame.f_code.co_name)))
+    try:
+        running(lambda func, values: None, f)
+    finally:
+        sys.setprofile(None)
+    assert ("call", "f") in seen and ("return", "f") in seen
+
+
+# ---- callables ------------------------------------------------------------------------------------------------------
+
+
+def test_compiled_function_looks_like_what_it_wraps():
+    class Owner:
+        def method(self, x: int) -> int:
+            "A docstring."
+            return x
+
+    def callback(func, values):
+        return None
+
+    wrapper = CompiledFunction(Owner.method, callback, Owner.method)
+    assert wrapper.__name__ == "method" and wrapper.__code__ is Owner.method.__code__
+    assert repr(wrapper) == repr(Owner.method)
+    functools.update_wrapper(wrapper, Owner.method)
+    assert wrapper.__doc__ == "A docstring." and wrapper.__wrapped__ is Owner.method
+    assert inspect.signature(wrapper) == inspect.signature(Owner.method)
+    wrapper.custom = 1
+    assert wrapper.custom == 1 and not hasattr(Owner.method, "custom")
+    with pytest.raises(AttributeError):
+        wrapper.nothing  # noqa: B018
+    Owner.method = wrapper
+    assert Owner.method is wrapper
+    owner = Owner()
+    assert owner.method(3) == 3 and owner.method.__self__ is owner and owner.method(x=4) == 4
+    assert wrapper.__get__(None, Owner) is wrapper and callable(wrapper) and wrapper.__call__(owner, 2) == 2
+    ref = weakref.ref(wrapper)
+    assert ref() is wrapper
+    with pytest.raises(TypeError):
+        wrapper(owner, 1, 2)
+
+
+def test_compiled_function_restores_the_callback():
+    def outer_callback(func, values):
+        return None
+
+    def inner_callback(func, values):
+        return None
+
+    states = []
+
+    def f(fail=False):
+        states.append(eval_frame.get_eval_frame())
+        if fail:
+            raise KeyError
+
+    def outer():
+        states.append(eval_frame.get_eval_frame())
+        CompiledFunction(f, inner_callback)()
+        with pytest.raises(KeyError):
+            CompiledFunction(f, inner_callback)(fail=True)
+        DisabledCall(f)()
+        CompiledFunction(f, None)()
+        states.append(eval_frame.get_eval_frame())
+
+    running(outer_callback, outer)
+    assert states == [outer_callback, inner_callback, inner_callback, None, None, outer_callback]
+
+
+@pytest.mark.parametrize("arguments", [((1, 2), {}), ((1,), {}), ((1,), {"b": 3}), ((), {"a": 1, "b": 2})])
+def test_all_ways_to_pass_arguments(arguments):
+    class Owner:
+        def method(self, a, b=5):
+            return ("plain", a, b)
+
+    def callback(func, values):
+        if func is Owner.method:
+            return entry_for(func, values, [local(0), local(1), local(2)], lambda *args: args, (0, 1, 2))
+
+    owner = Owner()
+    args, kwargs = arguments
+    expected = (owner,) + owner.method(*args, **kwargs)[1:]
+    bound = CompiledFunction(owner.method, callback)
+    free = CompiledFunction(Owner.method, callback)
+    for _ in range(3):
+        assert bound(*args, **kwargs) == expected
+        assert free(owner, *args, **kwargs) == expected
+
+
+def test_callable_objects_and_builtins():
+    class Adder:
+        def __call__(self, x):
+            return x + 1
+
+    offered = []
+
+    def callback(func, values):
+        offered.append(func.__name__)
+
+    assert CompiledFunction(Adder(), callback)(1) == 2 and offered == ["__call__"]
+    assert CompiledFunction(len, callback)([1]) == 1
+    with pytest.raises(TypeError):
+        CompiledFunction(3, callback)
+    with pytest.raises(TypeError):
+        CompiledFunction(len, 3)
+
+
+def test_wrappers_are_collected():
+    def round_trip():
+        def f():
+            return wrapper
+
+        wrapper = CompiledFunction(f, lambda func, values: None)
+        wrapper.me = wrapper
+        wrapper()
+        return weakref.ref(wrapper)
+
+    ref = round_trip()
+    gc.collect()
+    assert ref() is None
+
+
+# ---- redirection ----------------------------------------------------------------------------------------------------
+
+
+class Ordered:
+    def __init__(self, n):
+        self.n = n
+
+    def __lt__(self, other):
+        return self.n < other.n
+
+
+def test_redirect_sees_the_frames_that_native_code_makes():
+    seen = []
+
+    def callback(func, values):
+        seen.append(func.__name__)
+        assert eval_frame.get_eval_frame() is None
+        if func is Ordered.__lt__:
+            a, b = values
+            return a.n > b.n  # the other way round: our result is the frame's
+        return RUN_PLAIN
+
+    items = [Ordered(i) for i in (2, 3, 1)]
+    result = call_redirected(callback, sorted, (items,))
+    assert [item.n for item in result] == [3, 2, 1] and set(seen) == {"__lt__"}
+
+    seen.clear()
+
+    def key(item):
+        return helper(item.n)
+
+    def helper(n):
+        return -n
+
+    result = call_redirected(callback, sorted, (items,), {"key": key})
+    assert [item.n for item in result] == [3, 2, 1]
+    assert seen.count("key") == 3 and seen.count("helper") == 3  # callees of plain frames are seen too
+    assert sorted(items)[0].n == 1  # off again
+
+
+def test_nested_redirection():
+    log = []
+
+    def inner(func, values):
+        log.append("inner")
+        return 1
+
+    def outer(func, values):
+        log.append("outer")
+        one = call_redirected(inner, f, (0,))
+        return one + f(10)  # off while the callback runs
+
+    def f(x):
+        return x
+
+    assert call_redirected(outer, f, (5,)) == 11
+    assert log == ["outer", "inner"]
+
+
+def test_exceptions_under_redirection():
+    def f():
+        raise KeyError("plain")
+
+    def broken(func, values):
+        raise ValueError("callback")
+
+    with pytest.raises(ValueError, match="callback"):
+        call_redirected(broken, f, ())
+    with pytest.raises(KeyError, match="plain"):
+        call_redirected(lambda func, values: RUN_PLAIN, f, ())
+    with pytest.raises(TypeError):
+        call_redirected(broken, len, (3,))
+    with pytest.raises(TypeError):
+        call_redirected(broken, f, (), 3)
+    assert f.__name__ == "f"
+
+
+def test_generators_under_redirection():
+    def gen():
+        yield helper()
+        yield 2
+
+    def helper():
+        return 1
+
+    seen = []
+
+    def callback(func, values):
+        seen.append(func.__name__)
+        return RUN_PLAIN
+
+    running_generator = gen()
+    assert call_redirected(callback, list, (running_generator,)) == [1, 2]
+    assert seen == ["helper"]
+    assert call_redirected(callback, lambda: list(gen()), ()) == [1, 2]
+    assert seen.count("gen") == 1  # the call that makes the generator
+
+
+def test_redirection_inside_a_callback_with_entries():
+    def f(x):
+        return x
+
+    def callback(func, values):
+        if func is f:
+            got = call_redirected(lambda func, values: 100, g, (1,))
+            return entry_for(f, values, [local(0)], lambda x: (x, got), (0,))
+
+    def g(x):
+        return x
+
+    assert running(callback, f, 1) == (1, 100)
+
+
+# ---- threads --------------------------------------------------------------------------------------------------------
+
+
+def test_each_thread_has_its_own_callback():
+    def f(n):
+        return n
+
+    barrier = threading.Barrier(3)
+    results = {}
+
+    def work(name, use):
+        offered = []
+
+        def callback(func, values):
+            if func is f:
+                offered.append(values[0])
+
+        if use:
+            set_eval_frame(callback)
+        barrier.wait()
+        for i in range(200):
+            f(i)
+        barrier.wait()
+        if name == "leaves it on":
+            results[name] = len(offered)
+            return
+        set_eval_frame(None)
+        results[name] = len(offered)
+
+    threads = [
+        threading.Thread(target=work, args=args) for args in (("on", True), ("leaves it on", True), ("off", False))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {"on": 200, "leaves it on": 200, "off": 0}
+    assert eval_frame.get_eval_frame() is None
+
+
+def test_many_threads_use_one_entry():
+    def slow(x):
+        for _ in range(20):
+            pass
+        return x >= 0
+
+    def f(x):
+        return None
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, [local(0, ("TYPE", int), ("PY", slow, "slow"))], lambda x: x * 2, (0,))
+
+    compiled = CompiledFunction(f, callback)
+    compiled(0)
+    wrong = []
+    interval = sys.getswitchinterval()
+
+    def work(base):
+        for i in range(base, base + 300):
+            if compiled(i) != i * 2:
+                wrong.append(i)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(1000 * k,)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+# ---- lifetimes ------------------------------------------------------------------------------------------------------
+
+
+def counts():
+    gc.collect()
+    return _C.live_counts()
+
+
+def make_function():
+    space = {}
+    exec(compile("def f(self, x):\n    return self.n + x", "<made>", "exec"), space)
+    return space["f"]
+
+
+class Owner:
+    n = 1
+
+
+made_with = {}  # further arguments of the next entry
+
+
+def make_entry(func, values):  # an entry keeps its callback, so the callback must not keep the function
+    if func.__code__.co_filename == "<made>":
+        guards = [local(0, ("IS", values[0])), local(1, ("TYPE", int)), (-1, "object", values[0], ())]
+        return entry_for(func, values, guards, lambda s, x: ("compiled", x), (0, 1), **made_with)
+
+
+def compile_once(f, owner, **kwargs):
+    made_with.update(kwargs)
+    assert running(make_entry, f, owner, 1) == ("compiled", 1)
+    made_with.clear()
+    assert CompiledFunction(f, make_entry)(owner, 2) == ("compiled", 2)
+
+
+def test_entries_die_with_the_code_object():
+    before = counts()
+    for _ in range(200):
+        compile_once(make_function(), Owner())
+    assert counts() == before
+
+
+def test_entries_die_with_their_owners():
+    f = make_function()
+    keep = Owner()
+    compile_once(f, keep)
+    before = counts()
+    for _ in range(200):
+        owner = Owner()
+        compile_once(f, owner, owners=(owner, keep))
+        entry = weakref.ref(_debug_get_cache_entry_list(f.__code__)[0])
+        assert entry() is not None and len(_debug_get_cache_entry_list(f.__code__)) == 2
+        del owner
+        assert entry() is None
+    assert counts() == before
+    reset_code(f.__code__)
+    assert counts()["entries"] == before["entries"] - 1
+
+
+def test_an_entry_whose_guards_can_never_hold_is_dropped():
+    f = make_function()
+    owner = Owner()
+    compile_once(f, owner)
+    (entry,) = _debug_get_cache_entry_list(f.__code__)
+    del owner
+    assert running(False, f, Owner(), 1) == 2
+    assert _debug_get_cache_entry_list(f.__code__) == [] and not entry.valid
+
+
+def test_an_owner_that_dies_while_its_entry_runs():
+    def f(holder):
+        return None
+
+    class Holder:
+        pass
+
+    def compiled(holder):
+        holder.owner = None
+        gc.collect()
+        return "ran"
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, [local(0)], compiled, (0,), owners=(values[0].owner,))
+
+    holder = Holder()
+    for _ in range(3):
+        holder.owner = Owner()
+        assert running(callback, f, holder) == "ran"
+        assert _debug_get_cache_entry_list(f.__code__) == []
+
+
+def test_owners_must_be_weakly_referenceable():
+    f = make_function()
+    with pytest.raises(TypeError):
+        entry_for(f, [1, 2], [], f, (), owners=(3,))
+
+
+def test_references_are_balanced():
+    def f(a, b):
+        return None
+
+    marker = Owner()
+
+    def callback(func, values):
+        if func is f:
+            return entry_for(f, values, [local(0, ("TYPE", Owner)), local(1)], lambda a, pair: None, (0, (1, 0)))
+
+    compiled = CompiledFunction(f, callback)
+    compiled(marker, 1)
+    before = sys.getrefcount(marker), sys.getrefcount(f), sys.getrefcount(callback), sys.getrefcount(None)
+    for _ in range(1000):
+        compiled(marker, 1)
+        running(callback, f, marker, 1)
+        running(callback, f, b=1, a=marker)
+    after = sys.getrefcount(marker), sys.getrefcount(f), sys.getrefcount(callback), sys.getrefcount(None)
+    assert after[:3] == before[:3] and abs(after[3] - before[3]) < 50
+
+
+def test_a_skip_mark_dies_with_its_code():
+    before = counts()
+    for _ in range(50):
+        skip_code(make_function().__code__)
+    assert counts() == before
+
+
+def test_submodules_and_opcode_caches():
+    import opcode
+
+    assert _C.eval_frame.py_opcode_caches == opcode._inline_cache_entries
+    from alternator._C.py_opcode_caches import py_opcode_caches
+
+    assert len(py_opcode_caches) == 256
+    assert eval_frame.unsupported(1, 2) == 2
