@@ -12,6 +12,7 @@ import torch
 from alternator import config
 from alternator.backends.inductor import InductorBackend
 from alternator.backends.registry import get_default_backend, lookup_backend
+from alternator.runtime import traced
 from alternator.runtime.contexts import Context, OptimizeContext
 from alternator.runtime.convert import Options
 from alternator.runtime.module import OptimizedModule
@@ -137,6 +138,9 @@ def _with_settings(
     return _WithOptions(compiler, mode, tuple((options or {}).items()))
 
 
+traced.runs_while_tracing(compile)
+
+
 def _check_flag(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {value!r}")
@@ -195,9 +199,13 @@ def optimize_assert(backend: str | Callable[..., Any], **kwargs: Any) -> Context
 # -- questions ---------------------------------------------------------------------------------------------------------------
 
 
+_is_compiling = torch.compiler.is_compiling
+
+
+@traced.is_constant(True)
 def is_compiling() -> bool:
     """True in captured code: a program can take another path there."""
-    return torch.compiler.is_compiling()
+    return _is_compiling()
 
 
 def is_dynamo_supported() -> bool:

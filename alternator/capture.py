@@ -187,7 +187,7 @@ def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
 
 def _after_break(func: types.FunctionType, values: list[Any], request: CompileRequest, attempt: Attempt, broken: Break) -> Any:
     stack = user_stack(attempt)
-    if request.fullgraph:
+    if request.fullgraph or utils.error_on_graph_break():
         raise breaks.unsupported(broken, stack)
     utils.report_break(utils.break_reason(broken, stack))
     root = attempt.frame

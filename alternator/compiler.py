@@ -7,13 +7,17 @@ from typing import Any, Callable, Iterable
 
 import numpy as np
 import torch
-import torch.compiler as _torch
+import torch.compiler
 import torch.utils._pytree as pytree
 
 from alternator import api, decorators, utils
 from alternator.backends import registry
 from alternator.backends.registry import get_default_backend, set_default_backend
 from alternator.decorators import allow_in_graph, assume_constant_result, set_stance, substitute_in_graph
+from alternator.runtime import traced
+
+_is_compiling, _is_exporting = torch.compiler.is_compiling, torch.compiler.is_exporting
+_cudagraph_mark_step_begin = torch.compiler.cudagraph_mark_step_begin
 
 
 def compile(*args: Any, **kwargs: Any) -> Any:
@@ -38,7 +42,7 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 
 def cudagraph_mark_step_begin() -> None:
     """Tell Inductor's CUDA graphs that a new iteration begins."""
-    _torch.cudagraph_mark_step_begin()
+    _cudagraph_mark_step_begin()
 
 
 def wrap_numpy(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,19 +57,22 @@ def wrap_numpy(fn: Callable[..., Any]) -> Callable[..., Any]:
     return wrap
 
 
+@traced.is_constant(True)
 def is_compiling() -> bool:
     """True in captured and in exported code."""
-    return torch.compiler._is_compiling_flag and not torch.jit.is_scripting()
+    return _is_compiling()
 
 
+@traced.is_constant(True)
 def is_dynamo_compiling() -> bool:
     """True in captured code."""
     return utils.is_capturing()
 
 
+@traced.is_constant(False)
 def is_exporting() -> bool:
     """True in exported code."""
-    return torch.compiler._is_exporting_flag
+    return _is_exporting()
 
 
 __all__ = [

@@ -14,7 +14,9 @@ from alternator import config, marks, utils
 from alternator._C import eval_frame
 from alternator.backends.registry import lookup_backend
 from alternator.exc import IncorrectUsage
+from alternator.marks import graph_break, skip_frame, step_unsupported
 from alternator.runtime import stance as stances
+from alternator.runtime import traced
 from alternator.runtime.contexts import DisableContext, RunOnlyContext, disable_frame_only
 
 # -- what runs compiled --------------------------------------------------------------------------------------------------------
@@ -102,6 +104,7 @@ def allow_in_graph(fn: Any) -> Any:
     _needs_callable("allow_in_graph", fn)
     marks.DISALLOWED.discard(fn)
     marks.IN_GRAPH.add(fn)
+    traced.put_in_graph(fn)
     return fn
 
 
@@ -117,6 +120,7 @@ def disallow_in_graph(fn: Any) -> Any:
         )
     marks.IN_GRAPH.discard(fn)
     marks.DISALLOWED.add(fn)
+    traced.keep_out_of_graph(fn)
     return fn
 
 
@@ -144,6 +148,7 @@ def nonstrict_trace(traceable_fn: Callable[..., Any]) -> Callable[..., Any]:
         return traceable_fn(*args, **kwargs)
 
     marks.IN_GRAPH.add(wrapped)
+    traced.put_in_graph(wrapped)
     marks.NONSTRICT.add(wrapped)
     return wrapped
 
@@ -154,6 +159,9 @@ def dont_skip_tracing(fn: Any = None) -> Any:
         return dont_skip_tracing
     marks.TRACED.add(getattr(fn, "__func__", fn))
     return fn
+
+
+_substituted: dict[int, Any] = {}
 
 
 def substitute_in_graph(
@@ -169,7 +177,7 @@ def substitute_in_graph(
     def register(traceable_fn: Any) -> Any:
         if not inspect.isfunction(traceable_fn):
             raise TypeError(f"the substitute of {original_fn!r} must be a Python function, not {traceable_fn!r}")
-        if id(original_fn) in marks.SUBSTITUTES:
+        if id(original_fn) in _substituted:
             raise ValueError(f"{original_fn!r} has a substitute already")
         if not skip_signature_check:
             _same_signature(original_fn, traceable_fn)
@@ -178,8 +186,9 @@ def substitute_in_graph(
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             return original_fn(*args, **kwargs)
 
-        marks.SUBSTITUTES[id(original_fn)] = (original_fn, traceable_fn)
-        marks.SUBSTITUTES[id(wrapped)] = (wrapped, traceable_fn)
+        _substituted[id(original_fn)] = original_fn
+        traced.trace_instead(original_fn, traceable_fn)
+        traced.trace_instead(wrapped, traceable_fn)
         wrapped.__torch_dynamo_original__ = original_fn  # type: ignore[attr-defined]
         wrapped.__torch_dynamo_polyfill__ = traceable_fn  # type: ignore[attr-defined]
         wrapped.__torch_dynamo_can_constant_fold_through__ = can_constant_fold_through  # type: ignore[attr-defined]
@@ -237,18 +246,6 @@ def _is_of_torch(fn: Any) -> bool:
 
 
 # -- calls that steer the capture -------------------------------------------------------------------------------------
-
-
-def graph_break(msg: str = "") -> None:
-    """End the graph here.  Does nothing in plain code."""
-
-
-def skip_frame(msg: str = "") -> None:
-    """Don't capture the function that calls this.  Does nothing in plain code."""
-
-
-def step_unsupported(msg: str = "") -> None:
-    """End the graph here, and run the rest of the function plainly.  Does nothing in plain code."""
 
 
 class error_on_graph_break(contextlib.ContextDecorator):
@@ -424,3 +421,32 @@ def mark_static_address(t: Any, guard: bool = False) -> None:
     if not isinstance(t, torch.Tensor):
         raise TypeError(f"mark_static_address expects a tensor but received {type(t)}")
     t._dynamo_static_input_type = "guarded" if guard else "unguarded"  # type: ignore[attr-defined]
+
+
+__all__ = [
+    "allow_c_slot",
+    "allow_in_graph",
+    "assume_constant_result",
+    "disable",
+    "disable_nested_graph_breaks",
+    "disallow_in_graph",
+    "dont_skip_tracing",
+    "error_on_graph_break",
+    "forbid_in_graph",
+    "graph_break",
+    "is_dynamo_disable_recursive",
+    "mark_dynamic",
+    "mark_static",
+    "mark_static_address",
+    "mark_unbacked",
+    "maybe_mark_dynamic",
+    "nonstrict_trace",
+    "override_cudagraphs",
+    "override_optimization_hint",
+    "patch_dynamo_config",
+    "run",
+    "set_stance",
+    "skip_frame",
+    "step_unsupported",
+    "substitute_in_graph",
+]

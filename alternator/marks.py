@@ -1,14 +1,14 @@
 """What users and libraries say about a callable: keep it in the graph, never trace it, its result is a constant.
 
-The decorators that write the marks are in :mod:`alternator.decorators`; the interpreter reads them here.  Marks that
-libraries make with torch's own decorators count as well: some are attributes of the function, for the others a *provider*
-is asked (registered by ``backends.interop``, the only module that may know the in-tree front-end).
+The decorators that write the marks are in :mod:`alternator.decorators`.  Marks that libraries make with torch's own
+decorators count as well: some are attributes of the function, which are read here, the others are brought over by
+``backends.interop``, the only module that may know the in-tree front-end.
 """
 
 from __future__ import annotations
 
 import weakref
-from typing import Any, Callable
+from typing import Any
 
 
 class Marks:
@@ -17,7 +17,6 @@ class Marks:
     def __init__(self, name: str) -> None:
         self.name = name
         self._objects: dict[int, Any] = {}
-        self._providers: list[Callable[[Any], bool]] = []
 
     def add(self, obj: Any) -> None:
         """Mark an object."""
@@ -32,29 +31,19 @@ class Marks:
         if obj in self:
             self._objects.pop(id(obj), None)
 
-    def ask(self, provider: Callable[[Any], bool]) -> None:
-        """``provider(obj)`` may mark objects too."""
-        self._providers.append(provider)
-
     def __contains__(self, obj: Any) -> bool:
         found = self._objects.get(id(obj))
-        if found is not None and found() is obj:
-            return True
-        return any(provider(obj) for provider in self._providers)
+        return found is not None and found() is obj
 
 
 IN_GRAPH = Marks("allow_in_graph")
 """A call of it is one node of the graph; it is not looked into."""
 DISALLOWED = Marks("disallow_in_graph")
 """A call of it breaks the graph; it runs plainly."""
-FORBIDDEN = Marks("forbid_in_graph")
-"""A call of it while tracing is an error."""
 NONSTRICT = Marks("nonstrict_trace")
 """A call of it is one node of the graph; AOTAutograd looks into it."""
 TRACED = Marks("dont_skip_tracing")
 """It is traced although its file is skipped by rule."""
-SUBSTITUTES: dict[int, tuple[Any, Any]] = {}
-"""id(original) -> (original, function in plain Python that the interpreter runs in its place)."""
 
 
 def _attribute(obj: Any, name: str) -> Any:
@@ -93,12 +82,23 @@ def is_constant_result(fn: Any) -> bool:
 
 def is_forbidden(fn: Any) -> bool:
     """Whether the callable must not be called while tracing."""
-    return fn in FORBIDDEN or bool(_attribute(fn, "_dynamo_forbidden"))
+    return bool(_attribute(fn, "_dynamo_forbidden"))
 
 
-def substitute(fn: Any) -> Any:
-    """The function in plain Python that stands for a native one, or None."""
-    row = SUBSTITUTES.get(id(fn))
-    return row[1] if row is not None else None
 PURE_SLOTS = Marks("allow_c_slot")
 """C types whose hash and comparisons have no effects."""
+
+
+# ---- calls that steer the capture from inside; they do nothing in plain code
+
+
+def graph_break(msg: str = "") -> None:
+    """End the graph here."""
+
+
+def skip_frame(msg: str = "") -> None:
+    """Don't capture the function that calls this."""
+
+
+def step_unsupported(msg: str = "") -> None:
+    """End the graph here."""

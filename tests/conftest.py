@@ -29,6 +29,10 @@ def clean_state(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.manual_seed(0)
     grad = torch.is_grad_enabled()
     yield
+    from alternator._C import eval_frame
+
+    left_on = eval_frame.set_eval_frame(None)
+    assert left_on is None, f"the frame hook was left on: {left_on}"
     torch.set_grad_enabled(grad)
     config.restore(settings)
     alternator.reset()

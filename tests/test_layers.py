@@ -22,7 +22,8 @@ bytecode
 provenance
 tensors
 interpreter
-semantics codegen
+codegen
+semantics
 capture
 runtime
 backends

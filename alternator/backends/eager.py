@@ -74,7 +74,7 @@ def pre_dispatch_eager(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], 
     return traced
 
 
-@register_backend(name="ts", tags=("debug",))
+@register_debug_backend(name="ts")
 def torchscript(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """Compile the graph with TorchScript."""
     refuse_extra("ts", kwargs)

@@ -7,10 +7,11 @@ generation and caching of that package are never used here; each name below says
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
-from typing import Any, Iterator
+from typing import Iterator
 
-from alternator import marks
+from alternator.runtime import convert, traced
 
 
 @contextlib.contextmanager
@@ -30,29 +31,36 @@ def ready_for_aot() -> Iterator[None]:
         yield
 
 
-# -- marks that libraries made with the in-tree decorators ---------------------------------------------------------------------
-# ``torch._dynamo.trace_rules`` keeps them in sets of ids.  It is looked at only if something has loaded it already.
+# -- what libraries say with the in-tree decorators -------------------------------------------------------------------------------
+# Nothing is imported for this: it is looked at only if a library has loaded it already.
+
+_known: set[int] = set()
+_functions_are_known = False
 
 
-def _trace_rules() -> Any:
-    return sys.modules.get("torch._dynamo.trace_rules")
+def bring_over_marks() -> None:
+    """Take over ``allow_in_graph``, ``disallow_in_graph`` and ``nonstrict_trace`` marks, and know the in-tree directives.
+
+    ``torch._dynamo.trace_rules`` keeps marks as sets of ids, of objects that are alive as long as their id is in the set.
+    ``torch._dynamo.decorators`` has ``graph_break``, ``skip_frame`` and ``step_unsupported``, which programs call.
+    """
+    global _functions_are_known
+    rules = sys.modules.get("torch._dynamo.trace_rules")
+    if rules is None:
+        return
+    allowed = set(rules._allowed_callable_ids()) | set(rules._nonstrict_trace_callable_ids())
+    new = allowed - _known
+    if new:
+        _known.update(new)
+        for obj in gc.get_objects():
+            if id(obj) in new and callable(obj):
+                traced.put_in_graph(obj)
+    decorators = sys.modules.get("torch._dynamo.decorators")
+    if decorators is not None and not _functions_are_known:
+        _functions_are_known = True
+        traced.breaks_with("GRAPH_BREAK_CALL", decorators.graph_break)
+        traced.breaks_with("GRAPH_BREAK_CALL", decorators.step_unsupported)
+        traced.skips_frame(decorators.skip_frame)
 
 
-def _allowed(fn: Any) -> bool:
-    rules = _trace_rules()
-    return rules is not None and id(fn) in rules._allowed_callable_ids
-
-
-def _disallowed(fn: Any) -> bool:
-    rules = _trace_rules()
-    return rules is not None and id(fn) in rules._disallowed_callable_ids
-
-
-def _nonstrict(fn: Any) -> bool:
-    rules = _trace_rules()
-    return rules is not None and id(fn) in rules._nonstrict_trace_callable_ids
-
-
-marks.IN_GRAPH.ask(_allowed)
-marks.DISALLOWED.ask(_disallowed)
-marks.NONSTRICT.ask(_nonstrict)
+convert.before_capture.append(bring_over_marks)

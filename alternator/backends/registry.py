@@ -13,6 +13,26 @@ from alternator.registry import Table
 ENTRY_POINTS = "torch_dynamo_backends"
 """The group that packages use to offer backends to PyTorch's compiler; ours is the same."""
 
+OURS = {
+    "eager": "eager",
+    "eager_noexcept": "eager",
+    "pre_dispatch_eager": "eager",
+    "ts": "eager",
+    "aot_eager": "aot",
+    "aot_eager_default_partitioner": "aot",
+    "aot_eager_decomp_partition": "aot",
+    "inductor": "inductor",
+    "print": "debugging",
+    "eager_debug": "debugging",
+    "relu_compile_error_TESTING_ONLY": "debugging",
+    "relu_runtime_error_TESTING_ONLY": "debugging",
+    "relu_accuracy_error_TESTING_ONLY": "debugging",
+}
+"""Name -> the module of this package that registers it, loaded when the name is first used: AOTAutograd takes a second."""
+
+SHOWN = ("eager", "aot_eager", "inductor")
+"""Those of ours that are neither for debugging nor experimental."""
+
 BACKENDS: Table[str, Callable[..., Any]] = Table("backends")
 _tags: dict[str, tuple[str, ...]] = {}
 _default: str | Callable[..., Any] = "inductor"
@@ -51,7 +71,8 @@ def lookup_backend(compiler_fn: str | Callable[..., Any]) -> Callable[..., Any]:
                 f"not {compiler_fn!r}"
             )
         return compiler_fn
-    _load_ours()
+    if compiler_fn not in BACKENDS and compiler_fn in OURS:
+        importlib.import_module(f"alternator.backends.{OURS[compiler_fn]}")
     if compiler_fn not in BACKENDS:
         offered = _entry_points()
         if compiler_fn not in offered:
@@ -62,10 +83,10 @@ def lookup_backend(compiler_fn: str | Callable[..., Any]) -> Callable[..., Any]:
 
 def list_backends(exclude_tags: Iterable[str] | None = ("debug", "experimental")) -> list[str]:
     """Names that ``compile(..., backend=NAME)`` takes; ``None`` lists all."""
-    _load_ours()
     excluded = set(exclude_tags or ())
-    names = {name for name in BACKENDS if not excluded.intersection(_tags.get(name, ()))}
-    return sorted(names | set(_entry_points()))
+    names = {name for name in BACKENDS if name not in OURS and not excluded.intersection(_tags.get(name, ()))}
+    ours = set(SHOWN) if "debug" in excluded else set(OURS)
+    return sorted(names | ours | set(_entry_points()))
 
 
 def set_default_backend(backend: str | Callable[..., Any] | None) -> None:
@@ -79,12 +100,6 @@ def set_default_backend(backend: str | Callable[..., Any] | None) -> None:
 def get_default_backend() -> str | Callable[..., Any]:
     """What ``compile`` uses where no backend is given."""
     return _default
-
-
-@functools.cache
-def _load_ours() -> None:
-    for module in ("eager", "aot", "inductor", "debugging"):
-        importlib.import_module(f"alternator.backends.{module}")
 
 
 @functools.cache

@@ -29,6 +29,9 @@ from alternator.runtime.skip import Verdict
 
 log = logging.getLogger("alternator")
 
+before_capture: list[Callable[[], None]] = []
+"""Called before each capture."""
+
 compile_lock = threading.RLock()
 """Held while a frame is captured: one at a time, in any thread."""
 
@@ -152,6 +155,8 @@ class Callback:
         reasons = self._look_at_entries(func, values, state)
         if reasons is None:
             return None
+        for prepare in before_capture:
+            prepare()
         request = self._request(state, reasons)
         metrics = utils.CompileMetrics(
             compile_id=request.compile_id,
@@ -377,6 +382,7 @@ def _may_compile_here() -> bool:
 @contextlib.contextmanager
 def _state_kept() -> Iterator[None]:
     """What a capture must leave as it was, on every way out; and no garbage collection in between, which costs seconds."""
+    asked = utils.error_on_graph_break()
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     python_random = random.getstate()
     torch_random = torch.random.get_rng_state()
@@ -385,6 +391,7 @@ def _state_kept() -> Iterator[None]:
     try:
         yield
     finally:
+        utils.set_error_on_graph_break(asked)
         if collecting:
             gc.enable()
         if torch.is_grad_enabled() is not grad:

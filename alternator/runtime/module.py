@@ -67,6 +67,9 @@ class OptimizedModule(torch.nn.Module):
         if _get(self, "_own").pop(name, self) is self:
             delattr(_get(self, "_orig_mod"), name)
 
+    def _torchdynamo_disable_of(self) -> bool:
+        return bool(_get(self, "_own").get("_torchdynamo_disable"))
+
     def _forward_of(self) -> Callable[..., Any]:
         original = _get(self, "_orig_mod").forward
         known = _get(self, "_compiled_forward")
@@ -183,6 +186,7 @@ _OWN = (
         "__reduce_ex__",
         "__weakref__",
         "_forward_of",
+        "_torchdynamo_disable_of",
         "_load_from_state_dict",
         "compile",
         "get_compiler_config",
@@ -193,6 +197,10 @@ _OWN = (
 )
 
 _compiled_call = OptimizedModule.__dict__["_compiled_call"].__get__
+
+
+read_own = OptimizedModule.__dict__["_orig_mod"].__get__
+"""The original, without a Python frame: guards of captured code call it."""
 
 
 def _sized(self: OptimizedModule, name: str) -> Any:

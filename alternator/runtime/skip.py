@@ -39,6 +39,7 @@ RULES: Table[str, Verdict] = Table("skip rules")
 
 RULES.register(OURS, Verdict.PLAIN_RECURSIVE)
 RULES.register(OURS + "runtime/trampoline.py", Verdict.CAPTURE)
+RULES.register(OURS + "runtime/contexts.py", Verdict.PLAIN)  # its frames switch the hook, for their callers
 RULES.register(STDLIB, Verdict.PLAIN)
 RULES.register(TORCH, Verdict.PLAIN)
 for _part in (

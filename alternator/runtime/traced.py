@@ -1,0 +1,217 @@
+"""How the compiler's own functions and wrappers, and the marks that decorators leave, look in captured code."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from alternator import marks, utils
+from alternator._C import eval_frame
+from alternator.exc import Break, SkipFrame
+from alternator.interpreter import attributes, calls
+from alternator.interpreter.tables import GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, World
+from alternator.runtime.module import OptimizedModule, read_own
+
+# ---- directives
+
+
+def breaks_with(code: str, fn: Callable[..., Any]) -> None:
+    """A call of this function breaks the graph."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        words = [value for value in (*args, *kwargs.values()) if type(value) is str and value]
+        raise Break(code, words[0] if words else "")
+
+    RULES.replace(fn, rule)
+
+
+def skips_frame(fn: Callable[..., Any]) -> None:
+    """A call of this function ends the capture of the frame for good."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        raise SkipFrame("skip_frame() was called")
+
+    RULES.replace(fn, rule)
+
+
+def is_constant(value: Any) -> Callable[[Any], Any]:
+    """Decorator: in captured code this function always gives the same answer."""
+
+    def register(fn: Any) -> Any:
+        RULES.replace(fn, lambda vm, args, kwargs: value)
+        return fn
+
+    return register
+
+
+def runs_while_tracing(fn: Any) -> Any:
+    """Decorator: a call of this function in captured code happens when the code is captured, and then no more."""
+    RULES.replace(fn, lambda vm, args, kwargs: vm.plain(functools.partial(fn, *args, **kwargs)))
+    return fn
+
+
+breaks_with("GRAPH_BREAK_CALL", marks.graph_break)
+breaks_with("GRAPH_BREAK_CALL", marks.step_unsupported)
+skips_frame(marks.skip_frame)
+is_constant(True)(utils.is_capturing)
+runs_while_tracing(utils.set_error_on_graph_break)
+runs_while_tracing(utils.error_on_graph_break)
+
+
+# ---- marks on functions
+
+
+def _name(fn: Any) -> str:
+    return getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def disabled(fn: Any) -> Break:
+    """The break that calling a disabled function is."""
+    reason = marks.disable_reason(fn)
+    return Break("DISABLED_FUNCTION", f"{_name(fn)} ({reason})" if reason else _name(fn))
+
+
+def _disabled(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    raise disabled(fn)
+
+
+def _forbidden(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("FORBIDDEN", _name(fn))
+
+
+def constant_result(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """Call the function now, for real; what it returns is a constant."""
+    given = [_outside(vm, value) for value in args]
+    named = {name: _outside(vm, value) for name, value in kwargs.items()}
+
+    def run() -> Any:
+        with _disable_current_modes():
+            return fn(*given, **named)
+
+    result = vm.plain(run)
+    vm.world.pins.append(result)
+    return vm.world.admit(result, vm.world.tree.object(result))
+
+
+def _outside(vm: Any, value: Any) -> Any:
+    """The real object that a stand-in stands for."""
+    rec = vm.records.get(id(value))
+    if rec is not None:
+        return rec.obj
+    if isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)):
+        raise Break("UNSUPPORTED_CALL", "assume_constant_result of a value that is computed in the same function")
+    return value
+
+
+MARKS["_torchdynamo_disable"] = _disabled
+MARKS["_dynamo_forbidden"] = _forbidden
+MARKS["_dynamo_marked_constant"] = constant_result
+
+
+# ---- marks in tables
+
+
+def put_in_graph(fn: Any) -> None:
+    """``allow_in_graph``"""
+    _forget_disallowed(fn)
+    IN_GRAPH.replace(fn, True)
+
+
+_rules_before: dict[int, Any] = {}
+
+
+def keep_out_of_graph(fn: Any) -> None:
+    """``disallow_in_graph``"""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        raise Break("DISALLOWED", _name(fn))
+
+    if id(fn) not in _rules_before:
+        _rules_before[id(fn)] = RULES.get(fn)
+    RULES.replace(fn, rule)
+
+
+def _forget_disallowed(fn: Any) -> None:
+    if id(fn) in _rules_before:
+        RULES.remove(fn)
+        before = _rules_before.pop(id(fn))
+        if before is not None:
+            RULES.replace(fn, before)
+
+
+def trace_instead(original: Any, traceable: Callable[..., Any]) -> None:
+    """``substitute_in_graph``"""
+    RULES.replace(original, lambda vm, args, kwargs: calls.call(vm, traceable, args, kwargs))
+
+
+# ---- compiled functions
+
+
+ADMIT.register(eval_frame.CompiledFunction)(lambda world, obj, source: world.by_identity(obj, source))
+
+
+@INSTANCE_CALLS.rule(eval_frame.CompiledFunction)
+def call_compiled(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """Part of the capture like any other function, unless it is there to keep one out."""
+    space = obj.__dict__
+    if space.get("_torchdynamo_disable"):
+        raise disabled(obj)
+    fn = space["_torchdynamo_orig_callable"]
+    vm.world.trusted(fn)
+    return calls.call(vm, fn, args, kwargs)
+
+
+@GETATTR.rule(eval_frame.CompiledFunction)
+def compiled_attribute(vm: Any, obj: Any, name: str) -> Any:
+    """Everything that hangs on it was put there when it was made."""
+    value = vm.plain(getattr, obj, name)
+    if name in ("__get__", "__call__"):
+        vm.world.pins.append(value)
+        return value
+    vm.world.trusted(value)
+    return value
+
+
+# ---- compiled modules
+
+
+@ADMIT.register(OptimizedModule)
+def admit_compiled_module(world: World, obj: Any, source: Source) -> Any:
+    """A stand-in for its original; like any module, its numbers are constants."""
+    source.guard("TYPE", type(obj))
+    source.static = True
+    world.record(obj, source)
+    return obj
+
+
+def original(vm: Any, obj: Any) -> Any:
+    """The module behind a compiled one."""
+    mod = read_own(obj)
+    rec = vm.records.get(id(obj))
+    return mod if rec is None else vm.world.admit(mod, rec.inner.child("call", read_own))
+
+
+@INSTANCE_CALLS.rule(OptimizedModule)
+def call_compiled_module(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """The original is called."""
+    if obj._torchdynamo_disable_of():
+        raise disabled(obj)
+    return calls.call(vm, original(vm, obj), args, kwargs)
+
+
+@GETATTR.rule(OptimizedModule)
+def compiled_module_attribute(vm: Any, obj: Any, name: str) -> Any:
+    """Its attributes are the original's."""
+    mod = original(vm, obj)
+    return mod if name == "_orig_mod" else attributes.load(vm, mod, name)
+
+
+@SETATTR.rule(OptimizedModule)
+def set_compiled_module_attribute(vm: Any, obj: Any, name: str, value: Any) -> None:
+    """Its attributes are the original's."""
+    attributes.store(vm, original(vm, obj), name, value)
