@@ -6,6 +6,7 @@ import types
 from typing import Any
 
 import torch
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -112,6 +113,9 @@ def classify(vm: Any, what: Any, error: Exception) -> BaseException:
 def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on fakes."""
     try:
+        if vm.fakes.symbolic:  # C++ kernels would take symbolic sizes for constants where Python has a rule that does not
+            with enable_python_dispatcher():
+                return vm.memo.run(fn, args, kwargs)
         return vm.memo.run(fn, args, kwargs)
     except _OURS:
         raise

@@ -52,6 +52,7 @@ class Fakes:
             duck_shape=duck_shape,
         )
         self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
+        self.symbolic = False
         self.contexts: dict[int, StatelessSymbolicContext] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}
 
@@ -67,6 +68,7 @@ class Fakes:
             fake = self.mode.from_tensor(tensor, static_shapes=True)
             self.contexts[id(fake)] = context
             return fake
+        self.symbolic = True
         context = StatelessSymbolicContext(dynamic_sizes=list(dims))
         fake = self.mode.from_tensor(
             tensor, source=SymbolSource(source, source.name), symbolic_context=context, static_shapes=False
@@ -85,6 +87,7 @@ class Fakes:
 
     def symint(self, value: int, source: Source, dim: DimDynamic = DimDynamic.DYNAMIC) -> Any:
         """A ``SymInt`` for an outside int that varies from call to call."""
+        self.symbolic = True
         return self.shape_env.create_unspecified_symint_and_symbol(value, SymbolSource(source, source.name), dim)
 
     def symfloat(self, value: float, source: Source) -> Any:
