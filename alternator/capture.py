@@ -308,6 +308,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     request = attempt.request
     _clean_inputs(attempt)
     context = TracingContext(attempt.fakes.mode)
+    attempt.fakes.mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
     state = GlobalState()
     levels = functorch.TransformState()
     try:
