@@ -1,0 +1,107 @@
+"""Sizes and numbers that vary: one capture for the first value, one for all others."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import same
+
+import alternator
+
+
+def _graphs(fn, calls, **options):
+    graphs = []
+    compiled = alternator.compile(fn, backend=lambda gm, inputs: graphs.append(gm) or gm.forward, **options)
+    for args in calls:
+        torch.testing.assert_close(compiled(*args), fn(*args))
+    return len(graphs)
+
+
+def _batches(*sizes):
+    return [(torch.randn(n, 6),) for n in sizes]
+
+
+PROGRAMS = {
+    "shape arithmetic": lambda x: x.view(x.shape[0] * 2, -1) + x.size(0),
+    "flatten": lambda x: x.reshape(x.size(0), 2, 3).transpose(1, 2).reshape(-1),
+    "new tensor": lambda x: x + torch.arange(x.size(0)).unsqueeze(1),
+    "padding": lambda x: F.pad(x[None], (0, 1)),
+    "slicing": lambda x: x[: x.shape[0] // 2] * x.shape[0],
+    "division": lambda x: x.sum(0) / x.shape[0],
+    "condition": lambda x: x + 1 if x.shape[0] > 1 else x - 1,
+    "power and scale": lambda x: x * x.shape[0] ** -0.5,
+    "split": lambda x: sum(x.split(2, dim=1)),
+    "softmax attention": lambda x: torch.softmax(x @ x.T / x.shape[-1] ** 0.5, -1) @ x,
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_batch_that_changes_is_captured_twice(name):
+    assert _graphs(PROGRAMS[name], _batches(4, 4, 6, 8, 10, 12)) == 2
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_dynamic_from_the_start(name):
+    assert _graphs(PROGRAMS[name], _batches(4, 6, 8), dynamic=True) == 1
+
+
+def test_dynamic_false_captures_each_size():
+    assert _graphs(lambda x: x + 1, _batches(2, 3, 4), dynamic=False) == 3
+
+
+def test_a_condition_on_a_size_is_a_guard():
+    def f(x):
+        return x * 2 if x.shape[0] > 5 else x - 1
+
+    calls = _batches(3, 4, 5, 8, 9, 3)
+    assert _graphs(f, calls) == 3
+
+
+def test_two_sizes_that_must_agree():
+    def f(a, b):
+        return a + b
+
+    calls = [(torch.randn(n, 3), torch.randn(m, 3)) for n, m in ((2, 2), (4, 4), (5, 5), (1, 5))]
+    _graphs(f, calls)
+
+
+def test_an_int_argument_that_changes():
+    def f(x, n):
+        return x * n + n
+
+    x = torch.randn(3)
+    assert _graphs(f, [(x, n) for n in (3, 4, 5, 6)]) == 2
+
+
+def test_a_float_argument():
+    def f(x, s):
+        return x * s
+
+    x = torch.randn(3)
+    _graphs(f, [(x, s) for s in (0.5, 1.5, 2.5)])
+
+
+def test_mark_dynamic():
+    def f(x):
+        return x * x.shape[0]
+
+    graphs = []
+    compiled = alternator.compile(f, backend=lambda gm, inputs: graphs.append(gm) or gm.forward)
+    for n in (4, 5, 6):
+        x = torch.randn(n)
+        alternator.mark_dynamic(x, 0)
+        torch.testing.assert_close(compiled(x), f(x))
+    assert len(graphs) == 1
+
+
+def test_sizes_as_results():
+    def f(x):
+        return x + 1, x.shape, x.shape[0] * 2, [x.numel()]
+
+    same(f, torch.randn(2, 3), then=[(torch.randn(3, 3),), (torch.randn(5, 3),)], recompiles=1)
+
+
+def test_strides_of_a_dynamic_tensor():
+    def f(x):
+        return x.t().contiguous().view(-1) + x.stride(0)
+
+    _graphs(f, [(torch.randn(n, m),) for n, m in ((2, 3), (4, 5), (6, 7))])
