@@ -27,7 +27,6 @@ def _constant(b: Builder, value: Any) -> str:
 for _kind in (
     float,
     complex,
-    type,
     types.ModuleType,
     torch.dtype,
     torch.device,

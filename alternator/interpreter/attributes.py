@@ -354,6 +354,8 @@ def _type_getter(vm: Any, cls: type, name: str) -> Any:
         value = getattr(cls, name)
     except AttributeError as error:
         raise vm.user_raise(error) from None
+    if vm.world.is_made(cls):
+        return value
     if name == "__dict__":
         raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of a class")
     if cls.__flags__ & 0x200:
@@ -468,8 +470,16 @@ def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
         return
     rec = vm.records.get(id(cls))
     if rec is None:
-        vm.plain(type.__setattr__, cls, name, value)
-        vm.world.forget_class_attr(cls, name)
+        if not vm.world.is_made(cls):
+            vm.world.trusted(cls)
+            store_class(vm, cls, name, value)
+            return
+        if value is MISSING:
+            vm.plain(type.__delattr__, cls, name)
+        else:
+            vm.world.note_made(value) if hasattr(type(value), "__get__") else None
+            vm.plain(type.__setattr__, cls, name, value)
+        vm.type_facts.clear()
         return
     if isinstance(value, (types.FunctionType, property, classmethod, staticmethod)) or name.startswith("__") or value is MISSING:
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {cls.__name__}.{name}")

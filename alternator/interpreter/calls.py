@@ -389,6 +389,8 @@ def _native_base(cls: type) -> type:
 
 
 def native_new(vm: Any, cls: type, new: Any, init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if new is type.__new__:
+        return RULES.get(new)(vm, (cls, *args), kwargs)
     if new is object.__new__:
         if (args or kwargs) and init is object.__init__:
             raise vm.user_raise(TypeError(f"{cls.__name__}() takes no arguments"))

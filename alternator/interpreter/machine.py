@@ -168,7 +168,7 @@ class Machine:
         ):
             mode = pop()
         try:
-            if func.__code__ in _OWN_CODES:
+            if func.__code__ in OWN_CODES:
                 return func(*values)
             return calls.run_bound(self, func, values)
         except UserRaise as raised:
@@ -416,7 +416,7 @@ def _nothing_is_handled() -> bool:
     return sys.exc_info()[1] is None
 
 
-_OWN_CODES = {
+OWN_CODES = {
     RecordingMode.__torch_function__.__code__,
     TracedGenerator.__next__.__code__,
     TracedGenerator.__iter__.__code__,

@@ -106,6 +106,7 @@ class World:
         self._class_attrs: dict[tuple[type, str], Any] = {}
         self._fills: dict[int, Outside] = {}
         self.pins: list[Any] = []
+        self._made: set[int] = set()
 
     # ---- coming in
 
@@ -152,11 +153,20 @@ class World:
         """The record of an object that was reached through something immutable that is guarded by identity."""
         rec = self.records.get(id(obj))
         if rec is None:
+            if ADMIT.is_constant(type(obj)) or id(obj) in self._made:  # its identity says nothing, or it is the program's own
+                return Outside(obj, obj, _NOWHERE)
             source = self.tree.object(obj)
-            if ADMIT.is_constant(type(obj)):  # shared by all who use it: its identity says nothing
-                return Outside(obj, obj, source)
             rec = self.record(obj, source, inner=source)
         return rec
+
+    def note_made(self, obj: Any) -> None:
+        """A class, or a function or descriptor in it, that the program made: nothing about it is guarded."""
+        if id(obj) not in self._made and id(obj) not in self.records:
+            self._made.add(id(obj))
+            self.pins.append(obj)
+
+    def is_made(self, obj: Any) -> bool:
+        return id(obj) in self._made
 
     # ---- classes
 
@@ -178,6 +188,9 @@ class World:
             rec = self.records.get(id(base))
             if rec is not None and rec.attrs is not None and name in rec.attrs:
                 return rec.attrs[name]
+        if id(cls) in self._made:
+            self._bases_of_made(cls, name)
+            return raw
         if cls.__flags__ & 0x200:  # Py_TPFLAGS_HEAPTYPE
             source = self.tree.object(cls).child("typeattr", name)
             if raw is MISSING:
@@ -189,6 +202,14 @@ class World:
                     source.guard("IS", raw)
         self._class_attrs[handle] = raw
         return raw
+
+    def _bases_of_made(self, cls: type, name: str) -> None:
+        """Guard what the outside bases of a class that the program made contribute to the lookup of a name."""
+        for base in cls.__mro__:
+            if id(base) not in self._made:
+                self.class_attr(base, name)
+            if name in base.__dict__:
+                return
 
     def write_class_attr(self, cls: type, rec: "Outside", name: str, value: Any) -> None:
         """Shadow a class attribute; subclasses see it too."""
@@ -208,6 +229,9 @@ class World:
                 return rec.attrs[name]
             if name in base.__dict__:
                 break
+        if id(cls) in self._made:
+            owner = next((base for base in cls.__mro__ if name in base.__dict__), cls)
+            return raw if id(owner) in self._made else self.class_value(owner, name, raw)
         if cls.__flags__ & 0x200:
             return self.admit(raw, self.tree.object(cls).child("typeattr", name))
         return raw
@@ -220,6 +244,9 @@ class World:
             rec.attrs = {}
         rec.attrs[name] = value
         self.effects.append((how, rec, name, value))
+
+
+_NOWHERE = SourceTree().object(None)
 
 
 def _constant(world: World, obj: Any, source: Source) -> Any:

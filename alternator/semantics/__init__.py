@@ -4,6 +4,7 @@ from alternator.semantics import (  # noqa: F401
     admission,
     autograd_function,
     builtin_functions,
+    class_creation,
     classes,
     containers,
     contexts,

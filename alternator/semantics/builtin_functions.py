@@ -155,7 +155,8 @@ def rule_format(vm: Any, args: Any, kwargs: Any) -> Any:
 def rule_type(vm: Any, args: Any, kwargs: Any) -> Any:
     if len(args) == 1:
         return attributes.type_of(vm, args[0])
-    raise Break("CLASS_CREATION", "type() with three arguments")
+    meta = vm.plain(types._calculate_meta, type, args[1])  # type: ignore[attr-defined]
+    return calls.construct(vm, meta, args, kwargs) if meta is type else calls.call(vm, meta, args, kwargs)
 
 
 @RULES.rule(isinstance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import enum
 import functools
@@ -11,37 +10,8 @@ from typing import Any
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
-from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
-
-
-@RULES.rule(builtins.__build_class__)
-def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
-    """A ``class`` statement: the body is interpreted, then the metaclass is called natively."""
-    body, name, *bases = args
-    metaclass = kwargs.pop("metaclass", None) if kwargs else None
-    if metaclass is not None or any(type(base) is not type for base in bases) or kwargs:
-        raise Break("CLASS_CREATION", f"class {name} with a metaclass or keywords")
-    for base in bases:
-        if any("__init_subclass__" in c.__dict__ for c in base.__mro__[:-1]):
-            raise Break("CLASS_CREATION", f"class {name}: __init_subclass__ of a base")
-    space: dict[str, Any] = {}
-    frame = Frame(
-        vm, body, [NULL] * len(body.__code__.co_varnames + body.__code__.co_cellvars + body.__code__.co_freevars), vm.frame
-    )
-    vm.states[id(frame)] = space
-    vm.ticks += 1
-    cell = frame.run()
-    del vm.states[id(frame)]
-    for value in space.values():
-        if hasattr(type(value), "__set_name__") and type(vm.world.class_attr(type(value), "__set_name__")) is types.FunctionType:
-            raise Break("CLASS_CREATION", f"class {name}: __set_name__ of an attribute")
-    if type(cell) is types.CellType:
-        space["__classcell__"] = cell
-    made = vm.plain(type, name, tuple(bases), space)
-    vm.world.pins.append(made)
-    return made
 
 
 @RULES.rule(object.__init__)

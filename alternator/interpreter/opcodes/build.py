@@ -216,6 +216,7 @@ def make_function(f: Any, i: Any) -> None:
     if annotations:
         made.__annotations__ = dict(zip(annotations[::2], annotations[1::2])) if type(annotations) is tuple else annotations
     made.__qualname__ = code.co_qualname
+    f.vm.world.note_made(made)
     f.vm.global_sources.setdefault(id(f.globals), f.vm.globals_source(f.func))
     stack.append(made)
 
