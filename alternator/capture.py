@@ -11,7 +11,6 @@ from typing import Any, Iterator
 
 import torch
 from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
@@ -32,8 +31,9 @@ from alternator.request import CompileRequest
 from alternator.semantics import functorch
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
-from alternator.tensors.graph import Input, Recorder
+from alternator.tensors.graph import Recorder
 from alternator.tensors.shape_guards import shape_facts
+from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState
 
 
@@ -306,11 +306,12 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
 def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]) -> Any:
     """Hand the graph to the backend, in the tracing context that AOTAutograd expects."""
     request = attempt.request
-    _clean_inputs(attempt)
-    context = TracingContext(attempt.fakes.mode)
-    attempt.fakes.mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
     state = GlobalState()
     levels = functorch.TransformState()
+    mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
+    mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
+    attempt.vm.world.tree.tail += facts
+    context = TracingContext(mode)
     try:
         with _outside_inference_mode(), tracing(context):
             compiled = request.backend(module, examples)
@@ -326,28 +327,6 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     if not callable(compiled):
         raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
     return compiled
-
-
-def _clean_inputs(attempt: Attempt) -> None:
-    """Inputs that the program changed in place: the backend must see them as they were.
-
-    AOTAutograd is told our fakes, or it would make its own, and take their sizes for symbolic.
-    """
-    converter = attempt.fakes.mode.fake_tensor_converter
-    for entry in attempt.recorder.inputs:
-        fake = entry.node.meta["example_value"]
-        if entry.kind in ("tensor", "array") and isinstance(fake, FakeTensor):
-            if fake._version > 0:
-                fake = entry.node.meta["example_value"] = _fresh(attempt, entry, fake)
-            converter.set_tensor_memo(entry.example, fake)
-
-
-def _fresh(attempt: Attempt, entry: Input, fake: FakeTensor) -> torch.Tensor:
-    real = entry.example
-    with attempt.fakes.mode, torch.no_grad():
-        made = torch.empty_strided(fake.size(), fake.stride(), dtype=real.dtype, device=real.device)
-    made.requires_grad_(real.requires_grad)
-    return made
 
 
 def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool) -> Any:

@@ -217,6 +217,13 @@ bool GuardTree::parse_tail(PyObject* item) {
   } else if (text_is(kind, "DISTINCT") && size == 2) {
     guard.kind = TailGuard::Kind::distinct;
     if (!node_numbers(arg(1), nodes_.size(), &guard.nodes)) return false;
+  } else if (text_is(kind, "UNSHARED") && size == 3) {
+    guard.kind = TailGuard::Kind::unshared;
+    if (!node_numbers(arg(2), nodes_.size(), &guard.nodes)) return false;
+    const Py_ssize_t changed = PyLong_AsSsize_t(arg(1));
+    if (changed == -1 && PyErr_Occurred()) return false;
+    if (changed < 0 || static_cast<size_t>(changed) > guard.nodes.size()) return bad(item, "more changed nodes than nodes");
+    guard.changed = static_cast<size_t>(changed);
   } else if (text_is(kind, "PY") && (size == 3 || size == 4)) {
     guard.kind = TailGuard::Kind::py;
     if (!node_numbers(arg(1), nodes_.size(), &guard.nodes)) return false;

@@ -27,6 +27,7 @@ class Walk {
   bool root(uint32_t id);
   bool tail(size_t i);
   bool distinct(const TailGuard& guard, std::vector<PyObject*>& seen);
+  bool unshared(const TailGuard& guard);
   bool shape(const TailGuard& guard);
   bool whole_dict_guards(uint32_t id, PyObject* dict, bool only_odict_order);
 
@@ -350,6 +351,26 @@ bool Walk::distinct(const TailGuard& guard, std::vector<PyObject*>& seen) {
   return false;
 }
 
+bool Walk::unshared(const TailGuard& guard) {
+  std::vector<MemorySpan>& spans = state_.spans;
+  spans.clear();
+  for (size_t i = 0; i < guard.nodes.size(); ++i) {
+    PyObject* value = state_.nodes[guard.nodes[i]].value;
+    MemorySpan span;
+    if (!value || !tensor_span(value, &span)) return false;
+    span.changed = i < guard.changed;
+    if (span.start != span.end) spans.push_back(span);
+  }
+  std::sort(spans.begin(), spans.end(), [](const MemorySpan& a, const MemorySpan& b) { return a.start < b.start; });
+  uintptr_t end = 0, changed_end = 0;  // of the spans so far
+  for (const MemorySpan& span : spans) {
+    if (span.start < (span.changed ? end : changed_end)) return false;
+    end = std::max(end, span.end);
+    if (span.changed) changed_end = std::max(changed_end, span.end);
+  }
+  return true;
+}
+
 bool Walk::shape(const TailGuard& guard) {
   Number* numbers = state_.numbers.data();
   for (const TailGuard::Input& input : guard.inputs) {
@@ -377,6 +398,7 @@ bool Walk::tail(size_t i) {
   switch (guard.kind) {
     case TailGuard::Kind::alias: ok = value(0) == value(1); break;
     case TailGuard::Kind::distinct: ok = distinct(guard, state_.distinct[i]); break;
+    case TailGuard::Kind::unshared: ok = unshared(guard); break;
     case TailGuard::Kind::shape: ok = shape(guard); break;
     case TailGuard::Kind::global_state:
       ok = global_state_matches(*guard.state);
@@ -410,6 +432,7 @@ bool Walk::tail(size_t i) {
           }
       break;
     }
+    case TailGuard::Kind::unshared: why_->text = "an input that is changed in place shares memory with another"; break;
     case TailGuard::Kind::global_state: why_->text = "global state: " + global_state_mismatch(*guard.state); break;
     case TailGuard::Kind::shape:
     case TailGuard::Kind::py: why_->text = "no longer true: " + guard.text; break;

@@ -68,7 +68,7 @@ struct Node {
 };
 
 struct TailGuard {
-  enum class Kind : uint8_t { alias, distinct, global_state, shape, py } kind;
+  enum class Kind : uint8_t { alias, distinct, unshared, global_state, shape, py } kind;
   std::vector<uint32_t> nodes;
   std::string text;
   Own fn;
@@ -80,6 +80,7 @@ struct TailGuard {
   };
   std::vector<Input> inputs;
   ShapeProgram program;
+  size_t changed = 0;  // unshared: how many nodes come first that share memory with no other
 };
 
 struct NodeState {
@@ -100,6 +101,7 @@ struct TreeState {
   std::vector<uint32_t> hot;  // laid out like GuardTree::children
   std::vector<std::vector<PyObject*>> distinct;  // per tail guard: pointers last seen to differ
   std::vector<Number> numbers, stack;
+  std::vector<MemorySpan> spans;  // of unshared
 };
 
 // Why a check failed.

@@ -203,28 +203,49 @@ bool tensor_number(PyObject* obj, TensorNumber what, int64_t dim, int64_t* out) 
   }
 }
 
+bool tensor_span(PyObject* obj, MemorySpan* out) noexcept {
+  if (!is_tensor(obj)) return false;
+  const at::Tensor& t = tensor_of(obj);
+  if (!t.defined()) return false;
+  try {
+    if (!t.has_storage()) return true;
+    const c10::StorageImpl* storage = t.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
+    out->start = reinterpret_cast<uintptr_t>(storage->data());
+    if (out->start == 0) {  // no memory (a meta tensor): the storage stands for it
+      out->start = reinterpret_cast<uintptr_t>(storage);
+      out->end = out->start + 1;
+    } else {
+      out->end = out->start + storage->nbytes();
+    }
+    return true;
+  } catch (...) {
+    PyErr_Clear();
+    return false;
+  }
+}
+
 // ---- global state ---------------------------------------------------------------------------------------------------
 
 namespace {
 
 constexpr c10::DeviceType kAutocastDevices[] = {c10::kCPU, c10::kCUDA};
+// Where nothing is set for an operation, these give what its backend or everything has been set to.
 constexpr std::pair<at::Float32Backend, at::Float32Op> kPrecisions[] = {
-    {at::Float32Backend::GENERIC, at::Float32Op::ALL},  {at::Float32Backend::CUDA, at::Float32Op::ALL},
-    {at::Float32Backend::CUDA, at::Float32Op::CONV},    {at::Float32Backend::CUDA, at::Float32Op::RNN},
-    {at::Float32Backend::CUDA, at::Float32Op::MATMUL},  {at::Float32Backend::MKLDNN, at::Float32Op::ALL},
-    {at::Float32Backend::MKLDNN, at::Float32Op::CONV},  {at::Float32Backend::MKLDNN, at::Float32Op::RNN},
-    {at::Float32Backend::MKLDNN, at::Float32Op::MATMUL}};
+    {at::Float32Backend::CUDA, at::Float32Op::CONV},     {at::Float32Backend::CUDA, at::Float32Op::RNN},
+    {at::Float32Backend::CUDA, at::Float32Op::MATMUL},   {at::Float32Backend::MKLDNN, at::Float32Op::CONV},
+    {at::Float32Backend::MKLDNN, at::Float32Op::RNN},    {at::Float32Backend::MKLDNN, at::Float32Op::MATMUL}};
 
 // Everything that is compared bit by bit: (name, value).
 template <typename Sink>
 bool each_setting(Sink&& sink) {
   const auto& context = at::globalContext();
+  const c10::AutogradState& autograd = c10::AutogradState::get_tls_state();
   const auto tls = c10::impl::tls_local_dispatch_key_set();
-  if (!sink("grad mode", c10::AutogradState::get_tls_state().get_grad_mode()) ||
-      !sink("inference mode", c10::AutogradState::get_tls_state().get_inference_mode()) ||
-      !sink("forward grad mode", c10::AutogradState::get_tls_state().get_fw_grad_mode()) ||
-      !sink("multithreading mode", c10::AutogradState::get_tls_state().get_multithreading_enabled()) ||
-      !sink("view replay mode", c10::AutogradState::get_tls_state().get_view_replay_enabled()) ||
+  if (!sink("grad mode", autograd.get_grad_mode()) ||
+      !sink("inference mode", autograd.get_inference_mode()) ||
+      !sink("forward grad mode", autograd.get_fw_grad_mode()) ||
+      !sink("multithreading mode", autograd.get_multithreading_enabled()) ||
+      !sink("view replay mode", autograd.get_view_replay_enabled()) ||
       !sink("included dispatch keys", tls.included_.raw_repr()) ||
       !sink("excluded dispatch keys", tls.excluded_.raw_repr()) ||
       !sink("autocast on the CPU", at::autocast::is_autocast_enabled(c10::kCPU)) ||

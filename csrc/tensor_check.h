@@ -30,6 +30,13 @@ bool tensor_check_may_run_python(const TensorSpec& spec);
 enum class TensorNumber { size, stride, offset };
 bool tensor_number(PyObject* obj, TensorNumber what, int64_t dim, int64_t* out) noexcept;
 
+// The memory of a tensor's storage; both are 0 where it has none.
+struct MemorySpan {
+  uintptr_t start = 0, end = 0;
+  bool changed = false;
+};
+bool tensor_span(PyObject* obj, MemorySpan* out) noexcept;
+
 struct GlobalState;
 struct GlobalStateDelete {
   void operator()(GlobalState* state) const;

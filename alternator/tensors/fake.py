@@ -8,7 +8,7 @@ import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import Source as TorchSource
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatefulSymbolicContext
 
 from alternator.provenance.source import Source
 from alternator.tensors.memo import dense_fake
@@ -53,7 +53,7 @@ class Fakes:
         )
         self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
         self.symbolic = False
-        self.contexts: dict[int, StatelessSymbolicContext] = {}
+        self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
@@ -63,22 +63,33 @@ class Fakes:
                 return self.of(tensor, source, dims)
         if dims is None:
             if _is_plain(tensor):
-                return self._plain(tensor)
-            context = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.STATIC] * tensor.dim())
+                return self._plain(self.mode, tensor)
             fake = self.mode.from_tensor(tensor, static_shapes=True)
-            self.contexts[id(fake)] = context
+            self._general[id(fake)] = None, None
             return fake
         self.symbolic = True
-        context = StatelessSymbolicContext(dynamic_sizes=list(dims))
-        fake = self.mode.from_tensor(
-            tensor, source=SymbolSource(source, source.name), symbolic_context=context, static_shapes=False
-        )
-        self.contexts[id(fake)] = context
+        where = SymbolSource(source, source.name)
+        context = StatefulSymbolicContext(dynamic_sizes=list(dims), tensor_source=where)
+        fake = self.mode.from_tensor(tensor, source=where, symbolic_context=context, static_shapes=False)
+        self._general[id(fake)] = where, context
         return fake
 
-    def _plain(self, tensor: torch.Tensor) -> torch.Tensor:
+    def is_plain(self, fake: torch.Tensor) -> bool:
+        """The fake was made of a dense leaf with static sizes."""
+        return id(fake) not in self._general
+
+    def again(self, mode: FakeTensorMode, tensor: torch.Tensor, fake: torch.Tensor, alone: bool) -> torch.Tensor:
+        """Another fake like ``fake`` was when it was made, with the same symbols; ``alone``: it shares memory with no other."""
+        if alone and self.is_plain(fake):
+            return self._plain(mode, tensor)
+        where, context = self._general.get(id(fake), (None, None))
+        if context is None:
+            return mode.from_tensor(tensor, static_shapes=True)
+        return mode.from_tensor(tensor, source=where, symbolic_context=context, static_shapes=False)
+
+    def _plain(self, mode: FakeTensorMode, tensor: torch.Tensor) -> torch.Tensor:
         """The common case (a dense leaf with static sizes) without the general converter's cost."""
-        fake = dense_fake(self.mode, tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        fake = dense_fake(mode, tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if tensor.requires_grad:
             fake.requires_grad_(True)
         if isinstance(tensor, torch.nn.Parameter):

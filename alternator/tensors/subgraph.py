@@ -128,7 +128,7 @@ class SubRecorder(Recorder):
 
     def _running_statistics(self) -> list[torch.Tensor]:
         """Running means and variances that normalisation updates: its schema does not say so, and fakes do not show it."""
-        nodes = [s for node in self.graph.nodes for s in _statistics(node)]
+        nodes = [s for node in self.graph.nodes for s in running_statistics(node)]
         return [node.meta.get("example_value") for node in nodes]
 
     def aliases(self, value: torch.Tensor) -> bool:
@@ -162,7 +162,7 @@ def _order(graph: torch.fx.Graph, placeholders: list[torch.fx.Node]) -> None:
         previous = node
 
 
-def _statistics(node: torch.fx.Node) -> list[torch.fx.Node]:
+def running_statistics(node: torch.fx.Node) -> list[torch.fx.Node]:
     """The running statistics that a normalisation in training mode updates."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     if name not in _STATISTICS:
@@ -243,4 +243,4 @@ class OpenOutputs:
         self.node.meta["example_value"] = tuple(self.values)
 
 
-__all__ = ["OpenOutputs", "SubRecorder"]
+__all__ = ["OpenOutputs", "SubRecorder", "running_statistics"]

@@ -1,0 +1,128 @@
+"""Graph inputs that the graph changes in place, and inputs that share memory with them.
+
+Compilers keep changed inputs in registers and write them back at the end, so for them it matters which inputs overlap, and
+how.  What was found at capture is guarded: usually that no input which is changed shares memory with any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Iterator
+
+import torch
+import torch.fx
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from alternator.exc import SkipFrame
+from alternator.tensors.fake import Fakes
+from alternator.tensors.graph import Input, Recorder
+from alternator.tensors.subgraph import running_statistics
+
+
+def inputs_for_backend(fakes: Fakes, recorder: Recorder, module: torch.fx.GraphModule) -> tuple[FakeTensorMode, list[tuple[Any, ...]]]:
+    """Give each placeholder a fake of its input as it is *before* the graph runs.
+
+    Returns the fake mode that they belong to, which knows the real inputs too, and the facts to guard.
+    """
+    inputs = [entry for entry in recorder.inputs if entry.kind in ("tensor", "array") and isinstance(_fake(entry), FakeTensor)]
+    changed = _changed(inputs, module)
+    mode, facts = fakes.mode, []
+    if changed:
+        shared = _shared(inputs, changed)
+        facts.append(_fact(inputs, changed, shared))
+        if shared or not all(fakes.is_plain(_fake(entry)) for entry in changed if _fake(entry)._version):
+            mode = FakeTensorMode(shape_env=fakes.shape_env, allow_non_fake_inputs=False)
+            again = inputs
+        else:
+            again = [entry for entry in changed if _fake(entry)._version]
+        for entry in again:
+            entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), entry not in shared)
+    for entry in inputs:  # or AOTAutograd would make fakes of its own, and take their sizes for symbolic
+        mode.fake_tensor_converter.set_tensor_memo(entry.example, _fake(entry))
+    return mode, facts
+
+
+def _fake(entry: Input) -> Any:
+    return entry.node.meta["example_value"]
+
+
+def _changed(inputs: list[Input], module: torch.fx.GraphModule) -> list[Input]:
+    """The inputs that the graph may change in place.
+
+    A write shows in the version of the fake, but for the running statistics of normalisation and what ``.data`` gives.
+    """
+    silent = {_storage(value) for value in _silently_changed(module)}
+    return [entry for entry in inputs if _fake(entry)._version or silent and _storage(_fake(entry)) in silent]
+
+
+def _silently_changed(module: torch.fx.GraphModule) -> Iterator[torch.Tensor]:
+    for part in module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                if node.op in ("call_function", "call_method"):
+                    found = [node.args[0]] if node.target is getattr and node.args[1] == "data" else running_statistics(node)
+                    for given in found:
+                        value = given.meta.get("example_value") if isinstance(given, torch.fx.Node) else None
+                        if isinstance(value, torch.Tensor):
+                            yield value
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _shared(inputs: list[Input], changed: list[Input]) -> list[Input]:
+    """The inputs that share memory with one that is changed, and these."""
+    groups: dict[int, list[Input]] = {}
+    for entry in inputs:
+        groups.setdefault(_storage(entry.example), []).append(entry)
+    spans = sorted(_spans([group[0].example for group in groups.values()]))
+    if any(left[1] > right[0] for left, right in zip(spans, spans[1:])):
+        raise SkipFrame("inputs of the graph share memory, but no storage (numpy arrays over one buffer, for example), and it changes one of them")
+    return [entry for group in groups.values() if len(group) > 1 and any(e in changed for e in group) for entry in group]
+
+
+def _spans(tensors: Iterable[torch.Tensor]) -> Iterator[tuple[int, int]]:
+    """The memory of each tensor's storage."""
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        start = storage.data_ptr()
+        if start:
+            yield start, start + storage.nbytes()
+
+
+def _fact(inputs: list[Input], changed: list[Input], shared: list[Input]) -> tuple[Any, ...]:
+    sources = [_source(entry) for entry in changed] + [_source(entry) for entry in inputs if entry not in changed]
+    if not shared and all(entry.kind == "tensor" for entry in inputs):
+        return ("UNSHARED", len(changed), tuple(sources))
+    ordered = changed + [entry for entry in inputs if entry not in changed]
+    expected = memory_layout(*(entry.example for entry in ordered))
+    return ("PY", tuple(sources), _same_layout(expected), "inputs share memory as they did at capture")
+
+
+def _source(entry: Input) -> Any:
+    assert entry.source is not None
+    return entry.source.want()
+
+
+def _same_layout(expected: Any) -> Callable[..., bool]:
+    return lambda *values: memory_layout(*values) == expected
+
+
+def memory_layout(*values: Any) -> Any:
+    """Which tensors (or arrays) share memory, and where in it they lie; None: they share it in a way that we do not know."""
+    tensors = [value if isinstance(value, torch.Tensor) else torch.as_tensor(value) for value in values]
+    groups: dict[int, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        groups.setdefault(_storage(tensor), []).append(i)
+    spans = sorted(_spans(tensors[group[0]] for group in groups.values()))
+    if any(left[1] > right[0] for left, right in zip(spans, spans[1:])):
+        return None
+    return [
+        [(i, *_place(tensors[i]), None if tensors[i]._base is None else _place(tensors[i]._base)) for i in group]
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def _place(tensor: Any) -> tuple[Any, ...]:
+    return tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.untyped_storage().nbytes()
