@@ -8,9 +8,10 @@ import types
 
 import pytest
 import torch
+from native_helpers import Checked, Table
+
 from alternator._C.eval_frame import NULL
 from alternator._C.guards import GuardTree
-from native_helpers import Checked, Table
 
 
 class Thing:

@@ -10,6 +10,7 @@ import traceback
 import weakref
 
 import pytest
+
 from alternator import _C
 from alternator._C import eval_frame
 from alternator._C.eval_frame import (
@@ -512,7 +513,7 @@ def test_compiled_function_looks_like_what_it_wraps():
     wrapper.custom = 1
     assert wrapper.custom == 1 and not hasattr(Owner.method, "custom")
     with pytest.raises(AttributeError):
-        wrapper.nothing  # noqa: B018
+        wrapper.nothing
     Owner.method = wrapper
     assert Owner.method is wrapper
     owner = Owner()
@@ -746,9 +747,7 @@ def test_each_thread_has_its_own_callback():
         set_eval_frame(None)
         results[name] = len(offered)
 
-    threads = [
-        threading.Thread(target=work, args=args) for args in (("on", True), ("leaves it on", True), ("off", False))
-    ]
+    threads = [threading.Thread(target=work, args=args) for args in (("on", True), ("leaves it on", True), ("off", False))]
     for thread in threads:
         thread.start()
     for thread in threads:

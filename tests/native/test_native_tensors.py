@@ -5,10 +5,11 @@ import warnings
 
 import pytest
 import torch
-from alternator._C.guards import GuardTree
 from native_helpers import Checked, Table
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from alternator._C.guards import GuardTree
 
 
 def tensor_tree(example, sizes="own", strides="own"):
@@ -277,17 +278,11 @@ STATES = {
     ),
     "autocast cache": lambda: with_setting(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled, False),
     "default dtype": lambda: with_setting(torch.set_default_dtype, torch.get_default_dtype, torch.float64),
-    "deterministic": lambda: with_setting(
-        torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled, True
-    ),
+    "deterministic": lambda: with_setting(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled, True),
     "deterministic warn": lambda: with_setting(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode, 1),
     "fill": lambda: attribute(torch.utils.deterministic, "fill_uninitialized_memory", False),
-    "matmul precision": lambda: with_setting(
-        torch.set_float32_matmul_precision, torch.get_float32_matmul_precision, "high"
-    ),
-    "matmul medium": lambda: with_setting(
-        torch.set_float32_matmul_precision, torch.get_float32_matmul_precision, "medium"
-    ),
+    "matmul precision": lambda: with_setting(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision, "high"),
+    "matmul medium": lambda: with_setting(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision, "medium"),
     "tf32 cuda": lambda: attribute(torch.backends.cuda.matmul, "allow_tf32", True),
     "tf32 cudnn": lambda: attribute(torch.backends.cudnn, "allow_tf32", False),
     "fp16 reduction": lambda: attribute(torch.backends.cuda.matmul, "allow_fp16_reduced_precision_reduction", False),

@@ -1,0 +1,1 @@
+py_opcode_caches: list[int]
