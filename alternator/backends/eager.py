@@ -6,6 +6,7 @@ import logging
 from typing import Any, Callable, Sequence
 
 import torch
+from torch._functorch.autograd_function import autograd_function_apply
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
@@ -24,27 +25,58 @@ def refuse_extra(name: str, kwargs: dict[str, Any]) -> None:
 def eager(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """Run the captured graph with PyTorch's own kernels: shows what capture alone does."""
     refuse_extra("eager", kwargs)
-    _checkpoint_for_real(gm)
+    _run_operators_plainly(gm)
     return gm.forward
 
 
-def _checkpoint_for_real(gm: torch.fx.GraphModule) -> None:
-    """Checkpointed regions run under PyTorch's own ``checkpoint``.
+def _run_operators_plainly(gm: torch.fx.GraphModule) -> None:
+    """Some operators leave to AOTAutograd what makes them right; without it, what they stand for runs instead.
 
-    The operator that stands for them leaves it to a compiler that random numbers are drawn again as they were: without one,
-    dropout would have another mask in the backward pass.
+    A checkpointed region has to draw its random numbers again as they were, or dropout has another mask in the backward pass.
+    What an autograd.Function saves has to be saved through autograd, or its backward cannot be differentiated.
     """
     for module in gm.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
-                if node.target is torch.ops.higher_order.tag_activation_checkpoint:
-                    node.target = _checkpoint
+                plain = _PLAIN.get(node.target) if node.op == "call_function" else None
+                if plain is not None:
+                    node.target = plain
                     module.recompile()
 
 
 def _checkpoint(body: torch.fx.GraphModule, *args: Any, preserve_rng_state: bool = True, **_: Any) -> Any:
     context_fn = body.meta.get("_checkpoint_context_fn", noop_context_fn)
     return checkpoint(body, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state, context_fn=context_fn)
+
+
+class _Captured(torch.autograd.Function):
+    """An autograd.Function of the program's whose forward and backward are graphs."""
+
+    @staticmethod
+    def forward(ctx: Any, forward: Any, backward: Any, options: dict[str, Any], *args: Any) -> Any:
+        outputs, saved = forward(*args)
+        ctx.save_for_backward(*(value for value in saved if isinstance(value, torch.Tensor)))
+        ctx.backward_graph = backward
+        ctx.others = [None if isinstance(value, torch.Tensor) else value for value in saved]
+        ctx.mark_dirty(*(outputs[i] for i in options.get("dirty_idx", ())))
+        ctx.mark_non_differentiable(*(outputs[i] for i in options["non_differentiable_idx"]))
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        tensors = iter(ctx.saved_tensors)
+        saved = [next(tensors) if value is None else value for value in ctx.others]
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
+            return None, None, None, *ctx.backward_graph(*grads, *saved)
+
+
+def _autograd_function(forward: Any, backward: Any, *args: Any, **options: Any) -> Any:
+    if torch._C._are_functorch_transforms_active():
+        return autograd_function_apply(forward, backward, *args, **options)
+    return _Captured.apply(forward, backward, options, *args)
+
+
+_PLAIN = {torch.ops.higher_order.tag_activation_checkpoint: _checkpoint, autograd_function_apply: _autograd_function}
 
 
 @register_debug_backend

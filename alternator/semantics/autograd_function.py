@@ -13,7 +13,9 @@ import types
 from typing import Any
 
 import torch
+from torch._C._functorch import TransformType
 from torch._functorch.autograd_function import autograd_function_apply
+from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops
@@ -62,12 +64,11 @@ def rebuild_context(builder: Any, value: Any) -> str:
 def rule_apply(vm: Any, args: Any, kwargs: Any) -> Any:
     """``Function.apply``"""
     cls, *given = args
-    name = cls.__name__
-    if torch._C._are_functorch_transforms_active():
-        raise Break("FUNC_TRANSFORM", f"autograd.Function {name} under a torch.func transform")
     setup = vm.getattr(cls, "setup_context")
     forward = vm.getattr(cls, "forward")
     separate = setup is not torch.autograd.function._SingleLevelFunction.setup_context
+    if torch._C._are_functorch_transforms_active():
+        _check_transforms(vm, cls, given, separate)
     if kwargs or separate:
         given = _positional(vm, forward, given, kwargs, separate)
     ctx = TracedContext()
@@ -77,6 +78,34 @@ def rule_apply(vm: Any, args: Any, kwargs: Any) -> Any:
     if torch.is_grad_enabled() and any(ctx.needs_input_grad):  # type: ignore[attr-defined]
         return Application(vm, cls, ctx, given).record(*run)
     return _without_grad(vm, given, ctx, *run)
+
+
+def _check_transforms(vm: Any, cls: type, given: list[Any], separate: bool) -> None:
+    """Under one ``grad`` the operator does what the function does; under ``vmap`` its forward can be inlined, if it says so.
+
+    The operator keeps what it saves outside of autograd, so nothing around may differentiate its backward.
+    """
+    if not separate:
+        text = (
+            "In order to use an autograd.Function with functorch transforms "
+            "(vmap, grad, jvp, jacrev, ...), it must override the setup_context "
+            "staticmethod. For more details, please see "
+            "https://pytorch.org/docs/main/notes/extending.func.html"
+        )
+        raise vm.user_raise(RuntimeError(text))
+    kinds = [level.key() for level in retrieve_all_functorch_interpreters()]
+    batched = set(kinds) == {TransformType.Vmap} and vm.truth(vm.getattr(cls, "generate_vmap_rule"))
+    if not batched and kinds != [TransformType.Grad] or any(_differentiated_outside(a) for a in given):
+        raise Break("FUNC_TRANSFORM", f"autograd.Function {cls.__name__} under this combination of transforms")
+
+
+def _differentiated_outside(value: Any) -> bool:
+    """A tensor below the innermost level requires a gradient."""
+    while isinstance(value, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value):
+        value = torch._C._functorch.get_unwrapped(value)
+        if value.requires_grad:
+            return True
+    return False
 
 
 def _positional(vm: Any, forward: Any, given: list[Any], kwargs: dict[str, Any], separate: bool) -> list[Any]:

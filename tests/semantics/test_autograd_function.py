@@ -6,6 +6,7 @@ from helpers import same
 from torch._functorch.autograd_function import autograd_function_apply
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.func import grad, vjp, vmap
 
 import alternator
 from alternator.exc import Unsupported
@@ -330,6 +331,63 @@ def test_plain_after_a_break(cls):
     same(lambda x: cls.apply(x * 1).sin(), leaf(3), grad=True, namespace=["LOG"])
 
 
-def test_under_a_transform():
-    with pytest.raises(Unsupported, match="FUNC_TRANSFORM"):
-        alternator.compile(lambda x: torch.func.grad(lambda a: Separate.apply(a, a)[0].sum())(x), fullgraph=True)(torch.randn(3))
+class Cube(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, k):
+        return x.pow(3) * k
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0], output)
+        ctx.k = inputs[1]
+
+    @staticmethod
+    def backward(ctx, g):
+        x, y = ctx.saved_tensors
+        return g * (x * x * ctx.k + 5 * y), None
+
+
+def test_backward_of_backward():
+    def fn(x):
+        return Cube.apply(x, 2.0)
+
+    def second(f, x):
+        (first,) = torch.autograd.grad(f(x).sum(), x, create_graph=True)
+        return torch.autograd.grad(first.sum(), x)[0]
+
+    x = leaf(3)
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    torch.testing.assert_close(second(compiled, x), second(fn, x))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "fn, shape",
+    [
+        (lambda x: grad(lambda a: Cube.apply(a.sin(), 2.0).sum())(x), (3,)),
+        (lambda x: vjp(lambda a: Cube.apply(a, 2.0), x)[1](x), (3,)),
+        (lambda x: vmap(lambda a: Cube.apply(a, 2.0))(x), (2, 3)),
+    ],
+)
+def test_under_a_transform(fn, shape, backend):
+    kwargs = {"graphs": 1} if backend is None else {"backend": alternator.lookup_backend(backend), "fullgraph": True}
+    same(fn, torch.randn(*shape), **kwargs)
+
+
+@pytest.mark.parametrize(
+    "fn, requires_grad",
+    [
+        (lambda x: grad(lambda a: grad(lambda b: Cube.apply(b, 2.0).sum())(a).sum())(x), False),
+        (lambda x: grad(lambda a: Cube.apply(a, 2.0).sum())(x), True),
+        (lambda x: vmap(lambda a: Cube.apply(a, 2.0))(x), True),
+        (lambda x: vmap(grad(lambda a: Cube.apply(a, 2.0)))(x), False),
+    ],
+)
+def test_combinations_of_transforms_break(fn, requires_grad):
+    same(fn, torch.randn(3, requires_grad=requires_grad), grad=requires_grad, breaks=["FUNC_TRANSFORM"])
+
+
+def test_old_style_function_under_a_transform_raises():
+    same(lambda x: grad(lambda a: Identity.apply(a).sum())(x), torch.randn(3))
