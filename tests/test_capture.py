@@ -4,10 +4,10 @@ import contextlib
 
 import pytest
 import torch
+from helpers import same
 
 import alternator
 from alternator import _C, utils
-from helpers import same
 
 break_here = _C.eval_frame.unsupported  # something that nobody can trace
 
