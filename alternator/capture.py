@@ -11,6 +11,7 @@ from typing import Any, Iterator
 
 import torch
 from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
@@ -279,6 +280,8 @@ def _resume_call(attempt: Attempt, b: Builder, at: int) -> str:
 
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> list[str]:
     """Compile the graph; the statements that call it."""
+    mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
+    attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
     inputs.sort(key=lambda entry: nodes[entry.node])
@@ -290,10 +293,12 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
             words.append(b.load(source))
         elif entry.kind == "array":
             words.append(f"{b.constant(torch.as_tensor, 'as_tensor')}({b.load(source)})")
+        elif entry.kind == "offset":
+            words.append(f"{b.load(source)}.storage_offset()")
         else:
             words.append(f"{b.load(source)}.{entry.kind}({entry.dim})")
         examples.append(entry.example)
-    compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples))
+    compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
     if keep_hook:
         compiled = DisabledCall(compiled)
     call = f"{b.constant(compiled, 'graph')}({', '.join(words)})"
@@ -303,14 +308,12 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
     return [f"{names}{',' if len(b.outputs) == 1 else ''} = {call}"]
 
 
-def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]) -> Any:
+def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any], mode: FakeTensorMode) -> Any:
     """Hand the graph to the backend, in the tracing context that AOTAutograd expects."""
     request = attempt.request
     state = GlobalState()
     levels = functorch.TransformState()
-    mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
-    attempt.vm.world.tree.tail += facts
     context = TracingContext(mode)
     try:
         with _outside_inference_mode(), tracing(context):

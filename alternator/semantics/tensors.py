@@ -47,8 +47,10 @@ def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
 def _announce_symbols(vm: Any, fake: torch.Tensor, real: torch.Tensor, source: Source) -> None:
     sizes: list[int | None] = []
     strides: list[int | None] = []
-    for kind, values, out in (("size", fake.shape, sizes), ("stride", fake.stride(), strides)):
+    offsets: list[int | None] = []
+    for kind, values, out in (("size", fake.shape, sizes), ("stride", fake.stride(), strides), ("offset", (fake.storage_offset(),), offsets)):
         for dim, value in enumerate(values):
+            dim = -1 if kind == "offset" else dim
             if isinstance(value, torch.SymInt) and not value.node.is_constant():
                 out.append(None)
                 expr = value.node.expr
@@ -131,6 +133,19 @@ for _name in ("__bool__", "__int__", "__float__", "__index__", "__complex__"):
         return vm.symbolic(getattr(type(value), convert), value)
 
     METHODS.put(_raw(_name), _convert)
+
+
+@METHODS.rule(_raw("storage_offset"))
+def storage_offset(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``tensor.storage_offset()``: guards on tensors say nothing of it, unless it is asked for."""
+    storage = args[0].untyped_storage()._cdata
+    for fake in vm.recorder.all_values():
+        rec = vm.records.get(id(fake))
+        if rec is not None and isinstance(fake.storage_offset(), int) and fake.untyped_storage()._cdata == storage:
+            where, offset = (rec.source.want(), "offset", -1), rec.obj.storage_offset()
+            fact = ("SHAPE", (where,), (("in", 0), ("const", offset), "=="), f"{rec.source.name}.storage_offset() == {offset}")
+            vm.world.tree.tail.append(fact)
+    return args[0].storage_offset()
 
 
 @METHODS.rule(_raw("__len__"))

@@ -34,11 +34,24 @@ def inputs_for_backend(fakes: Fakes, recorder: Recorder, module: torch.fx.GraphM
             again = inputs
         else:
             again = [entry for entry in changed if _fake(entry)._version]
+        _pass_symbols(recorder, module, shared)
         for entry in again:
             entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), entry not in shared)
     for entry in inputs:  # or AOTAutograd would make fakes of its own, and take their sizes for symbolic
         mode.fake_tensor_converter.set_tensor_memo(entry.example, _fake(entry))
     return mode, facts
+
+
+def _pass_symbols(recorder: Recorder, module: torch.fx.GraphModule, shared: list[Input]) -> None:
+    """Sizes that vary become inputs: AOTAutograd passes one tensor for those that share memory, which does not tell their sizes."""
+    known = len(recorder.inputs)
+    for entry in shared:
+        fake = _fake(entry)
+        for number in (*fake.shape, *fake.stride(), fake.storage_offset()):
+            if isinstance(number, torch.SymInt) and number.node.expr.is_Symbol:
+                recorder.symbolic_node(number)
+    if len(recorder.inputs) > known:
+        module.recompile()
 
 
 def _fake(entry: Input) -> Any:
