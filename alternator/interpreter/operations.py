@@ -66,6 +66,10 @@ def guard_special(vm: Any, fn: Callable[..., Any], value: Any) -> None:
             vm.world.class_attr(kind, name)
 
 
+TEXT_OPERATIONS: list[Callable[[Any, Any, Any], Any]] = []
+"""``rule(vm, text, values)`` of the ``%`` of strings (its rules on what can be shown are those of ``semantics``)."""
+
+
 def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     """``left <op> right``; ``fn`` is the operator function, in-place ones included."""
     kind, other = type(left), type(right)
@@ -83,6 +87,8 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
             return vm.symbolic(fn, left, right)
     if (kind is TracedId) is not (other is TracedId):
         left, right = settled(left), settled(right)
+    if fn is operator.mod and isinstance(left, (str, bytes)):
+        return TEXT_OPERATIONS[0](vm, left, right)
     attributes.check_readable(vm, left)
     attributes.check_readable(vm, right)
     if _mentions_tensor_type(kind) or _mentions_tensor_type(other):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import operator
 import types
 from typing import Any
@@ -11,17 +10,15 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations, tensor_ops
-from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import TracedId
 from alternator.interpreter.opcodes.build import mapping_items
-from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, REBUILD, RULES, SHALLOW
-from alternator.provenance.world import MISSING, Unread
+from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.provenance.world import MISSING
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 _fn: Any
-for _fn in (ascii, bin, chr, hex, oct, ord, repr):
+for _fn in (bin, chr, hex, oct, ord):
     PURE.put(_fn, DEEP)
 
 
@@ -136,16 +133,6 @@ def rule_sum(vm: Any, args: Any, kwargs: Any) -> Any:
     for item in operations.unpack(vm, args[0]):
         total = operations.binary(vm, operator.add, total, item)
     return total
-
-
-@RULES.rule(format)
-def rule_format(vm: Any, args: Any, kwargs: Any) -> Any:
-    value = args[0]
-    if isinstance(value, SYMBOLIC):
-        value = vm.symbolic(int if isinstance(value, torch.SymInt) else float, value)
-    if isinstance(value, torch.Tensor):
-        raise Break("DATA_DEPENDENT_VALUE", "formatting a tensor")
-    return calls.run_pure(vm, format, DEEP, (value, *args[1:]), kwargs)
 
 
 # ---- types and classes
@@ -513,165 +500,3 @@ def _number(kind: type, special: tuple[str, ...]) -> Any:
 
 RULES.put(int, _number(int, ("__int__", "__index__", "__trunc__")))
 RULES.put(float, _number(float, ("__float__", "__index__")))
-
-
-@RULES.rule(str)
-def rule_str(vm: Any, args: Any, kwargs: Any) -> Any:
-    if len(args) == 1:
-        value = args[0]
-        if isinstance(value, SYMBOLIC):
-            value = vm.symbolic(int if isinstance(value, torch.SymInt) else float, value)
-        if isinstance(value, torch.Tensor):
-            raise Break("DATA_DEPENDENT_VALUE", "str() of a tensor")
-        _visible(vm, value)
-        return calls.run_pure(vm, str, DEEP, (value,), kwargs)
-    return calls.run_pure(vm, str, DEEP, args, kwargs)
-
-
-def _visible(vm: Any, value: Any) -> None:
-    """An object whose text is its address cannot be shown."""
-    kind = type(value)
-    if (
-        kind.__flags__ & 0x200
-        and vm.world.class_attr(kind, "__repr__") is object.__repr__
-        and vm.world.class_attr(kind, "__str__") is object.__str__
-    ):
-        raise Break("IDENTITY", f"the address of a {kind.__name__} in its text")
-
-
-@RULES.rule(id)
-def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
-    rec = vm.records.get(id(args[0]))
-    if rec is not None and isinstance(rec.obj, torch.Tensor):  # the tensors of a call are guarded to be different ones
-        return TracedId(id(rec.obj), rec)
-    if rec is not None:
-        rec.source.guard("IS", rec.obj)
-        return id(rec.obj)
-    if type(args[0]) in (type(None), bool, type):
-        return id(args[0])
-    return TracedId(id(args[0]))
-
-
-RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
-
-
-@RULES.rule(hash)
-def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
-    value = args[0]
-    kind = type(value)
-    if isinstance(value, (torch.Tensor, *SYMBOLIC)):
-        raise Break("IDENTITY", "hash() of a tensor or a symbolic number")
-    found = vm.world.class_attr(kind, "__hash__")
-    if type(found) is types.FunctionType:
-        return calls.call(vm, found, (value,), {})
-    if found is object.__hash__:
-        return hash(rule_id(vm, args, kwargs))
-    return calls.run_pure(vm, hash, DEEP, args, kwargs)
-
-
-@RULES.rule(globals)
-def rule_globals(vm: Any, args: Any, kwargs: Any) -> Any:
-    if id(vm.frame.globals) in vm.shadow_globals:
-        raise Break("FRAME_INTROSPECTION", "globals() after a global was written")
-    return vm.world.admit(vm.frame.globals, vm.globals_source(vm.frame.func))
-
-
-@RULES.rule(locals, dir)
-def rule_locals(vm: Any, args: Any, kwargs: Any) -> Any:
-    if args:
-        raise Break("FRAME_INTROSPECTION", "dir()")
-    frame = vm.frame
-    found = {}
-    for name, value in zip(frame.decoded.localsplus_names, frame.locals):
-        if type(value) is Unread:
-            value = vm.world.admit(value.obj, value.source)
-        if value is not NULL and type(value) is not types.CellType:
-            found[name] = value
-    if any(type(v) is types.CellType for v in frame.locals):
-        raise Break("FRAME_INTROSPECTION", "locals() in a function with cells")
-    return found
-
-
-def _refuse(code: str, *functions: Any) -> None:
-    for fn in functions:
-
-        def rule(vm: Any, args: Any, kwargs: Any, name: str = fn.__name__) -> Any:
-            raise Break(code, f"{name}()")
-
-        RULES.put(fn, rule)
-
-
-_refuse("EXEC", exec, eval, compile)
-_refuse("IO", open, input)
-_refuse("BREAKPOINT", builtins.breakpoint)
-
-
-@RULES.rule(super)
-def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
-    if args:
-        return Super(args[0], args[1] if len(args) > 1 else None)
-    frame = vm.frame
-    if not frame.code.co_argcount or "__class__" not in frame.code.co_freevars:
-        raise vm.user_raise(RuntimeError("super(): no arguments"))
-    owner = frame.locals[0]
-    if type(owner) is types.CellType and frame.code.co_varnames[0] in frame.code.co_cellvars:
-        owner = vm.load_cell(owner, frame.code.co_varnames[0], False)
-    elif type(owner) is Unread:
-        owner = frame.locals[0] = vm.world.admit(owner.obj, owner.source)
-    at = frame.decoded.localsplus_names.index("__class__")
-    return Super(vm.load_cell(frame.locals[at], "__class__", True), owner)
-
-
-class Super:
-    """``super(cls, obj)`` in captured code."""
-
-    def __init__(self, cls: type, obj: Any) -> None:
-        self.cls = cls
-        self.obj = obj
-
-
-def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
-    obj = proxy.obj
-    start = obj if isinstance(obj, type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
-    mro = start.__mro__
-    for base in mro[mro.index(proxy.cls) + 1 :]:
-        if name in base.__dict__:
-            raw = base.__dict__[name]
-            vm.world.class_attr(base, name)
-            if base.__flags__ & 0x200 and hasattr(type(raw), "__get__"):
-                attributes.vm_trusted(vm, raw)
-            if start is obj:
-                return _super_class_attr(vm, raw, obj, base, name)
-            if not hasattr(type(raw), "__get__"):
-                return vm.world.class_value(base, name, raw)
-            if type(raw) is property:
-                return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})
-            if name == "__class__":
-                return attributes.type_of(vm, obj)
-            return attributes.bind(vm, raw, obj, start, name)
-        vm.world.class_attr(base, name)
-    raise vm.user_raise(AttributeError(f"'super' object has no attribute '{name}'"))
-
-
-def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> Any:
-    kind = type(raw)
-    if kind is classmethod:
-        return types.MethodType(attributes.vm_trusted(vm, raw.__func__), cls)
-    if kind is staticmethod:
-        return raw.__func__
-    if kind is types.FunctionType:
-        return raw
-    return vm.plain(raw.__get__, None, cls) if hasattr(kind, "__get__") else vm.world.class_value(base, name, raw)
-
-
-attributes.GETATTR.put(Super, super_getattr)
-
-
-def _rebuild_id(builder: Any, value: Any) -> Any:
-    if value.rec is None:
-        raise Break("IDENTITY", "id() of a value that only exists while tracing leaves the captured code")
-    return repr(value.settle())
-
-
-REBUILD.put(TracedId, _rebuild_id)
-attributes.show_as(TracedId, int)

@@ -19,9 +19,10 @@ def object_init(vm: Any, args: Any, kwargs: Any) -> Any:
     return None
 
 
-@RULES.rule(object.__init_subclass__)
+@RULES.rule(object.__dict__["__init_subclass__"])
 def object_init_subclass(vm: Any, args: Any, kwargs: Any) -> Any:
-    return None
+    if kwargs:
+        raise vm.user_raise(TypeError(f"{args[0].__name__}.__init_subclass__() takes no keyword arguments"))
 
 
 @RULES.rule(object.__new__)

@@ -1,0 +1,62 @@
+"""``id()`` and ``hash()``: what they mean for values that only exist while tracing."""
+
+from __future__ import annotations
+
+import _thread
+import types
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import attributes, calls
+from alternator.interpreter.identity import TracedId
+from alternator.interpreter.tables import DEEP, REBUILD, RULES
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+@RULES.rule(id)
+def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
+    rec = vm.records.get(id(args[0]))
+    if rec is not None and isinstance(rec.obj, torch.Tensor):  # the tensors of a call are guarded to be different ones
+        return TracedId(id(rec.obj), rec)
+    if rec is not None:
+        rec.source.guard("IS", rec.obj)
+        return id(rec.obj)
+    if type(args[0]) in (type(None), bool, type):
+        return id(args[0])
+    return TracedId(id(args[0]))
+
+
+RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
+
+
+@RULES.rule(hash)
+def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
+    value = args[0]
+    kind = type(value)
+    if isinstance(value, (torch.Tensor, *SYMBOLIC)):
+        raise Break("IDENTITY", "hash() of a tensor or a symbolic number")
+    found = vm.world.class_attr(kind, "__hash__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, found, (value,), {})
+    if found is object.__hash__:
+        return hash(rule_id(vm, args, kwargs))
+    return calls.run_pure(vm, hash, DEEP, args, kwargs)
+
+
+@RULES.rule(_thread.get_ident)
+def rule_get_ident(vm: Any, args: Any, kwargs: Any) -> Any:
+    """The thread, as a part of keys; it cannot be looked at."""
+    return TracedId(_thread.get_ident())
+
+
+def _rebuild_id(builder: Any, value: Any) -> Any:
+    if value.rec is None:
+        raise Break("IDENTITY", "id() of a value that only exists while tracing leaves the captured code")
+    return repr(value.settle())
+
+
+REBUILD.put(TracedId, _rebuild_id)
+attributes.show_as(TracedId, int)

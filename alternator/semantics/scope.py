@@ -1,0 +1,111 @@
+"""What a program sees of its own frame: namespaces, ``super()``; and code that is made at run time."""
+
+from __future__ import annotations
+
+import builtins
+import types
+from typing import Any
+
+from alternator.exc import Break
+from alternator.interpreter import attributes, calls
+from alternator.interpreter.frame import NULL
+from alternator.interpreter.tables import RULES
+from alternator.provenance.world import Unread
+
+
+@RULES.rule(globals)
+def rule_globals(vm: Any, args: Any, kwargs: Any) -> Any:
+    if id(vm.frame.globals) in vm.shadow_globals:
+        raise Break("FRAME_INTROSPECTION", "globals() after a global was written")
+    return vm.world.admit(vm.frame.globals, vm.globals_source(vm.frame.func))
+
+
+@RULES.rule(locals, dir)
+def rule_locals(vm: Any, args: Any, kwargs: Any) -> Any:
+    if args:
+        raise Break("FRAME_INTROSPECTION", "dir()")
+    frame = vm.frame
+    found = {}
+    for name, value in zip(frame.decoded.localsplus_names, frame.locals):
+        if type(value) is Unread:
+            value = vm.world.admit(value.obj, value.source)
+        if value is not NULL and type(value) is not types.CellType:
+            found[name] = value
+    if any(type(v) is types.CellType for v in frame.locals):
+        raise Break("FRAME_INTROSPECTION", "locals() in a function with cells")
+    return found
+
+
+def _refuse(code: str, *functions: Any) -> None:
+    for fn in functions:
+
+        def rule(vm: Any, args: Any, kwargs: Any, name: str = fn.__name__) -> Any:
+            raise Break(code, f"{name}()")
+
+        RULES.put(fn, rule)
+
+
+_refuse("EXEC", exec, eval, compile)
+_refuse("IO", open, input)
+_refuse("BREAKPOINT", builtins.breakpoint)
+
+
+@RULES.rule(super)
+def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
+    if args:
+        return Super(args[0], args[1] if len(args) > 1 else None)
+    frame = vm.frame
+    if not frame.code.co_argcount or "__class__" not in frame.code.co_freevars:
+        raise vm.user_raise(RuntimeError("super(): no arguments"))
+    owner = frame.locals[0]
+    if type(owner) is types.CellType and frame.code.co_varnames[0] in frame.code.co_cellvars:
+        owner = vm.load_cell(owner, frame.code.co_varnames[0], False)
+    elif type(owner) is Unread:
+        owner = frame.locals[0] = vm.world.admit(owner.obj, owner.source)
+    at = frame.decoded.localsplus_names.index("__class__")
+    return Super(vm.load_cell(frame.locals[at], "__class__", True), owner)
+
+
+class Super:
+    """``super(cls, obj)`` in captured code."""
+
+    def __init__(self, cls: type, obj: Any) -> None:
+        self.cls = cls
+        self.obj = obj
+
+
+def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
+    obj = proxy.obj
+    start = obj if isinstance(obj, type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
+    mro = start.__mro__
+    for base in mro[mro.index(proxy.cls) + 1 :]:
+        if name in base.__dict__:
+            raw = base.__dict__[name]
+            vm.world.class_attr(base, name)
+            if base.__flags__ & 0x200 and hasattr(type(raw), "__get__"):
+                attributes.vm_trusted(vm, raw)
+            if start is obj:
+                return _super_class_attr(vm, raw, obj, base, name)
+            if not hasattr(type(raw), "__get__"):
+                return vm.world.class_value(base, name, raw)
+            if type(raw) is property:
+                return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})
+            if name == "__class__":
+                return attributes.type_of(vm, obj)
+            return attributes.bind(vm, raw, obj, start, name)
+        vm.world.class_attr(base, name)
+    raise vm.user_raise(AttributeError(f"'super' object has no attribute '{name}'"))
+
+
+def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> Any:
+    kind = type(raw)
+    if kind is classmethod:
+        return types.MethodType(attributes.vm_trusted(vm, raw.__func__), cls)
+    if kind is staticmethod:
+        return raw.__func__
+    if kind is types.FunctionType:
+        return raw
+    return vm.plain(raw.__get__, None, cls) if hasattr(kind, "__get__") else vm.world.class_value(base, name, raw)
+
+
+attributes.GETATTR.put(Super, super_getattr)

@@ -1,0 +1,100 @@
+"""Text of values: ``str``, ``repr``, ``format``, ``%``.  What would show an address, or the value of a tensor, is a break."""
+
+from __future__ import annotations
+
+import enum
+import operator
+import types
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.identity import TracedId
+from alternator.interpreter.tables import DEEP, RULES
+
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_PLAIN = frozenset(
+    {int, float, bool, str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), type, range, slice, bytearray, types.ModuleType}
+    | {torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, types.GenericAlias, types.UnionType}
+)
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
+
+def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
+    """The value, with symbolic numbers replaced by what they are, if its text can be made while tracing."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if isinstance(value, SYMBOLIC):
+        return vm.symbolic(bool if kind is torch.SymBool else int if kind is torch.SymInt else float, value)
+    if isinstance(value, torch.Tensor):
+        raise Break("DATA_DEPENDENT_VALUE", "the text of a tensor")
+    if kind is TracedId:
+        raise Break("IDENTITY", "the text of an address")
+    if isinstance(value, (type, enum.Enum)) or depth > 20:
+        return value
+    found = [vm.world.class_attr(kind, name) for name in ("__repr__", "__str__", "__format__")]
+    if any(type(one) is types.FunctionType for one in found[:2]):
+        return value  # its own code says what is shown: interpreted
+    if isinstance(value, BaseException):
+        _check_items(vm, value.args, depth)
+        return value
+    vm.fill_value(value)
+    if isinstance(value, dict):
+        _check_items(vm, list(dict.items(value)), depth)
+        return value
+    if isinstance(value, _CONTAINERS):
+        changed = _check_items(vm, value, depth)
+        return value if changed is None or kind not in (list, tuple) else kind(changed)
+    attributes.check_readable(vm, value)
+    if found[0] is object.__repr__ or kind in _WITH_ADDRESS:
+        raise Break("IDENTITY", f"the address of a {kind.__name__} in its text")
+    return value
+
+
+_WITH_ADDRESS = frozenset({types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType, types.CellType, types.FrameType})
+
+
+def _check_items(vm: Any, items: Any, depth: int) -> list[Any] | None:
+    """The items, if one of them had to be replaced."""
+    shown = [check_shown(vm, item, depth + 1) for item in items]
+    return shown if any(a is not b for a, b in zip(shown, items)) else None
+
+
+def _with_value(fn: Any) -> None:
+    """A function whose first argument is what is shown."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if len(args) > 1 and fn is str:
+            return calls.run_pure(vm, fn, DEEP, args, kwargs)
+        return calls.run_pure(vm, fn, DEEP, (*(check_shown(vm, a) for a in args[:1]), *args[1:]), kwargs)
+
+    RULES.put(fn, rule)
+
+
+for _fn in (str, repr, ascii, format):
+    _with_value(_fn)
+
+
+@RULES.rule(str.format)
+def rule_str_format(vm: Any, args: Any, kwargs: Any) -> Any:
+    shown = [check_shown(vm, value) for value in args]
+    return calls.run_pure(vm, str.format, DEEP, tuple(shown), {name: check_shown(vm, value) for name, value in kwargs.items()})
+
+
+def percent(vm: Any, left: Any, right: Any) -> Any:
+    """``text % values``"""
+    return calls.run_pure(vm, operator.mod, DEEP, (left, check_shown(vm, right)), {})
+
+
+operations.TEXT_OPERATIONS.append(percent)
+
+
+@RULES.rule(object.__repr__, object.__str__)
+def rule_object_repr(vm: Any, args: Any, kwargs: Any) -> Any:
+    found = vm.world.class_attr(type(args[0]), "__repr__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, found, args, kwargs)
+    raise Break("IDENTITY", f"the address of a {type(args[0]).__name__} in its text")
