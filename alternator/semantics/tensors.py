@@ -135,17 +135,44 @@ for _name in ("__bool__", "__int__", "__float__", "__index__", "__complex__"):
     METHODS.put(_raw(_name), _convert)
 
 
-@METHODS.rule(_raw("storage_offset"))
-def storage_offset(vm: Any, args: Any, kwargs: Any) -> Any:
-    """``tensor.storage_offset()``: guards on tensors say nothing of it, unless it is asked for."""
-    storage = args[0].untyped_storage()._cdata
+def _guard_offsets(vm: Any, tensor: torch.Tensor) -> bool:
+    """Guard where the outside tensors begin whose memory ``tensor`` lies in; True if one begins inside of its storage."""
+    storage, inside = tensor.untyped_storage()._cdata, False
     for fake in vm.recorder.all_values():
         rec = vm.records.get(id(fake))
-        if rec is not None and isinstance(fake.storage_offset(), int) and fake.untyped_storage()._cdata == storage:
+        if rec is not None and isinstance(rec.obj, torch.Tensor) and fake.untyped_storage()._cdata == storage:
             where, offset = (rec.source.want(), "offset", -1), rec.obj.storage_offset()
             fact = ("SHAPE", (where,), (("in", 0), ("const", offset), "=="), f"{rec.source.name}.storage_offset() == {offset}")
             vm.world.tree.tail.append(fact)
+            inside |= offset != 0
+    return inside
+
+
+@METHODS.rule(_raw("storage_offset"))
+def storage_offset(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``tensor.storage_offset()``: guards on tensors say nothing of it, unless it is asked for."""
+    _guard_offsets(vm, args[0])
     return args[0].storage_offset()
+
+
+_register_breaks("TENSOR_EFFECT", "as_strided_")
+
+
+@METHODS.rule(_raw("as_strided"))
+def as_strided(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Counts from the beginning of the storage, where Inductor counts from the beginning of the graph's input."""
+    if _guard_offsets(vm, args[0]):
+        raise Break("TENSOR_ATTRIBUTE", "as_strided of an outside tensor that begins inside of its storage")
+    return tensor_ops.record_method(vm, "as_strided", args, kwargs)
+
+
+@RULES.rule(torch.as_strided)
+def torch_as_strided(vm: Any, args: Any, kwargs: Any) -> Any:
+    """The same as a function."""
+    given = [args[0] if args else kwargs.get("input")]
+    if isinstance(given[0], torch.Tensor) and _guard_offsets(vm, given[0]):
+        raise Break("TENSOR_ATTRIBUTE", "as_strided of an outside tensor that begins inside of its storage")
+    return tensor_ops.call(vm, torch.as_strided, args, kwargs)
 
 
 @METHODS.rule(_raw("__len__"))
