@@ -116,7 +116,7 @@ class Watch:
     def _visit(self, todo: list[Any]) -> None:
         while todo:
             value = todo.pop()
-            if type(value) in _LEAVES or id(value) in self._fresh or isinstance(value, torch.Tensor):
+            if type(value) in _LEAVES or id(value) in self._fresh or isinstance(value, (torch.Tensor, Unread)):
                 continue
             rec = self.vm.records.get(id(value))
             if rec is not None and rec.standin is rec.obj:

@@ -98,6 +98,14 @@ def _guard_helper(vm: Any, value: Any) -> None:
         raise Break("HOP_BODY", f"checkpoint(context_fn=...) that refers to a {type(value).__name__} made while tracing")
 
 
+@RULES.rule(torch.autograd._is_checkpoint_valid)
+def rule_is_checkpoint_valid(vm: Any, args: Any, kwargs: Any) -> Any:
+    answer = torch.autograd._is_checkpoint_valid()
+    same = lambda: torch.autograd._is_checkpoint_valid() is answer  # noqa: E731
+    vm.world.tree.tail.append(("PY", (), same, f"is_checkpoint_valid() is {answer}"))
+    return answer
+
+
 # ---- regions
 
 

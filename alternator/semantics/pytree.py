@@ -12,7 +12,7 @@ import torch
 import torch.utils._pytree as pytree
 
 from alternator.interpreter import attributes, calls, operations
-from alternator.interpreter.tables import RULES, SHALLOW
+from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
 
 TreeSpec, LEAF = pytree.TreeSpec, pytree._LEAF_SPEC
 _ATOMS = (torch.Tensor, int, float, str, bool, type(None), torch.dtype, torch.device, torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -171,6 +171,9 @@ def _mapping(fn: Any, keep: bool) -> None:
 
     RULES.put(fn, rule)
 
+
+for _kind in torch.return_types.all_return_types:
+    PURE_TYPES.put(_kind, SHALLOW)
 
 _mapping(pytree.tree_map, True)
 _mapping(pytree.tree_map_, False)
