@@ -196,7 +196,7 @@ def optimize_assert(backend: str | Callable[..., Any], **kwargs: Any) -> Context
     return optimize(backend, nopython=True, **kwargs)
 
 
-# -- questions ---------------------------------------------------------------------------------------------------------------
+# ---- questions
 
 
 _is_compiling = torch.compiler.is_compiling

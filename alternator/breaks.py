@@ -72,7 +72,7 @@ _ALLOW = (
 )
 _REPORT = "Nothing is wrong with the program; please report this so that it can be supported."
 
-# -- the language ---------------------------------------------------------------------------------------------------------
+# ---- the language
 add("OPCODE", "unsupported bytecode", "Alternator has no handler for this instruction.", _REPORT)
 add(
     "ASYNC",
@@ -176,7 +176,7 @@ add(
     "Read what is needed of it outside of the compiled function, and pass that.",
 )
 
-# -- calls ----------------------------------------------------------------------------------------------------------------
+# ---- calls
 add(
     "UNKNOWN_C_FUNCTION",
     "call of an unknown C function",
@@ -270,7 +270,7 @@ add(
     _REWRITE,
 )
 
-# -- tensors ----------------------------------------------------------------------------------------------------------------
+# ---- tensors
 add(
     "DATA_DEPENDENT_BRANCH",
     "branch on the value of a tensor",
@@ -287,7 +287,7 @@ add(
     "DYNAMIC_OUTPUT_SHAPE",
     "size depends on data",
     "The size of the result (nonzero, unique, a boolean mask) depends on data that only exists when the graph runs.",
-    "Use an operation of fixed size, such as torch.where with three arguments, or set config.capture_dynamic_output_shape_ops = True.",
+    "Use an operation of fixed size, such as torch.where(c, a, b), or set config.capture_dynamic_output_shape_ops = True.",
 )
 add(
     "DATA_DEPENDENT_GUARD",

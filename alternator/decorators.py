@@ -19,7 +19,7 @@ from alternator.runtime import stance as stances
 from alternator.runtime import traced
 from alternator.runtime.contexts import DisableContext, RunOnlyContext, disable_frame_only
 
-# -- what runs compiled --------------------------------------------------------------------------------------------------------
+# ---- what runs compiled
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None, wrapping: bool = True) -> Any:
@@ -94,7 +94,7 @@ class set_stance(contextlib.ContextDecorator):
         stances.set_current(self._before[0])
 
 
-# -- what a call of a function means in captured code -----------------------------------------------------------------
+# ---- what a call of a function means in captured code
 
 
 def allow_in_graph(fn: Any) -> Any:
@@ -245,7 +245,7 @@ def _is_of_torch(fn: Any) -> bool:
     return isinstance(module, str) and module.split(".")[0] in ("torch", "_operator", "operator", "builtins", "math")
 
 
-# -- calls that steer the capture -------------------------------------------------------------------------------------
+# ---- calls that steer the capture
 
 
 class error_on_graph_break(contextlib.ContextDecorator):
@@ -301,7 +301,7 @@ def override_optimization_hint(x: Any, val: int) -> None:
     node.shape_env.var_to_hint_override[node.expr] = val
 
 
-# -- sizes of tensors ----------------------------------------------------------------------------------------------------------------
+# ---- sizes of tensors
 
 
 class DimRange(NamedTuple):

@@ -19,7 +19,7 @@ import torch.compiler
 from alternator.breaks import reason_of
 from alternator.exc import Break
 
-# -- counters -------------------------------------------------------------------------------------------------------------
+# ---- counters
 
 counters: collections.defaultdict[str, Counter[str]] = collections.defaultdict(collections.Counter)
 """What happened so far: ``frames`` (total, ok), ``stats`` (calls_captured, unique_graphs), ``graph_break`` by reason,
@@ -32,7 +32,7 @@ graph_break_reasons: list[BreakReason] = []
 """Every break since the last reset."""
 
 
-# -- breaks ---------------------------------------------------------------------------------------------------------------
+# ---- breaks
 
 
 @dataclasses.dataclass
@@ -85,7 +85,7 @@ def listening_to_breaks(listener: Callable[[BreakReason], None]) -> Iterator[Non
         _break_listeners.remove(listener)
 
 
-# -- graphs and guards ------------------------------------------------------------------------------------------------------
+# ---- graphs and guards
 
 
 @dataclasses.dataclass
@@ -138,7 +138,7 @@ def listening_to_entries(listener: Callable[[Any], None]) -> Iterator[None]:
         _entry_listeners.remove(listener)
 
 
-# -- metrics ----------------------------------------------------------------------------------------------------------------
+# ---- metrics
 
 
 @dataclasses.dataclass
@@ -233,7 +233,7 @@ def timed(phase: str) -> Iterator[None]:
         compile_times[phase].append(time.perf_counter() - start)
 
 
-# -- state of the capture -----------------------------------------------------------------------------------------------------
+# ---- state of the capture
 
 _capturing = threading.local()
 

@@ -49,7 +49,7 @@ def test_public_names() -> None:
     for name in COMPILER.split():
         assert callable(getattr(alternator.compiler, name)), name
     with pytest.raises(AttributeError, match="no_such_name"):
-        alternator.no_such_name  # noqa: B018
+        alternator.no_such_name
     assert alternator.__version__
 
 
@@ -72,7 +72,7 @@ def test_the_in_tree_front_end_never_runs(monkeypatch: pytest.MonkeyPatch) -> No
     compiled(torch.ones(2)).sum().backward()
 
 
-# -- what can be compiled -------------------------------------------------------------------------------------------------
+# ---- what can be compiled
 
 
 def test_function() -> None:
@@ -198,7 +198,7 @@ def test_disable_setting_stops_what_is_compiled_already() -> None:
     assert recorder.frame_count == 1
 
 
-# -- bad arguments are refused at once ------------------------------------------------------------------------------------
+# ---- bad arguments are refused at once
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_script_module() -> None:
         alternator.compile(torch.jit.script(Scale()), backend="eager")
 
 
-# -- fullgraph, dynamic ----------------------------------------------------------------------------------------------------
+# ---- fullgraph, dynamic
 
 
 def breaks_in_the_middle(x: torch.Tensor) -> torch.Tensor:
@@ -275,7 +275,7 @@ def test_dynamic() -> None:
     same(double, torch.ones(2), dynamic=False, then=many, recompiles=4)
 
 
-# -- two ways to compile one function don't mix ------------------------------------------------------------------------------
+# ---- two ways to compile one function don't mix
 
 
 def test_entries_belong_to_a_backend() -> None:
@@ -308,7 +308,7 @@ def test_entries_belong_to_settings() -> None:
     assert recorder.frame_count == 2
 
 
-# -- resets --------------------------------------------------------------------------------------------------------------------
+# ---- resets
 
 
 def test_reset() -> None:
@@ -344,7 +344,7 @@ def test_supported() -> None:
     assert alternator.is_dynamo_supported() and isinstance(alternator.is_inductor_supported(), bool)
 
 
-# -- errors --------------------------------------------------------------------------------------------------------------------
+# ---- errors
 
 
 def test_the_users_exception_is_the_users() -> None:

@@ -21,7 +21,7 @@ def test_read_and_write() -> None:
 
 def test_an_unknown_name_is_refused_and_the_nearest_is_named() -> None:
     with pytest.raises(AttributeError, match="recompile_limt.*did you mean 'recompile_limit'"):
-        config.recompile_limt  # noqa: B018
+        config.recompile_limt
     with pytest.raises(AttributeError, match="did you mean 'suppress_errors'"):
         config.supress_errors = True
     with pytest.raises(AttributeError, match="did you mean 'verbose'"):

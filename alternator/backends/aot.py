@@ -119,9 +119,7 @@ def _inductor_decompositions() -> Any:
 
 
 @register_debug_backend
-def aot_eager_decomp_partition(
-    gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any
-) -> Callable[..., Any]:
+def aot_eager_decomp_partition(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """AOTAutograd with Inductor's decompositions and partitioner, but nothing compiled: tells the two apart."""
     backend = AotBackend(
         run_boxed,

@@ -48,13 +48,11 @@ class ReluCompileError(Exception):
 
 
 def _uses_relu(gm: torch.fx.GraphModule) -> list[torch.fx.Node]:
-    return [node for node in gm.graph.nodes if node.target in (torch.relu, torch.nn.functional.relu)]
+    return [node for node in gm.graph.nodes if node.target in (torch.relu, torch.nn.functional.relu, "relu")]
 
 
 @register_debug_backend
-def relu_compile_error_TESTING_ONLY(
-    gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any
-) -> Callable[..., Any]:
+def relu_compile_error_TESTING_ONLY(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """Fails to compile a graph with a relu."""
     if _uses_relu(gm):
         raise ReluCompileError("there is a relu in the graph")
@@ -62,12 +60,10 @@ def relu_compile_error_TESTING_ONLY(
 
 
 @register_debug_backend
-def relu_runtime_error_TESTING_ONLY(
-    gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any
-) -> Callable[..., Any]:
+def relu_runtime_error_TESTING_ONLY(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """Compiles a graph with a relu to one that fails."""
     for node in _uses_relu(gm):
-        node.target = torch._assert
+        node.op, node.target = "call_function", torch._assert
         node.args = (False, "ReluRuntimeError")
         node.kwargs = {}
     gm.recompile()
@@ -80,7 +76,7 @@ def relu_accuracy_error_TESTING_ONLY(
 ) -> Callable[..., Any]:
     """Compiles a relu to something else."""
     for node in _uses_relu(gm):
-        node.target = torch.add
+        node.op, node.target = "call_function", torch.add
         node.args = (node.args[0], 1)
         node.kwargs = {}
     gm.recompile()

@@ -110,4 +110,4 @@ def pre_dispatch_eager(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], 
 def torchscript(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: Any) -> Callable[..., Any]:
     """Compile the graph with TorchScript."""
     refuse_extra("ts", kwargs)
-    return torch.jit.script(gm)
+    return torch.jit.script(torch.fx.GraphModule(gm, gm.graph))  # an ordinary one: not what compiles its code late

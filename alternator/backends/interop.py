@@ -31,7 +31,7 @@ def ready_for_aot() -> Iterator[None]:
         yield
 
 
-# -- what libraries say with the in-tree decorators -------------------------------------------------------------------------------
+# ---- what libraries say with the in-tree decorators
 # Nothing is imported for this: it is looked at only if a library has loaded it already.
 
 _known: set[int] = set()

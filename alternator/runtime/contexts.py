@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import inspect
+import sys
 import types
 from typing import Any, Callable
 
@@ -52,7 +54,9 @@ class Context:
 
     def wrap_call(self, mod: torch.nn.Module) -> Any:
         """What calling the module's stand-in calls."""
-        return eval_frame.CompiledFunction(_LazyCheck(mod) if _is_lazy(mod) else self.target_of_module(mod), self.callback, mod)
+        return eval_frame.CompiledFunction(
+            _FirstCallPlainly(mod) if _is_lazy(mod) else self.target_of_module(mod), self.callback, mod
+        )
 
     def wrap_class(self, cls: type) -> type:
         """A class: calling its instances is wrapped; the class itself is returned."""
@@ -148,7 +152,8 @@ class DisableContext(Context):
             if isinstance(member, types.FunctionType) and not (name == "__call__" and issubclass(cls, torch.nn.Module)):
                 setattr(cls, name, self.wrap_function(member))
         if issubclass(cls, torch.nn.Module):
-            setattr(cls, "_call_impl", self.wrap_function(getattr(cls, "_call_impl")))
+            for name in ("_call_impl", "forward"):  # captured code goes straight to forward, plain code through the hooks
+                setattr(cls, name, self.wrap_function(getattr(cls, name)))
         return cls
 
     def wrap_module(self, mod: torch.nn.Module) -> OptimizedModule:
@@ -208,8 +213,27 @@ def _finish(wrapped: Any, fn: Callable[..., Any], context: Context) -> Any:
     wrapped._torchdynamo_orig_callable = fn
     wrapped._torchdynamo_wrapper_id = id(wrapped)
     wrapped._torchdynamo_inline = fn
+    wrapped._torchdynamo_context = context
     wrapped.get_compiler_config = context.get_compiler_config
     return wrapped
+
+
+def _reduce(wrapped: Any) -> Any:
+    """For pickle and copy: a decorated global function goes by its name, anything else is wrapped anew."""
+    module, name = sys.modules.get(wrapped.__module__), wrapped.__qualname__
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is wrapped:
+        return name
+    return _rewrap, (wrapped._torchdynamo_orig_callable, wrapped._torchdynamo_context)
+
+
+def _rewrap(fn: Callable[..., Any], context: Context) -> Any:
+    return context.wrap_function(fn)
+
+
+copyreg.pickle(eval_frame.CompiledFunction, _reduce)
 
 
 def _is_captured(fn: Callable[..., Any]) -> bool:
@@ -224,22 +248,25 @@ def _is_captured(fn: Callable[..., Any]) -> bool:
 
 
 def _is_lazy(mod: torch.nn.Module) -> bool:
-    return hasattr(mod, "_initialize_hook") and callable(getattr(mod, "_infer_parameters", None))
+    """Whether it, or a part of it, has parameters whose sizes the first input decides."""
+    return any(hasattr(part, "_initialize_hook") for part in mod.modules())
 
 
-class _LazyCheck:
-    """A lazy module sees its first input, and becomes an ordinary one, before anything is captured."""
+class _FirstCallPlainly:
+    """A lazy module makes its parameters in its first call, which therefore runs plainly; after it there is nothing lazy."""
 
     def __init__(self, mod: torch.nn.Module) -> None:
         self.mod = mod
+        self.lazy = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        mod: Any = self.mod
-        if _is_lazy(mod):
-            before = eval_frame.set_eval_frame(None)
-            try:
-                mod._infer_parameters(mod, args, kwargs)
-            finally:
-                eval_frame.set_eval_frame(before)
-        return mod(*args, **kwargs)
-
+        if not self.lazy:
+            return self.mod(*args, **kwargs)
+        self.lazy = _is_lazy(self.mod)
+        if not self.lazy:
+            return self.mod(*args, **kwargs)
+        before = eval_frame.set_eval_frame(None)
+        try:
+            return self.mod(*args, **kwargs)
+        finally:
+            eval_frame.set_eval_frame(before)

@@ -21,7 +21,7 @@ from typing import Any, Callable, Iterator
 import torch
 
 from alternator import callback as callbacks
-from alternator import capture, config, exc, utils
+from alternator import capture, config, exc, marks, utils
 from alternator._C import eval_frame
 from alternator.request import CompileRequest, frame_states
 from alternator.runtime import skip, stance
@@ -131,6 +131,7 @@ class Callback:
         code = func.__code__
         verdict = skip.of_function(func)
         if verdict is not Verdict.CAPTURE and not config.allow_capture_skipped_files:
+            _skip_wrapped(func)
             if skip.of_code(code) is not verdict:  # it is this function that is special, not its code
                 return None if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
             return eval_frame.SKIP_CODE if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
@@ -148,6 +149,9 @@ class Callback:
         state = _state_of(code)
         state.calls += 1
         if state.calls < config.minimum_call_count:
+            return None
+        if state.calls == 1 and stance.current().compiles_later:
+            _remember_sizes(func, values)
             return None
         if state.failed and not self.options.fullgraph:
             return None
@@ -172,6 +176,10 @@ class Callback:
         if isinstance(result, eval_frame._CacheEntry):
             state.captures += 1
             metrics.has_guarded_code = True
+            guards = list(getattr(result.extra, "guards", ()))
+            metrics.guard_count = len(guards)
+            if self.options.guard_export_fn is not None:
+                self.options.guard_export_fn(guards)
             utils.report_entry(result)
         utils.counters["frames"]["ok"] += 1
         return result
@@ -354,6 +362,25 @@ def cure_for(reason: str) -> str:
     if "len" in text or "keys" in text:
         return "keep the size and the keys of the container the same, or take the container apart outside"
     return "make the value that varies a tensor, or an argument that may be symbolic; or raise the limit"
+
+
+def _skip_wrapped(func: types.FunctionType) -> None:
+    """``disable(recursive=False)``, ours or torch's, makes a wrapper: the frame that must run plainly comes next."""
+    if marks.is_disabled(func) and not marks.is_disabled_recursively(func):
+        wrapped = func.__dict__.get("_torchdynamo_orig_callable")
+        code = getattr(getattr(wrapped, "__func__", wrapped), "__code__", None)
+        if isinstance(code, types.CodeType):
+            eval_frame.skip_code(code)
+
+
+def _remember_sizes(func: types.FunctionType, values: list[Any]) -> None:
+    """Let what a call that runs plainly was given count as seen, so that sizes that change next time are dynamic."""
+    state = frame_states.of(func.__code__)
+    for name, value in zip(func.__code__.co_varnames, values):
+        if isinstance(value, torch.Tensor):
+            state[name] = ("tensor", tuple(value.shape))
+        elif type(value) in (int, float):
+            state[name] = (type(value).__name__, value)
 
 
 def _name_of(func: types.FunctionType) -> str:

@@ -52,6 +52,9 @@ class OptimizedModule(torch.nn.Module):
             return own[name]
         return getattr(_get(self, "_orig_mod"), name)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_get(self, "_orig_mod"), name)  # raises again, in the original's words
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SLOTS:
             _put(self, name, value)
@@ -77,6 +80,10 @@ class OptimizedModule(torch.nn.Module):
             known = (original, _get(self, "dynamo_ctx").wrap_function(original))
             _put(self, "_compiled_forward", known)
         return known[1]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(_get(self, "_orig_mod"))
 
     def __dir__(self) -> list[str]:
         return sorted({*dir(_get(self, "_orig_mod")), "_orig_mod"})
@@ -184,6 +191,7 @@ _OWN = (
         "__dir__",
         "__reduce__",
         "__reduce_ex__",
+        "__signature__",
         "__weakref__",
         "_forward_of",
         "_torchdynamo_disable_of",
@@ -229,8 +237,3 @@ def original_of(obj: Any) -> Any:
         if wrapped is None or obj.__dict__.get("_torchdynamo_wrapper_id") != id(obj):
             return obj
         obj = wrapped
-
-
-def signature_of(mod: torch.nn.Module) -> inspect.Signature:
-    """The signature of calling the original."""
-    return inspect.signature(mod.forward)

@@ -37,6 +37,11 @@ class Stance:
         return self.name in ("force_eager", "eager_on_recompile")
 
     @property
+    def compiles_later(self) -> bool:
+        """The first call runs plainly."""
+        return self.name in ("eager_then_compile", "aot_eager_then_compile")
+
+    @property
     def fails_on_recompile(self) -> bool:
         """An entry that does not fit is an error."""
         return self.name == "fail_on_recompile"
@@ -44,7 +49,7 @@ class Stance:
 
 _stance = Stance()
 _EAGER_KEY = ("force_eager",)
-_backend_keys: dict[int, tuple[Any, ...]] = {}
+_backend_keys: dict[tuple[int, int], tuple[Any, ...]] = {}
 
 
 def current() -> Stance:
@@ -56,10 +61,12 @@ def cache_key() -> tuple[Any, ...]:
     """Entries with another key do not count now."""
     if _stance.name == "force_eager":
         return _EAGER_KEY
+    if config.disable:
+        return _EAGER_KEY
     key = config.cache_key()
     if _stance.backend is None:
         return key
-    return _backend_keys.setdefault(hash((id(_stance.backend), key)), (_stance.backend, key))
+    return _backend_keys.setdefault((id(_stance.backend), id(key)), (_stance.backend, key))
 
 
 def set_current(stance: Stance) -> Stance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from typing import Any, Callable
 
 import torch
@@ -12,7 +13,7 @@ from alternator import marks, utils
 from alternator._C import eval_frame
 from alternator.exc import Break, SkipFrame
 from alternator.interpreter import attributes, calls
-from alternator.interpreter.tables import GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
+from alternator.interpreter.tables import DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 from alternator.runtime.module import OptimizedModule, read_own
@@ -153,6 +154,16 @@ def trace_instead(original: Any, traceable: Callable[..., Any]) -> None:
 
 
 ADMIT.register(eval_frame.CompiledFunction)(lambda world, obj, source: world.by_identity(obj, source))
+
+
+@DESCRIPTORS.rule(eval_frame.CompiledFunction)
+def bind_compiled(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
+    """A decorated method."""
+    if obj is None:
+        return raw
+    bound = types.MethodType(raw, obj)
+    vm.world.pins.append(bound)
+    return bound
 
 
 @INSTANCE_CALLS.rule(eval_frame.CompiledFunction)

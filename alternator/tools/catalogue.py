@@ -6,8 +6,8 @@ from alternator.breaks import BREAKS, lookup
 
 _HEAD = """# Why a graph breaks
 
-Generated from the table in `alternator/breaks.py` by `python -m alternator.tools.catalogue`. `alternator.explain(fn)(*args)` says which
-of these a function has, with your lines; `fullgraph=True` makes the first one an error.
+Generated from the table in `alternator/breaks.py` by `python -m alternator.tools.catalogue`. `alternator.explain(fn)(*args)` says
+which of these a function has, with your lines; `fullgraph=True` makes the first one an error.
 """
 
 

@@ -1,0 +1,76 @@
+"""explain and the reports behind it."""
+
+from __future__ import annotations
+
+import torch
+from helpers import Recorder
+
+import alternator
+from alternator import utils
+
+
+def two_breaks(x: torch.Tensor) -> torch.Tensor:
+    x = x.sin() + 1
+    alternator.graph_break("first")
+    x = x * 2
+    alternator.graph_break("second")
+    return x.cos()
+
+
+def test_explain() -> None:
+    explained = alternator.explain(two_breaks)(torch.ones(2))
+    assert (explained.graph_count, explained.graph_break_count, explained.op_count) == (3, 2, 4)
+    assert [len(ops) for ops in explained.ops_per_graph] == [2, 1, 1]
+    assert all(isinstance(gm, torch.fx.GraphModule) for gm in explained.graphs)
+    first, second = explained.break_reasons
+    assert "first" in first.reason and "second" in second.reason
+    assert first.user_stack[-1].name == "two_breaks" and "graph_break" in first.user_stack[-1].line
+    assert explained.out_guards
+    text = str(explained)
+    for part in ("Graph Count: 3", "Graph Break Count: 2", "Op Count: 4", "first", "cure:", "test_explain.py", "sin", "Times:"):
+        assert part in text, text
+
+
+def test_explain_without_breaks() -> None:
+    explained = alternator.explain(torch.nn.Linear(2, 2))(torch.ones(1, 2))
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0)
+    assert explained.break_reasons == []
+
+
+def test_explain_takes_compiled_functions_and_the_older_form() -> None:
+    recorder = Recorder()
+    explained = alternator.explain(alternator.compile(two_breaks, backend=recorder), torch.ones(2))
+    assert explained.graph_count == 3 and recorder.frame_count == 0
+
+
+def test_explain_leaves_nothing_behind() -> None:
+    alternator.explain(two_breaks)(torch.ones(2))
+    recorder = Recorder()
+    alternator.compile(two_breaks, backend=recorder)(torch.ones(2))
+    assert recorder.frame_count == 3
+
+
+def test_the_same_break_is_listed_once() -> None:
+    def inner(x: torch.Tensor) -> torch.Tensor:
+        x = x + 1
+        alternator.graph_break()
+        return x
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(3):
+            x = alternator.disable(lambda: None)() or inner(x)
+        return x
+
+    text = str(alternator.explain(f)(torch.ones(2)))
+    assert text.count("Break ") <= 4
+
+
+def test_listeners() -> None:
+    breaks, entries = [], []
+    with utils.listening_to_breaks(breaks.append), utils.listening_to_entries(entries.append):
+        alternator.compile(two_breaks, backend="eager")(torch.ones(2))
+    alternator.reset()
+    alternator.compile(two_breaks, backend="eager")(torch.ones(2))
+    assert len(breaks) == 2 and len(entries) == 3
+    assert utils.graph_break_reasons[-1].code == "GRAPH_BREAK_CALL"
+    assert "cure:" in str(breaks[0])
