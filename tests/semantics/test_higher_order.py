@@ -66,20 +66,16 @@ def test_checkpoint_of_a_module(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_checkpoint_draws_the_same_dropout_mask_again(backend):
-    net = Net(0.5)
-    compiled = alternator.compile(net, backend=backend, fullgraph=True)
-    x = leaf(4, 8)
-    weight = net.layers[3].weight
-    torch.manual_seed(3)
-    out = compiled(x)
+    def fn(x):
+        return checkpoint(lambda a: (torch.nn.functional.dropout(a, 0.5) * a.sin()).exp(), x, use_reentrant=False)
+
+    x = (torch.rand(500) + 0.1).requires_grad_()
+    out = alternator.compile(fn, backend=backend, fullgraph=True)(x)
+    torch.rand(3)  # the generator moves on before the backward pass
     out.sum().backward()
-    # a unit that was dropped gives no gradient to the weights behind it, and one that was kept does
-    hidden = torch.nn.functional.relu(net.layers[0](x))
-    torch.manual_seed(3)
-    if backend == "eager":
-        expected = torch.nn.functional.dropout(hidden, 0.5).sum(0).expand_as(weight)
-        torch.testing.assert_close(weight.grad, expected)
-    assert (weight.grad == 0).any()
+    kept = (out.detach().log().abs() > 1e-7).float()
+    assert 0.3 < kept.mean() < 0.7
+    torch.testing.assert_close(x.grad, (out * kept * 2 * (x.sin() + x * x.cos())).detach())
 
 
 def test_checkpoint_with_closure_keywords_and_structured_result():
