@@ -140,6 +140,9 @@ class Callback:
         if not skip.may_hold_tensors(func, values):
             return None
         with compile_lock:
+            for entry in self.entries(code):  # another thread may have compiled it while this one waited
+                if entry.check_fn.check(func, values):
+                    return entry
             return self._convert(func, values)
 
     # -- one frame --------------------------------------------------------------------------------------------------
