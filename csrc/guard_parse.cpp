@@ -296,6 +296,8 @@ void GuardTree::lay_out() {
                                                                 : parent.items + parent.attrs + at[2]++;
     children_[parent.first + position] = id;
   }
+  for (size_t id = 0; id < nodes_.size(); ++id)
+    if (nodes_[id].access == Access::attr || nodes_[id].access == Access::call) makers_.push_back(static_cast<uint32_t>(id));
   for (size_t id = nodes_.size(); id-- > 0;) {
     if (!nodes_[id].python) continue;
     python_ = true;

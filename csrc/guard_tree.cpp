@@ -492,6 +492,9 @@ bool GuardTree::check(const Call& call, const uint32_t* loads, size_t count, PyO
   if (ok && python_) ok = Walk(*this, *state, call, true, why).run();
   if (ok)
     for (size_t i = 0; i < count; ++i) out[i] = Py_XNewRef(state->nodes[loads[i]].value);
+  // What was made for this check (the target of a weak reference, say) must not live on because of it.
+  std::vector<Own> made;
+  for (uint32_t id : makers_) made.push_back(std::move(state->nodes[id].owned));
   if (shared) busy_ = false;
   return ok;
 }

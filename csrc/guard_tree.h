@@ -156,6 +156,7 @@ class GuardTree {
   std::unique_ptr<TreeState> state_;
   size_t max_inputs_ = 0, max_depth_ = 0;
   bool python_ = false;
+  std::vector<uint32_t> makers_;  // nodes whose access makes its value anew
   bool busy_ = false;
   bool dead_ = false;  // can never hold again
   bool cleared_ = false;
@@ -173,7 +174,12 @@ Py_ssize_t native_length(PyObject* obj);
 bool keys_match(const std::vector<Key>& keys, PyObject* dict);
 std::string keys_mismatch(const std::vector<Key>& keys, PyObject* dict);
 
-bool check_guard(const Guard& guard, PyObject* value);
+bool check_other_guard(const Guard& guard, PyObject* value);
+inline bool check_guard(const Guard& guard, PyObject* value) {
+  if (guard.kind == Kind::type) return reinterpret_cast<PyObject*>(Py_TYPE(value)) == guard.ref.get();
+  if (guard.kind == Kind::tensor) return tensor_matches(*guard.tensor, value);
+  return check_other_guard(guard, value);
+}
 std::string guard_mismatch(const Guard& guard, PyObject* value);
 // True if the guard, having passed for this object, passes for it for ever.
 bool guard_is_stable(const Guard& guard, PyObject* value);

@@ -16,16 +16,36 @@ from alternator.tensors.state import GlobalState
 
 def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     """Write the statements for every effect of the capture."""
+    b.vm.check_abandoned()
     changed = [rec for rec in _records(b) if _has_changed(rec)]
     for rec in changed:
         b.load(rec.source)
     containers = [lambda rec=rec: _REPLAY[_family(rec)](b, rec) for rec in changed]  # type: ignore[misc]
     for write in containers:
         write()
+    _keep_apart(b, changed)
     for effect in _condensed(b.vm.world.effects):
         _EFFECTS[effect[0]](b, *effect[1:])
     for fn, *args in before.steps_to(after):
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
+
+
+def _keep_apart(b: Builder, changed: list[Outside]) -> None:
+    """What was written must not turn out to be what was read by another name: objects of its type are different ones."""
+    written = {id(rec): rec for rec in changed}
+    for effect in b.vm.world.effects:
+        if isinstance(effect[1], Outside):
+            written[id(effect[1])] = effect[1]
+    kinds = {type(rec.obj) for rec in written.values() if not isinstance(rec.obj, (type, types.ModuleType, torch.Tensor))}
+    for kind in kinds:
+        alike = [rec for rec in _records(b) if type(rec.obj) is kind and not _is_one(rec)]
+        if len(alike) > 1:
+            b.vm.world.tree.tail.append(("DISTINCT", tuple(rec.source.want() for rec in alike)))
+
+
+def _is_one(rec: Outside) -> bool:
+    """Held by identity: it cannot be another one in the next call."""
+    return "IS" in rec.source.guards or rec.source.access == "object"
 
 
 def _condensed(effects: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -105,9 +125,11 @@ def _replay_dict(b: Builder, rec: Outside) -> None:
 
 def _replay_set(b: Builder, rec: Outside) -> None:
     target = b.load(rec.source)
-    items = b.assign(f"({b.values(rec.standin)},)" if rec.standin else "()")
-    b.emit(f"set.clear({target})")
-    b.emit(f"set.update({target}, {items})")
+    old, new = rec.snapshot, set(rec.standin)
+    if gone := [item for item in old if item not in new]:
+        b.emit(f"set.difference_update({target}, ({b.values(gone)},))")
+    if added := [item for item in set.__iter__(rec.standin) if item not in old]:
+        b.emit(f"set.update({target}, ({b.values(added)},))")
 
 
 def _replay_deque(b: Builder, rec: Outside) -> None:

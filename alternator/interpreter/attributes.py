@@ -237,14 +237,30 @@ def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
     if rec.space is None:
         rec.space = vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
         vm.attr_memo.clear()
-        if rec.attrs:
+        inner = vm.records[id(rec.space)]
+        if inner.filled:
             _write_through(vm, rec)
+            return rec.space
+        fill = inner.state
+
+        def fill_and_write(vm: Any, inner: Outside) -> None:
+            fill(vm, inner)
+            _write_through(vm, rec)
+
+        inner.state = fill_and_write
+        for name, value in (rec.attrs or {}).items():
+            _show(vm, rec, name, value)
     return rec.space
+
+
+def _show(vm: Any, rec: Outside, name: str, value: Any) -> None:
+    """An attribute was written: reading its key from the ``__dict__``, which was not read as a whole, gives it."""
+    if type(vm.world.class_attr(type(rec.obj), name)) not in _DATA_SETTERS:
+        vm.records[id(rec.space)].partial[str, name] = value
 
 
 def _write_through(vm: Any, rec: Outside) -> None:
     """From now on attribute writes go to the stand-in of the instance's ``__dict__``, so that both show the same."""
-    vm.fill(vm.records[id(rec.space)])
     slots: dict[str, Any] = {}
     space: Any = rec.space
     for name, value in (rec.attrs or {}).items():
@@ -454,12 +470,14 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     vm.attr_memo.pop((id(obj), name), None)
-    if rec.space is not None and type(raw) not in _DATA_SETTERS:
+    if rec.space is not None and type(raw) not in _DATA_SETTERS and vm.records[id(rec.space)].filled:
         _write_through(vm, rec)
         assert rec.space is not None
         _put(rec.space, name, value)
-    else:
-        vm.world.write_attr(rec, name, value)
+        return
+    vm.world.write_attr(rec, name, value)
+    if rec.space is not None:
+        _show(vm, rec, name, value)
 
 
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:

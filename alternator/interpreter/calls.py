@@ -315,7 +315,7 @@ def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
     classes = owner.__mro__ if isinstance(owner, type) else ()
     for base in (*classes, *type(owner).__mro__):
         found = base.__dict__.get(name)
-        if found is None or type(found) is types.FunctionType:
+        if found is None or type(getattr(found, "__func__", found)) is types.FunctionType:
             continue
         if base not in classes or type(found) not in _OF_INSTANCES:
             return base, found

@@ -193,6 +193,12 @@ class Machine:
         """The carrier of an exception that the user's program raises."""
         return UserRaise(self.adopt(error))
 
+    def check_abandoned(self) -> None:
+        """A generator that is given up while it waits inside of try or with would run its cleanup about now."""
+        for generator in self.generators:
+            if generator.must_be_closed():
+                raise Break("GENERATOR_STATE", "a generator given up inside of try or with")
+
     def nothing_handled_outside(self) -> None:
         """Rely on the callers of the captured function not being in the middle of handling an exception."""
         if sys.exc_info()[1] is not None:

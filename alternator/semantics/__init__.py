@@ -8,6 +8,7 @@ from alternator.semantics import (  # noqa: F401
     classes,
     containers,
     contexts,
+    copying,
     control_flow,
     functorch,
     generators,

@@ -40,16 +40,22 @@ def by_identity(world: World, obj: Any, source: Source) -> Any:
     return world.by_identity(obj, source)
 
 
-_BOUND_TO = (list, dict, set, frozenset, tuple, str, bytes, int, float, collections.deque, torch.Tensor)
+_C_METHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.BuiltinFunctionType)
 
 
-@ADMIT.register(types.BuiltinFunctionType)
+@ADMIT.register(types.BuiltinFunctionType, types.MethodWrapperType, type(re.compile("").sub))
 def admit_builtin(world: World, obj: Any, source: Source) -> Any:
-    owner = obj.__self__
-    if not isinstance(owner, _BOUND_TO):
+    """A function in C is itself; a method that is bound to something is made anew at each read: it is its owner and its name."""
+    owner, name = obj.__self__, obj.__name__
+    if owner is None or isinstance(owner, (types.ModuleType, type)):
         return world.by_identity(obj, source)
+    raw = next((base.__dict__[name] for base in type(owner).__mro__ if name in base.__dict__), None)
+    if not isinstance(raw, _C_METHODS):
+        return world.by_identity(obj, source)
+    source.guard("TYPE", type(obj))
+    source.child("attr", "__name__").guard("EQ", name)
     inner = world.admit(owner, source.child("attr", "__self__"))
-    made = getattr(inner, obj.__name__)
+    made = raw.__get__(inner, type(inner))
     world.pins.append(made)
     return made
 
@@ -84,7 +90,7 @@ def _scalar_subclass(base: type) -> None:
 
 for _scalar in (int, float, complex, str, bytes):
     _scalar_subclass(_scalar)
-for _kind in (re.Pattern, re.Match, type, types.GenericAlias, types.UnionType, BaseException, collections.OrderedDict):
+for _kind in (re.Pattern, re.Match, type, frozenset, types.GenericAlias, types.UnionType, BaseException, collections.OrderedDict):
     READABLE.put(_kind, True)
 for _kind in (torch.Generator, torch.finfo, torch.iinfo, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial):
     READABLE.put(_kind, True)

@@ -55,10 +55,18 @@ def admit_tuple(world: World, obj: Any, source: Source) -> Any:
     return made
 
 
-@ADMIT.register(dict, types.MappingProxyType)
+@ADMIT.register(types.MappingProxyType)
+def admit_proxy(world: World, obj: Any, source: Source) -> Any:
+    """A read-only view: of a dict with the same contents (what it is a view of cannot be reached)."""
+    source.guard("TYPE", type(obj))
+    inner = world.admit(dict(obj), source.child("call", dict))
+    made = types.MappingProxyType(world.vm.fill_value(inner))
+    world.record(obj, source, made)
+    return made
+
+
+@ADMIT.register(dict)
 def admit_dict(world: World, obj: Any, source: Source) -> Any:
-    if type(obj) is types.MappingProxyType:
-        raise Break("UNSUPPORTED_ATTRIBUTE", "a mapping proxy from outside")
     source.guard("TYPE", type(obj))
     standin = _new(type(obj))
     if isinstance(obj, collections.defaultdict):
@@ -121,9 +129,11 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     if not all(ADMIT.is_constant(type(item)) or isinstance(item, _IDENTITY_KEYS) for item in obj):
         raise Break("UNSUPPORTED_TYPE", "a set of objects from outside")
-    expected = frozenset(obj)
-    if type(obj) is frozenset:
-        source.guard_predicate(lambda value: value == expected, f"== {sorted(map(repr, expected))}")
+    if isinstance(obj, frozenset):
+        expected = tuple(frozenset.__iter__(obj))
+        source.guard_predicate(lambda value: _same_items(frozenset.__iter__(value), expected), f"== {list(expected)!r}")
+        if type(obj) is not frozenset:
+            world.record(obj, source)
         return obj
     rec = world.record(obj, source, _new(type(obj)), filled=False)
     rec.state = fill_set
@@ -131,10 +141,18 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
 
 
 def fill_set(vm: Any, rec: Outside) -> None:
-    expected = frozenset(rec.obj)
-    rec.source.guard_predicate(lambda value: value == expected, f"== {sorted(map(repr, expected))}")
+    expected = tuple(set.__iter__(rec.obj))
+    rec.source.guard_predicate(lambda value: _same_items(set.__iter__(value), expected), f"== {list(expected)!r}")
     set.update(rec.standin, rec.obj)
-    rec.snapshot = expected
+    if tuple(set.__iter__(rec.standin)) != expected:
+        raise Break("UNSUPPORTED_TYPE", "a set whose order tells how it came about")
+    rec.snapshot = frozenset(expected)
+
+
+def _same_items(items: Any, expected: tuple[Any, ...]) -> bool:
+    """The same items in the same order."""
+    found = tuple(items)
+    return len(found) == len(expected) and all(a is b or type(a) is type(b) and a == b for a, b in zip(found, expected))
 
 
 @ADMIT.register(collections.deque)

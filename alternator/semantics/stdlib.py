@@ -5,25 +5,25 @@ from __future__ import annotations
 import bisect
 import builtins
 import collections
-import copy
 import functools
 import heapq
 import inspect
 import itertools
+import operator
 import os
 import re
 import sys
 import types
 import typing
 import weakref
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.opcodes.exceptions import TRACEBACK
-from alternator.interpreter.tables import DEEP, DESCRIPTORS, GETATTR, GETTERS, INSTANCE_CALLS, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import CODES, DEEP, DESCRIPTORS, GETATTR, GETTERS, INSTANCE_CALLS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import ADMIT, MISSING
 
 # ---- pure native types and functions
@@ -72,6 +72,32 @@ def _chain(iterables: Any) -> Any:
 
 
 RULES.put(itertools.chain.__dict__["from_iterable"], _chain_from_iterable)
+
+
+def _tee(iterable: Any, n: int = 2) -> Any:
+    """Polyfill of ``itertools.tee``."""
+    it = iter(iterable)
+    queues: list[Any] = [collections.deque() for _ in range(n)]
+
+    def gen(mine: Any) -> Any:
+        while True:
+            if not mine:
+                try:
+                    value = next(it)
+                except StopIteration:
+                    return
+                for queue in queues:
+                    queue.append(value)
+            yield mine.popleft()
+
+    return tuple([gen(queue) for queue in queues])
+
+
+RULES.put(itertools.tee, lambda vm, args, kwargs: calls.call(vm, _tee, args, kwargs))
+PURE.put(functools.cmp_to_key, NOTHING)
+PURE_TYPES.put(type(functools.cmp_to_key(lambda a, b: 0)), NOTHING)
+for _name in ("_heapify_max", "_heappop_max", "_heapreplace_max"):
+    PURE.put(getattr(heapq, _name), DEEP)
 
 _fn: Any
 for _fn in (
@@ -128,6 +154,23 @@ def rule_reduce(vm: Any, args: Any, kwargs: Any) -> Any:
         total = calls.call(vm, fn, (total, item), {})
 
 
+_DISPATCH = next(c for c in functools.singledispatch.__code__.co_consts if isinstance(c, types.CodeType) and c.co_name == "dispatch")
+
+
+def _dispatch(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """``singledispatch``: which implementation a class has; the registry is read, the cache beside it is not used."""
+    at = fn.__code__.co_freevars.index("registry")
+    cell = fn.__closure__[at]
+    rec = vm.records.get(id(fn))
+    if rec is not None:
+        cell = vm.world.admit(cell, rec.inner.child("func", "closure").child("index", at))
+    registry = vm.fill_value(vm.load_cell(cell, "registry", True))
+    return vm.plain(functools._find_impl, args[0], registry)  # type: ignore[attr-defined]
+
+
+CODES.put(_DISPATCH, _dispatch)
+
+
 @RULES.rule(functools.partial)
 def rule_partial(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.plain(lambda: functools.partial(*args, **kwargs))
@@ -175,6 +218,22 @@ def _partial_attr(vm: Any, obj: Any, name: str) -> Any:
 
 
 GETATTR.put(functools.partial, _partial_attr)
+
+
+# ---- typing
+
+
+def _subscript_type(vm: Any, args: Any, kwargs: Any) -> Any:
+    vm.close_all(args, None, DEEP)
+    return vm.plain(operator.getitem, *args)
+
+
+for _name in ("_SpecialForm", "_SpecialGenericAlias", "_GenericAlias", "_LiteralSpecialForm", "_CallableType", "_TupleType", "_UnionGenericAlias"):
+    _getter = vars(getattr(typing, _name)).get("__getitem__")
+    if isinstance(_getter, types.FunctionType) and _getter not in RULES:
+        RULES.put(_getter, _subscript_type)
+for _fn in (typing.get_origin, typing.get_args):
+    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 
 
 # ---- methods and functions as objects
@@ -252,16 +311,6 @@ GETATTR.put(types.FunctionType, _function_attr)
 
 
 # ---- copy, inspect, contextlib, os, weakref
-
-
-@RULES.rule(copy.copy)
-def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
-    value = args[0]
-    if type(value) in (list, dict, set):
-        return type(value)(vm.fill_value(value))
-    if isinstance(value, torch.Tensor):
-        raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
-    return calls.inline(vm, cast(types.FunctionType, copy.copy), args, kwargs)
 
 
 @RULES.rule(inspect.signature)

@@ -107,7 +107,7 @@ def test_generator_that_ignores_close() -> None:
         except RuntimeError as e:
             return x + 1, str(e)
 
-    same(f, X, graphs=1, breaks=0)
+    same(f, X)  # given up inside of its handler: CPython closes it again, and complains
 
 
 def test_stop_iteration_inside_becomes_runtime_error() -> None:

@@ -6,6 +6,7 @@ import bisect
 import collections
 import contextlib
 import functools
+import gc
 import heapq
 import inspect
 import itertools
@@ -220,10 +221,11 @@ def test_time_is_read_when_it_runs() -> None:
     assert second[2] > first[2] and second[1] >= 0
 
 
-def test_weakref() -> None:
-    class C:
-        n = 3
+class Held:
+    n = 3
 
+
+def test_weakref() -> None:
     def f(x, ref):
         o = ref()
         return x + (o.n if o is not None else 0)
@@ -231,10 +233,13 @@ def test_weakref() -> None:
     import alternator
 
     compiled = alternator.compile(f, backend="eager")
-    o = C()
+    o = Held()
     ref = weakref.ref(o)
-    assert torch.equal(compiled(X, ref), X + 3)
+    first = compiled(X, ref)
+    assert torch.equal(first, X + 3)
     del o
+    gc.collect()
+    assert ref() is None
     assert torch.equal(compiled(X, ref), X)
 
 

@@ -1,0 +1,170 @@
+"""``copy.copy`` and ``copy.deepcopy``: done over stand-ins, so that nothing outside is read without a guard."""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import types
+from typing import Any, cast
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter import attributes, calls
+from alternator.interpreter.tables import RULES
+from alternator.provenance.world import ADMIT, MISSING
+
+_ATOMIC = frozenset(
+    kind for kind, fn in copy._deepcopy_dispatch.items() if fn is copy._deepcopy_atomic  # type: ignore[attr-defined]
+)
+_HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+
+
+@RULES.rule(copy.copy)
+def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
+    value = args[0]
+    kind = type(value)
+    if kind in (list, dict, set):
+        return kind(vm.fill_value(value))
+    if kind in _ATOMIC or kind in (tuple, frozenset):
+        return value
+    hook = vm.world.class_attr(kind, "__copy__")
+    if type(hook) is types.FunctionType:
+        return calls.call(vm, hook, (value,), {})
+    if isinstance(value, torch.Tensor):
+        raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
+    if is_simple(vm, value):
+        made = vm.plain(object.__new__, kind)
+        made.__dict__.update(state_of(vm, value))
+        return made
+    _refuse_outside(vm, value)
+    return calls.inline(vm, cast(types.FunctionType, copy.copy), args, kwargs)
+
+
+@RULES.rule(copy.deepcopy)
+def rule_deepcopy(vm: Any, args: Any, kwargs: Any) -> Any:
+    memo = kwargs.get("memo", args[1] if len(args) > 1 else None)
+    if memo is None:
+        memo = {}
+    elif type(memo) is not dict or id(memo) in vm.records:
+        raise Break("UNSUPPORTED_CALL", "copy.deepcopy() with a memo of its own")
+    copier = _Copier(vm, memo)
+    result = copier.copy(args[0])
+    copier.keep_apart()
+    return result
+
+
+class _Copier:
+    """One call of ``deepcopy``."""
+
+    def __init__(self, vm: Any, memo: dict[Any, Any]) -> None:
+        self.vm = vm
+        self.memo = memo
+        self.seen: dict[type, list[Any]] = {}
+
+    def copy(self, value: Any) -> Any:
+        vm, kind = self.vm, type(value)
+        if kind in _ATOMIC or ADMIT.is_constant(kind) or isinstance(value, type):
+            return value
+        known = dict.get(self.memo, id(value), MISSING)
+        if known is not MISSING:
+            return known
+        rec = vm.records.get(id(value))
+        if rec is not None:
+            self.seen.setdefault(kind, []).append(rec)
+        vm.world.pins.append(value)
+        method = _BY_TYPE.get(kind)
+        if method is not None:
+            vm.fill_value(value)
+            return method(self, value)
+        hook = vm.world.class_attr(kind, "__deepcopy__")
+        if type(hook) is types.FunctionType and not isinstance(value, torch.Tensor):
+            made = self.memo[id(value)] = calls.call(vm, hook, (value, self.memo), {})
+            return made
+        if isinstance(value, (torch.Tensor, torch.nn.Module)):
+            raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {kind.__name__}")
+        if is_simple(vm, value):
+            made = self.memo[id(value)] = vm.plain(object.__new__, kind)
+            for name, item in state_of(vm, value).items():
+                made.__dict__[name] = self.copy(item)
+            return made
+        _refuse_outside(vm, value)
+        return calls.inline(vm, cast(types.FunctionType, copy.deepcopy), (value, self.memo), {})
+
+    def keep_apart(self) -> None:
+        """Outside objects that were copied one by one must not turn out to be one object."""
+        for found in self.seen.values():
+            if len(found) > 1:
+                self.vm.world.tree.tail.append(("DISTINCT", tuple(rec.source.want() for rec in found)))
+
+    def list(self, value: Any) -> Any:
+        made: list[Any] = []
+        self.memo[id(value)] = made
+        for item in value:
+            made.append(self.copy(item))
+        return made
+
+    def tuple(self, value: Any) -> Any:
+        items = [self.copy(item) for item in value]
+        if all(a is b for a, b in zip(items, value)):
+            return value
+        made = self.memo[id(value)] = tuple(items)
+        return made
+
+    def dict(self, value: Any) -> Any:
+        made: dict[Any, Any] = {}
+        self.memo[id(value)] = made
+        for key, item in list(value.items()):
+            self.vm.native(dict.__setitem__, (made, self.copy(key), self.copy(item)))
+        return made
+
+    def set(self, value: Any) -> Any:
+        items = [self.copy(item) for item in value]
+        made = self.memo[id(value)] = self.vm.native(type(value), (items,))
+        return made
+
+    def method(self, value: Any) -> Any:
+        return types.MethodType(value.__func__, self.copy(value.__self__))
+
+
+_BY_TYPE: dict[type, Any] = {
+    list: _Copier.list,
+    tuple: _Copier.tuple,
+    dict: _Copier.dict,
+    set: _Copier.set,
+    frozenset: _Copier.set,
+    types.MethodType: _Copier.method,
+}
+
+
+def is_simple(vm: Any, value: Any) -> bool:
+    """An instance of a user's class that is nothing but its ``__dict__``, and says nothing of how it is copied."""
+    kind = type(value)
+    if not kind.__flags__ & 0x200 or attributes.native_base(kind) is not object or kind in copyreg.dispatch_table:
+        return False
+    if any(type(raw) is types.MemberDescriptorType for base in kind.__mro__ for raw in base.__dict__.values()):
+        return False
+    found = [vm.world.class_attr(kind, name) for name in _HOOKS]
+    return kind.__dictoffset__ != 0 and not any(type(one) is types.FunctionType for one in found)
+
+
+def state_of(vm: Any, value: Any) -> dict[str, Any]:
+    """The instance's attributes, read with guards."""
+    if id(value) not in vm.records:
+        return dict(object.__getattribute__(value, "__dict__"))
+    return dict(vm.fill_value(attributes.lookup(vm, value, "__dict__")))
+
+
+def _refuse_outside(vm: Any, value: Any) -> None:
+    if id(value) in vm.records:
+        raise Break("UNSUPPORTED_OPERATION", f"a copy of an outside {type(value).__name__}")
+
+
+@RULES.rule(object.__reduce_ex__, object.__reduce__, object.__getstate__)
+def rule_reduce(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Native code that takes an object apart: not one from outside."""
+    _refuse_outside(vm, args[0])
+    hook = vm.world.class_attr(type(args[0]), "__reduce__")
+    if type(hook) is types.FunctionType:
+        return calls.call(vm, hook, args[:1], {})
+    return vm.native(object.__reduce_ex__, args if len(args) > 1 else (*args, 2))
