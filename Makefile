@@ -34,7 +34,8 @@ build: $(VENV)/.built
 $(VENV)/.base: requirements.txt requirements-build.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Alternator needs Python 3.11: install python3.11 and python3.11-venv, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v g++ >/dev/null || command -v "$${CXX:-c++}" >/dev/null || { echo "Alternator needs a C++ compiler to build its extension: install g++"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c "import os, sysconfig as s; exit(not os.path.exists(os.path.join(s.get_path('include'), 'Python.h')))" || { echo "Alternator needs Python's headers to build its extension: install python3.11-dev"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment can be made: install python3.11-venv"; exit 1; }
 	$(BIN)/python -m pip install -q $(PIP_ARGS) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)"
 	$(BIN)/python -m pip install -q $(PIP_ARGS) -r requirements-build.txt -r requirements.txt
 	touch $@

@@ -67,6 +67,7 @@ def demo_model(model: torch.nn.Module, tokens: torch.Tensor) -> None:
     ]
     for name, text in rows:
         print(f"  {name:<12}{text}")
+    assert torch.allclose(found, expected, atol=1e-4), "compiled results differ from eager ones"
 
 
 def demo_break() -> None:
