@@ -70,6 +70,7 @@ class Attempt:
             request.automatic_dynamic,
             request.assume_static,
             config.specialize_int,
+            config.specialize_float or getattr(request.backend, "constant_floats", False),
         )
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.recorder.annotate = _Annotator(self.vm)

@@ -22,12 +22,14 @@ class DynamicPolicy:
         automatic: bool,
         assume_static: bool = True,
         specialize_int: bool = False,
+        specialize_float: bool = False,
     ) -> None:
         self.state = state
         self.dynamic = dynamic
         self.automatic = automatic
         self.all_dynamic = dynamic is True or not assume_static
         self.specialize_int = specialize_int
+        self.specialize_float = specialize_float
 
     def dims(self, tensor: torch.Tensor, name: str, fixed: bool = False) -> list[DimDynamic] | None:
         """How each dimension varies; None if all are static.  ``fixed``: only what the user marked varies."""
@@ -65,7 +67,7 @@ class DynamicPolicy:
 
     def varies(self, value: int | float, name: str) -> bool:
         """Whether an outside int (or float) is symbolic."""
-        if self.specialize_int and type(value) is int:
+        if self.specialize_int if type(value) is int else self.specialize_float:
             return False
         if type(value) is int and value in (0, 1):
             return False

@@ -26,6 +26,8 @@ def inputs_for_backend(fakes: Fakes, recorder: Recorder, module: torch.fx.GraphM
     inputs = [entry for entry in recorder.inputs if entry.kind in ("tensor", "array") and isinstance(_fake(entry), FakeTensor)]
     changed = _changed(inputs, module)
     mode, facts = fakes.mode, []
+    if fakes.symbolic:
+        _pass_symbols(recorder, module, inputs)
     if changed:
         shared = _shared(inputs, changed)
         facts.append(_fact(inputs, changed, shared))
@@ -34,7 +36,6 @@ def inputs_for_backend(fakes: Fakes, recorder: Recorder, module: torch.fx.GraphM
             again = inputs
         else:
             again = [entry for entry in changed if _fake(entry)._version]
-        _pass_symbols(recorder, module, shared)
         for entry in again:
             entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), entry not in shared)
     for entry in inputs:  # or AOTAutograd would make fakes of its own, and take their sizes for symbolic
@@ -42,10 +43,14 @@ def inputs_for_backend(fakes: Fakes, recorder: Recorder, module: torch.fx.GraphM
     return mode, facts
 
 
-def _pass_symbols(recorder: Recorder, module: torch.fx.GraphModule, shared: list[Input]) -> None:
-    """Sizes that vary become inputs: AOTAutograd passes one tensor for those that share memory, which does not tell their sizes."""
+def _pass_symbols(recorder: Recorder, module: torch.fx.GraphModule, inputs: list[Input]) -> None:
+    """Sizes that vary become inputs of their own.
+
+    Passes of AOTAutograd look for each symbol among the inputs, and tensors that share memory are made one, which does not tell
+    their sizes.
+    """
     known = len(recorder.inputs)
-    for entry in shared:
+    for entry in inputs:
         fake = _fake(entry)
         for number in (*fake.shape, *fake.stride(), fake.storage_offset()):
             if isinstance(number, torch.SymInt) and number.node.expr.is_Symbol:
