@@ -174,10 +174,33 @@ class TracedGenerator:
         if self.finished or self.running or not self.frame.started:
             return False
         frame = self.frame
-        if frame.decoded.exception_entry(frame.at) is not None:
+        if not _passes_through(frame, frame.at):
             return True
         receiver = self.delegate()
         return receiver is not None and type(receiver) is not TracedGenerator and hasattr(type(receiver), "close")
+
+
+def _passes_through(frame: Any, at: int) -> bool:
+    """Whether GeneratorExit raised at this instruction leaves the frame through ``except`` clauses of other exceptions only."""
+    entry = frame.decoded.exception_entry(at)
+    if entry is None:
+        return True
+    at, classes = entry[0], []
+    while True:
+        instr = frame.instrs[at]
+        name = instr.opname
+        if name == "RERAISE":
+            return _passes_through(frame, at)
+        if name == "LOAD_GLOBAL":
+            classes.append(frame.globals.get(instr.argval, frame.func.__builtins__.get(instr.argval)))
+        elif name == "CHECK_EXC_MATCH":
+            if any(not isinstance(cls, type) or issubclass(GeneratorExit, cls) for cls in classes):
+                return False
+            classes.clear()
+            at = frame.instrs[at + 1].target - 1
+        elif name not in ("PUSH_EXC_INFO", "COPY", "POP_EXCEPT", "BUILD_TUPLE", "NOP"):
+            return False
+        at += 1
 
 
 MAX_DEPTH = 900

@@ -225,6 +225,25 @@ def test_abandoned_without_finally() -> None:
     same(f, X, graphs=1, breaks=0)
 
 
+def test_abandoned_inside_of_except_of_something_else() -> None:
+    def f(x):
+        def gen():
+            i = 0
+            try:
+                while True:
+                    try:
+                        yield [5, 6][i]
+                    except (KeyError, ValueError):
+                        i = 9
+                    i += 1
+            except IndexError:
+                return
+
+        return x + next(gen())
+
+    same(f, X, graphs=1, breaks=0)
+
+
 def test_recursion_of_generators() -> None:
     def f(x):
         def walk(t):
