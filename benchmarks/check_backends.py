@@ -74,7 +74,8 @@ def child(name: str, backend: str, fd: int, noisy: bool, batches: int) -> None:
     except BaseException as error:
         if noisy:
             traceback.print_exc()
-        emit(error=f"{type(error).__name__}: {error}"[:600], at=[f"{f.filename.split('/')[-1]}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)[-3:]])
+        at = [f"{row.filename.split('/')[-1]}:{row.lineno}" for row in traceback.extract_tb(error.__traceback__)[-3:]]
+        emit(error=f"{type(error).__name__}: {error}"[:600], at=at)
 
 
 def run(name: str, backend: str, timeout: float, noisy: bool, batches: int) -> dict[str, Any]:
@@ -151,7 +152,8 @@ def main() -> None:
             with open(args.out, "a") as file:
                 file.write(json.dumps(found) + "\n")
         why = (found.get("breaks") or "") if found.get("ok") else found.get("error") or found.get("rows") or found
-        print(f"[{i + 1}/{len(names)}] {name} {'ok' if found.get('ok') else 'FAILED'} {found['total_s']}s graphs={found.get('graphs')} {why}", flush=True)
+        verdict = "ok" if found.get("ok") else "FAILED"
+        print(f"[{i + 1}/{len(names)}] {name} {verdict} {found['total_s']}s graphs={found.get('graphs')} {why}", flush=True)
     print(f"{good} of {len(names)} right under {args.backend}")
 
 

@@ -26,8 +26,14 @@ def _recorded_setter(fn: Any) -> None:
 
 
 for _fn in (
-    torch._C._set_grad_enabled, torch.set_autocast_enabled, torch.set_autocast_dtype, torch.set_autocast_cache_enabled,
-    torch.autocast_increment_nesting, torch.autocast_decrement_nesting, torch.clear_autocast_cache, torch._C._set_default_dtype,
+    torch._C._set_grad_enabled,
+    torch.set_autocast_enabled,
+    torch.set_autocast_dtype,
+    torch.set_autocast_cache_enabled,
+    torch.autocast_increment_nesting,
+    torch.autocast_decrement_nesting,
+    torch.clear_autocast_cache,
+    torch._C._set_default_dtype,
 ):
     _recorded_setter(_fn)
 

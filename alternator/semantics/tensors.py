@@ -48,7 +48,11 @@ def _announce_symbols(vm: Any, fake: torch.Tensor, real: torch.Tensor, source: S
     sizes: list[int | None] = []
     strides: list[int | None] = []
     offsets: list[int | None] = []
-    for kind, values, out in (("size", fake.shape, sizes), ("stride", fake.stride(), strides), ("offset", (fake.storage_offset(),), offsets)):
+    for kind, values, out in (
+        ("size", fake.shape, sizes),
+        ("stride", fake.stride(), strides),
+        ("offset", (fake.storage_offset(),), offsets),
+    ):
         for dim, value in enumerate(values):
             dim = -1 if kind == "offset" else dim
             if isinstance(value, torch.SymInt) and not value.node.is_constant():

@@ -18,7 +18,9 @@ from alternator.tensors.graph import Input, Recorder
 from alternator.tensors.subgraph import running_statistics
 
 
-def inputs_for_backend(fakes: Fakes, recorder: Recorder, module: torch.fx.GraphModule) -> tuple[FakeTensorMode, list[tuple[Any, ...]]]:
+def inputs_for_backend(
+    fakes: Fakes, recorder: Recorder, module: torch.fx.GraphModule
+) -> tuple[FakeTensorMode, list[tuple[Any, ...]]]:
     """Give each placeholder a fake of its input as it is *before* the graph runs.
 
     Returns the fake mode that they belong to, which knows the real inputs too, and the facts to guard.
@@ -95,7 +97,9 @@ def _shared(inputs: list[Input], changed: list[Input]) -> list[Input]:
         groups.setdefault(_storage(entry.example), []).append(entry)
     spans = sorted(_spans([group[0].example for group in groups.values()]))
     if any(left[1] > right[0] for left, right in zip(spans, spans[1:])):
-        raise SkipFrame("inputs of the graph share memory, but no storage (numpy arrays over one buffer, for example), and it changes one of them")
+        raise SkipFrame(
+            "the graph changes one of several inputs that share memory but no storage (NumPy arrays over one buffer, say)"
+        )
     return [entry for group in groups.values() if len(group) > 1 and any(e in changed for e in group) for entry in group]
 
 

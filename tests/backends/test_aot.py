@@ -1,0 +1,260 @@
+"""aot_eager gives the results of eager mode: inputs that are changed or overlap, gradients, sizes that vary, random numbers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+import alternator
+from alternator.exc import BackendCompilerFailed
+
+aot = "aot_eager"
+
+
+def graphs() -> int:
+    return int(alternator.utils.counters["stats"]["unique_graphs"])
+
+
+def check(fn: Callable[..., Any], make: Callable[[], Any], compiled: Callable[..., Any]) -> None:
+    """Results and arguments are the same; ``make`` gives (what to compare afterwards, arguments)."""
+    before, args = make()
+    after, others = make()
+    torch.testing.assert_close(compiled(*others), fn(*args))
+    torch.testing.assert_close(after, before)
+
+
+def halves(first: slice, second: slice) -> Callable[[], Any]:
+    def make() -> Any:
+        base = torch.arange(8.0)
+        return base, (base[first], base[second])
+
+    return make
+
+
+def apart() -> Any:
+    tensors = (torch.arange(4.0), torch.arange(4.0) + 7)
+    return tensors, tensors
+
+
+OVERLAP, TOUCH = halves(slice(0, 4), slice(2, 6)), halves(slice(0, 4), slice(4, 8))
+
+
+@pytest.mark.parametrize(
+    "order", [(apart, OVERLAP, TOUCH), (OVERLAP, TOUCH, apart), (TOUCH, apart, OVERLAP)], ids=["apart", "overlap", "touch"]
+)
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_overlapping_inputs(order: Any, dynamic: bool | None) -> None:
+    def fn(a: torch.Tensor, b: torch.Tensor) -> Any:
+        a.add_(1)
+        return a + b, b * 2
+
+    compiled = alternator.compile(fn, backend=aot, dynamic=dynamic)
+    for make in order + order:
+        check(fn, make, compiled)
+
+
+def test_overlap_is_guarded_only_where_something_changes() -> None:
+    compiled = alternator.compile(lambda a, b: a + b, backend=aot)
+    compiled(*apart()[1])
+    known = graphs()
+    compiled(*OVERLAP()[1])
+    assert graphs() == known
+
+
+def test_arrays_over_one_buffer() -> None:
+    def fn(a: torch.Tensor, b: torch.Tensor) -> Any:
+        a.mul_(2)
+        b.add_(1)
+        return a.sum() + b.sum()
+
+    def make() -> Any:
+        array = numpy.arange(6.0)
+        return torch.from_numpy(array), (torch.from_numpy(array), torch.from_numpy(array[2:]))
+
+    compiled = alternator.compile(fn, backend=aot)
+    check(fn, apart, compiled)
+    check(fn, make, compiled)
+
+
+def test_data_of_a_shared_tensor() -> None:
+    def fn(a: torch.Tensor, b: torch.Tensor) -> Any:
+        a.data.mul_(2)
+        return b * 1
+
+    compiled = alternator.compile(fn, backend=aot)
+    for make in (apart, OVERLAP, apart):
+        check(fn, make, compiled)
+
+
+def test_shared_running_statistics() -> None:
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        one, two = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+        two.running_mean = one.running_mean
+        return nn.Sequential(one, two)
+
+    model, other = make(), make()
+    compiled = alternator.compile(other, backend=aot)
+    for _ in range(2):
+        x = torch.randn(5, 3)
+        torch.testing.assert_close(compiled(x), model(x))
+        torch.testing.assert_close(list(other.buffers()), list(model.buffers()))
+
+
+def test_a_changed_view_that_needs_gradients() -> None:
+    def run(call: Callable[..., Any]) -> Any:
+        leaf = torch.arange(4.0, requires_grad=True)
+        whole = leaf * 1
+        (call(whole[1:]) + whole.sum()).backward()
+        return whole, leaf.grad
+
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        x.mul_(2)
+        return x.sum()
+
+    torch.testing.assert_close(run(alternator.compile(fn, backend=aot)), run(fn))
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_views_that_begin_elsewhere(first: int) -> None:
+    def fn(x: torch.Tensor) -> Any:
+        return x[1:], x.view(2, 2), x + x.storage_offset(), x.as_strided((2,), (1,), 1) + 1
+
+    compiled = alternator.compile(fn, backend=aot)
+    for start in (first, 4 - first, 2):
+        base = torch.arange(12.0)
+        outputs = compiled(base[start : start + 4])
+        torch.testing.assert_close(outputs, fn(base[start : start + 4]))
+        outputs[0].add_(100)
+        assert base[start + 1] == 100 + start + 1
+
+
+def test_offsets_that_vary_with_the_size() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        return x * 2, x[0]
+
+    compiled = alternator.compile(fn, backend=aot, dynamic=True)
+    base = torch.arange(24.0).view(8, 3)
+    for start, stop in ((0, 4), (2, 7), (4, 8), (3, 5)):
+        torch.testing.assert_close(compiled(base[start:stop]), fn(base[start:stop]))
+
+
+OPTIMIZERS = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_train_loop(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 2))
+    other = copy.deepcopy(model)
+    compiled = alternator.compile(other, backend=aot)
+    optimizers = [OPTIMIZERS[name](m.parameters()) for m in (model, other)]
+    for step in range(3):
+        x, y = torch.randn(6 + step, 8), torch.randint(2, (6 + step,))
+        losses = [nn.functional.cross_entropy(m(x), y) for m in (model, compiled)]
+        torch.testing.assert_close(losses[1], losses[0])
+        for loss, optimizer in zip(losses, optimizers):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        torch.testing.assert_close(list(other.parameters()), list(model.parameters()))
+
+
+def test_a_compiled_step() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(8, 4)
+    other = copy.deepcopy(model)
+
+    def step(m: nn.Module, optimizer: Any, x: torch.Tensor) -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = m(x).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    compiled = alternator.compile(step, backend=aot)
+    plain, captured = (torch.optim.SGD(m.parameters(), lr=0.1) for m in (model, other))
+    for _ in range(3):
+        x = torch.randn(5, 8)
+        torch.testing.assert_close(compiled(other, captured, x), step(model, plain, x))
+    torch.testing.assert_close(list(other.parameters()), list(model.parameters()))
+
+
+def test_dropout_draws_the_same_numbers() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
+    compiled = alternator.compile(model, backend=aot)
+    x = torch.randn(4, 8, requires_grad=True)
+
+    def run(call: Callable[..., Any]) -> Any:
+        torch.manual_seed(3)
+        out = call(x)
+        return out, torch.autograd.grad(out.sum(), x), torch.rand(1)
+
+    torch.testing.assert_close(run(compiled), run(model))
+
+
+def test_inference_mode_and_autocast() -> None:
+    model = nn.Linear(4, 4)
+    compiled = alternator.compile(model, backend=aot)
+    x = torch.randn(2, 4)
+    with torch.inference_mode():
+        assert compiled(x).is_inference()
+    assert compiled(x).requires_grad
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert compiled(x).dtype is torch.bfloat16
+    assert compiled(x).dtype is torch.float32
+
+
+def test_numbers_that_vary() -> None:
+    def fn(x: torch.Tensor, n: int, scale: float) -> Any:
+        return x[:n] * scale, n * 2
+
+    compiled = alternator.compile(fn, backend=aot)
+    for n, scale in ((3, 1.5), (4, 2.5), (5, 3.5)):
+        x = torch.randn(10, 2)
+        torch.testing.assert_close(compiled(x, n, scale), fn(x, n, scale))
+
+
+def test_a_backend_that_fails_says_so() -> None:
+    def broken(gm: torch.fx.GraphModule, example_inputs: list[Any]) -> Any:
+        raise ValueError("boom")
+
+    with pytest.raises(BackendCompilerFailed, match="(?s)broken.*boom.*CapturedGraph.*sin") as caught:
+        alternator.compile(lambda x: x.sin(), backend=broken)(torch.ones(2))
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_break_inside_of_a_profiler_range() -> None:
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        with torch.profiler.record_function("range"):
+            x = x * 2
+            alternator.graph_break()
+            x = x + 1
+        return x
+
+    x = torch.ones(3)
+    with torch.profiler.profile() as profile:
+        torch.testing.assert_close(alternator.compile(fn, backend=aot)(x), fn(x))
+    assert sum(event.name == "range" for event in profile.events()) == 2
+
+
+def test_inductor_trains_and_takes_floats() -> None:
+    def fn(x: torch.Tensor, scale: float) -> Any:
+        return (x * scale).relu().sum(), scale * 2
+
+    compiled = alternator.compile(fn)
+    for scale in (1.5, 2.5):
+        x = torch.randn(6, requires_grad=True)
+        loss, number = compiled(x, scale)
+        expected, same = fn(x, scale)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(torch.autograd.grad(loss, x), torch.autograd.grad(expected, x))
+        assert number == same
