@@ -36,10 +36,12 @@ def _keep_apart(b: Builder, changed: list[Outside]) -> None:
     for effect in b.vm.world.effects:
         if isinstance(effect[1], Outside):
             written[id(effect[1])] = effect[1]
-    kinds = {type(rec.obj) for rec in written.values() if not isinstance(rec.obj, (type, types.ModuleType, torch.Tensor))}
+    kinds = {type(rec.obj) for rec in written.values()} | b.vm.compared
     for kind in kinds:
-        alike = [rec for rec in _records(b) if type(rec.obj) is kind and not _is_one(rec)]
-        if len(alike) > 1:
+        if issubclass(kind, (type, types.ModuleType, types.FunctionType, torch.Tensor)):
+            continue
+        alike = [rec for rec in _records(b) if type(rec.obj) is kind]
+        if len(alike) > 1 and not all(_is_one(rec) for rec in alike):
             b.vm.world.tree.tail.append(("DISTINCT", tuple(rec.source.want() for rec in alike)))
 
 

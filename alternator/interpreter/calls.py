@@ -306,7 +306,13 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     if id(owner) in vm.records:
         vm.attr_memo.clear()
         attributes.check_readable(vm, owner, base)
+    if fn.__name__ not in _ONLY_MOVE:
+        vm.compare(*args)
     return run_pure(vm, fn, depth, args, kwargs)
+
+
+_ONLY_MOVE = frozenset({"append", "appendleft", "insert", "extend", "extendleft", "copy", "sort", "reverse", "values", "items", "keys"})
+"""Methods of containers that neither compare nor hash their arguments."""
 
 
 def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:

@@ -80,6 +80,8 @@ class Machine:
         self.handled: BaseException | None = None
         self.handled_below: BaseException | None = None
         self.generators: list[TracedGenerator] = []
+        self.compared: set[type] = set()
+        self._closing: set[int] = set()
         self.mode = RecordingMode(self)
         self.root_globals = root_globals
         self.shadow_globals: dict[int, dict[str, Any]] = {}
@@ -230,19 +232,31 @@ class Machine:
         if rec is not None and not rec.filled:
             self.fill(rec)
         if depth >= DEEP:
-            if isinstance(value, dict):
-                for item in dict.values(value):
-                    self._close_item(item)
-                for key in dict.keys(value):
-                    self._close_item(key)
-            elif isinstance(value, _CONTAINERS):
-                for item in value:
-                    self._close_item(item)
+            if isinstance(value, _CONTAINERS):
+                self._close_items(value)
+            elif rec is not None:
+                self.compared.add(kind)
         return value
 
-    def _close_item(self, item: Any) -> None:
-        if type(item) not in _ATOMS:
-            self.close(item, DEEP)
+    def _close_items(self, value: Any) -> None:
+        if id(value) in self._closing:  # it contains itself
+            return
+        self._closing.add(id(value))
+        try:
+            items: Any = value
+            if isinstance(value, dict):
+                items = [*dict.values(value), *dict.keys(value)]
+            for item in items:
+                if type(item) not in _ATOMS:
+                    self.close(item, DEEP)
+        finally:
+            self._closing.discard(id(value))
+
+    def compare(self, *values: Any) -> None:
+        """Native code compares or hashes these: outside objects that differ now must differ in the next call."""
+        for value in values:
+            if type(value) not in _ATOMS and id(value) in self.records:
+                self.compared.add(type(value))
 
     def close_all(self, args: Any, kwargs: dict[str, Any] | None, depth: int) -> None:
         for value in args:

@@ -190,6 +190,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         elif isinstance(key, SYMBOLIC) and kind is not dict:
             key = vm.symbolic(operator.index, key)
         elif type(key).__flags__ & _HEAP:
+            vm.compare(key)
             return vm.native(operator.getitem, (obj, key))
         return vm.plain(operator.getitem, obj, key)
     if type(found) is types.FunctionType:
