@@ -104,6 +104,10 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
     result.clear();
     return run_frame(tstate, frame, 0);
   }
+  if (result.get() == Py_False) {
+    CallbackScope run_only(Py_False);
+    return run_frame(tstate, frame, 0);
+  }
   if (result.get() == skip_code || result.get() == skip_code_recursive) {
     ExtraState* extra = make_extra(code);
     if (!extra) return nullptr;
@@ -114,7 +118,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
   }
   if (is_cache_entry(result.get())) return use_new_entry(code, result.get(), call_of(frame));
   return PyErr_Format(PyExc_TypeError,
-                      "the frame callback must return None, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
+                      "the frame callback must return None, False, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
                       Py_TYPE(result.get())->tp_name);
 }
 
