@@ -131,7 +131,7 @@ std::string keys_mismatch(const std::vector<Key>& keys, PyObject* dict) {
   return "expected the keys " + want + ", found " + found;
 }
 
-bool check_guard(const Guard& guard, PyObject* value) {
+bool check_other_guard(const Guard& guard, PyObject* value) {
   switch (guard.kind) {
     case Kind::type: return reinterpret_cast<PyObject*>(Py_TYPE(value)) == guard.ref.get();
     case Kind::is: return value == guard.ref.get();

@@ -37,13 +37,12 @@ std::string dims_text(c10::IntArrayRef dims) { return dims_text(std::vector<int6
 
 struct TensorSpec {
   uint64_t keys = 0;
-  at::ScalarType dtype = at::ScalarType::Undefined;
+  caffe2::TypeMeta dtype;
   c10::Layout layout = c10::Layout::Strided;
   c10::Device device = c10::Device(c10::kCPU);
   bool requires_grad = false;
   bool check_sizes = false;
   bool check_strides = false;
-  bool check_rank = false;
   int64_t rank = 0;
   std::vector<int64_t> sizes;
   std::vector<int64_t> strides;
@@ -103,12 +102,11 @@ TensorSpecPtr make_tensor_spec(PyObject* example, PyObject* sizes, PyObject* str
   try {
     const at::Tensor& t = tensor_of(example);
     spec->keys = t.key_set().raw_repr();
-    spec->dtype = t.scalar_type();
+    spec->dtype = t.dtype();
     spec->layout = t.layout();
     spec->device = t.device();
     spec->requires_grad = t.requires_grad();
     spec->rank = t.dim();
-    spec->check_rank = true;
   } catch (const std::exception& e) {
     PyErr_Format(PyExc_RuntimeError, "TENSOR guard: the example cannot be read: %s", e.what());
     return nullptr;
@@ -123,6 +121,7 @@ bool tensor_check_may_run_python(const TensorSpec& spec) {
 }
 
 static bool dims_match(const std::vector<int64_t>& want, c10::IntArrayRef found) {
+  if (want.size() != found.size()) return false;
   for (size_t i = 0; i < want.size(); ++i)
     if (want[i] != found[i] && want[i] != kDynamic) return false;
   return true;
@@ -130,24 +129,17 @@ static bool dims_match(const std::vector<int64_t>& want, c10::IntArrayRef found)
 
 bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept {
   if (!is_tensor(obj)) return false;
-  const at::Tensor& t = tensor_of(obj);
-  if (!t.defined()) return false;
+  const c10::TensorImpl* impl = tensor_of(obj).unsafeGetTensorImpl();
+  if (impl == c10::UndefinedTensorImpl::singleton()) return false;
+  if (impl->key_set().raw_repr() != spec.keys || impl->dtype() != spec.dtype) return false;
   try {
-    const c10::TensorImpl* impl = t.unsafeGetTensorImpl();
-    if (impl->key_set().raw_repr() != spec.keys || t.scalar_type() != spec.dtype || impl->device() != spec.device ||
-        impl->layout() != spec.layout || impl->requires_grad() != spec.requires_grad)
-      return false;
-    if (spec.check_sizes) {
-      c10::IntArrayRef sizes = impl->sizes();  // throws for symbolic sizes
-      if (sizes.size() != spec.sizes.size() || !dims_match(spec.sizes, sizes)) return false;
-    } else if (spec.check_rank && impl->dim() != spec.rank) {
-      return false;
-    }
-    if (spec.check_strides) {
-      c10::IntArrayRef strides = impl->strides();
-      if (strides.size() != spec.strides.size() || !dims_match(spec.strides, strides)) return false;
-    }
-    return true;
+    const c10::AutogradMetaInterface* autograd = impl->autograd_meta();
+    if ((autograd && autograd->requires_grad()) != spec.requires_grad || impl->device() != spec.device) return false;
+    // The dispatch keys tell strided tensors from all others.
+    if (spec.layout != c10::kStrided && impl->layout() != spec.layout) return false;
+    // Sizes that are symbolic make these throw.
+    if (spec.check_sizes ? !dims_match(spec.sizes, impl->sizes()) : impl->dim() != spec.rank) return false;
+    return !spec.check_strides || dims_match(spec.strides, impl->strides());
   } catch (...) {
     PyErr_Clear();
     return false;
@@ -162,7 +154,7 @@ std::string tensor_mismatch(const TensorSpec& spec, PyObject* obj) {
     auto differ = [](const char* what, const std::string& want, const std::string& found) {
       return std::string("tensor ") + what + ": expected " + want + ", found " + found;
     };
-    if (t.scalar_type() != spec.dtype) return differ("dtype", text_of(spec.dtype), text_of(t.scalar_type()));
+    if (t.dtype() != spec.dtype) return differ("dtype", text_of(spec.dtype), text_of(t.dtype()));
     if (t.device() != spec.device) return differ("device", text_of(spec.device), text_of(t.device()));
     if (t.layout() != spec.layout) return differ("layout", text_of(spec.layout), text_of(t.layout()));
     if (t.requires_grad() != spec.requires_grad)
