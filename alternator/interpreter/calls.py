@@ -311,7 +311,9 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     return run_pure(vm, fn, depth, args, kwargs)
 
 
-_ONLY_MOVE = frozenset({"append", "appendleft", "insert", "extend", "extendleft", "copy", "sort", "reverse", "values", "items", "keys"})
+_ONLY_MOVE = frozenset(
+    {"append", "appendleft", "insert", "extend", "extendleft", "copy", "sort", "reverse", "values", "items", "keys"}
+)
 """Methods of containers that neither compare nor hash their arguments."""
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 
 class TracedId(int):
-    """``id()`` of a tensor, or of something made while tracing: good for comparing with its like and as a key of the program's own.
+    """``id()`` of a tensor, or of something made while tracing.
+
+    Good for comparing with its like, and as a key of the program's own.
 
     Where it meets numbers from outside, or leaves the captured code, an outside tensor has to be that very one (``settle``).
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import types
 from typing import Any
 
@@ -162,6 +164,16 @@ def _check(vm: Any, value: Any) -> None:
                 _check(vm, item)
     elif kind is types.FunctionType or kind is types.MethodType:
         raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
+    elif kind.__flags__ & 0x200 and not isinstance(value, _IN_GRAPH) and kind.__module__.split(".")[0] not in ("torch", "numpy"):
+        if not _is_frozen_dataclass(kind):
+            raise Break("UNSUPPORTED_CALL", f"a {kind.__name__} passed to a graph operation")
+
+
+_IN_GRAPH = (torch.Tensor, tuple, list, dict, int, float, str, enum.Enum, type, types.ModuleType)
+
+
+def _is_frozen_dataclass(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
 
 
 def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import enum
 import functools
 import re
 import types
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -49,7 +49,7 @@ def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     owner, name = obj.__self__, obj.__name__
     if owner is None or isinstance(owner, (types.ModuleType, type)):
         return world.by_identity(obj, source)
-    raw = next((base.__dict__[name] for base in type(owner).__mro__ if name in base.__dict__), None)
+    raw: Any = next((base.__dict__[name] for base in type(owner).__mro__ if name in base.__dict__), None)
     if not isinstance(raw, _C_METHODS):
         return world.by_identity(obj, source)
     source.guard("TYPE", type(obj))
@@ -82,7 +82,7 @@ def _scalar_subclass(base: type) -> None:
 
     def plain(value: Any) -> Any:
         """The value without the subclass, by the base's own code."""
-        return base.__getnewargs__(value)[0] if base is not complex else complex.__add__(value, 0)
+        return cast(Any, base).__getnewargs__(value)[0] if base is not complex else complex.__add__(value, 0)
 
     ADMIT.register(base)(admit)
     READABLE.put(base, True)
@@ -90,9 +90,18 @@ def _scalar_subclass(base: type) -> None:
 
 for _scalar in (int, float, complex, str, bytes):
     _scalar_subclass(_scalar)
+_kind: Any
 for _kind in (re.Pattern, re.Match, type, frozenset, types.GenericAlias, types.UnionType, BaseException, collections.OrderedDict):
     READABLE.put(_kind, True)
-for _kind in (torch.Generator, torch.finfo, torch.iinfo, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial):
+for _kind in (
+    torch.Generator,
+    torch.finfo,
+    torch.iinfo,
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    functools.partial,
+):
     READABLE.put(_kind, True)
 
 

@@ -54,7 +54,9 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
         space = vm.call(vm.getattr(meta, "__prepare__"), (name, bases), kwargs)
     if type(space) is not dict or id(space) in vm.records:
         raise Break("CLASS_CREATION", f"class {name}: a namespace of its own")
-    frame = Frame(vm, body, [NULL] * len(body.__code__.co_varnames + body.__code__.co_cellvars + body.__code__.co_freevars), vm.frame)
+    frame = Frame(
+        vm, body, [NULL] * len(body.__code__.co_varnames + body.__code__.co_cellvars + body.__code__.co_freevars), vm.frame
+    )
     vm.states[id(frame)] = space
     vm.ticks += 1
     calls.enter(vm, body)

@@ -23,7 +23,19 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.opcodes.exceptions import TRACEBACK
-from alternator.interpreter.tables import CODES, DEEP, DESCRIPTORS, GETATTR, GETTERS, INSTANCE_CALLS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import (
+    CODES,
+    DEEP,
+    DESCRIPTORS,
+    GETATTR,
+    GETTERS,
+    INSTANCE_CALLS,
+    NOTHING,
+    PURE,
+    PURE_TYPES,
+    RULES,
+    SHALLOW,
+)
 from alternator.provenance.world import ADMIT, MISSING
 
 # ---- pure native types and functions
@@ -154,7 +166,9 @@ def rule_reduce(vm: Any, args: Any, kwargs: Any) -> Any:
         total = calls.call(vm, fn, (total, item), {})
 
 
-_DISPATCH = next(c for c in functools.singledispatch.__code__.co_consts if isinstance(c, types.CodeType) and c.co_name == "dispatch")
+_DISPATCH = next(
+    c for c in functools.singledispatch.__code__.co_consts if isinstance(c, types.CodeType) and c.co_name == "dispatch"
+)
 
 
 def _dispatch(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
@@ -228,7 +242,15 @@ def _subscript_type(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.plain(operator.getitem, *args)
 
 
-for _name in ("_SpecialForm", "_SpecialGenericAlias", "_GenericAlias", "_LiteralSpecialForm", "_CallableType", "_TupleType", "_UnionGenericAlias"):
+for _name in (
+    "_SpecialForm",
+    "_SpecialGenericAlias",
+    "_GenericAlias",
+    "_LiteralSpecialForm",
+    "_CallableType",
+    "_TupleType",
+    "_UnionGenericAlias",
+):
     _getter = vars(getattr(typing, _name)).get("__getitem__")
     if isinstance(_getter, types.FunctionType) and _getter not in RULES:
         RULES.put(_getter, _subscript_type)

@@ -16,7 +16,22 @@ from alternator.interpreter.tables import DEEP, RULES
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _PLAIN = frozenset(
-    {int, float, bool, str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), type, range, slice, bytearray, types.ModuleType}
+    {
+        int,
+        float,
+        bool,
+        str,
+        bytes,
+        complex,
+        type(None),
+        type(Ellipsis),
+        type(NotImplemented),
+        type,
+        range,
+        slice,
+        bytearray,
+        types.ModuleType,
+    }
     | {torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, types.GenericAlias, types.UnionType}
 )
 _CONTAINERS = (list, tuple, set, frozenset, dict)
@@ -54,7 +69,9 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
     return value
 
 
-_WITH_ADDRESS = frozenset({types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType, types.CellType, types.FrameType})
+_WITH_ADDRESS = frozenset(
+    {types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType, types.CellType, types.FrameType}
+)
 
 
 def _check_items(vm: Any, items: Any, depth: int) -> list[Any] | None:
