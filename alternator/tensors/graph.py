@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from typing import Any, Callable
 
@@ -154,7 +156,10 @@ class Recorder:
             return env[expr].node
         if not env:
             return int(expr) if expr.is_integer else float(expr)
-        return sympy_interp(PythonReferenceAnalysis, env, expr).node
+        try:
+            return sympy_interp(_Analysis, env, expr).node
+        except (torch.fx.proxy.TraceError, TypeError, AttributeError, NotImplementedError) as error:
+            raise Break("DATA_DEPENDENT_VALUE", f"the number {expr} has no form as graph operations: {error}") from None
 
     def _symbol_proxy(self, symbol: sympy.Symbol) -> torch.fx.Proxy:
         node = self._exprs.get(symbol)
@@ -189,7 +194,20 @@ class Recorder:
         if isinstance(value, tuple):
             items = [self.args(v) for v in value]
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if kind is type:
+            return _DTYPES.get(value, value)
+        if dataclasses.is_dataclass(value):
+            return self._dataclass(value)
         return value
+
+    def _dataclass(self, value: Any) -> torch.fx.Node:
+        """An argument that is an instance of a dataclass: made in the graph, of its fields."""
+        node = self._nodes.get(id(value))
+        if node is None:
+            fields = {field.name: self.args(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+            node = self._nodes[id(value)] = self.graph.call_function(type(value), (), fields)
+            self._pins.append(value)
+        return node
 
     def record(self, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> torch.fx.Node:
         """Append an operation whose fake execution gave ``result``."""
@@ -261,6 +279,24 @@ class Recorder:
                 self.graph.erase_node(node)
 
 
+def _node(fn: Any) -> Any:
+    """Handler of a sympy function: one node that calls ``fn``, which Python would not let a proxy answer."""
+
+    def handler(x: Any, dtype: Any = None) -> Any:
+        return x.tracer.create_proxy("call_function", fn, (x,), {}) if isinstance(x, torch.fx.Proxy) else fn(x)
+
+    return staticmethod(handler)
+
+
+class _Analysis(PythonReferenceAnalysis):
+    """What sympy's functions are in a graph."""
+
+    trunc_to_int = _node(math.trunc)
+    floor_to_int = _node(math.floor)
+    ceil_to_int = _node(math.ceil)
+    round_to_int = _node(round)
+
+
 class _PendingInput:
     __slots__ = ("fake", "real", "source", "kind")
 
@@ -289,6 +325,9 @@ class _TRACER(torch.fx.Tracer):
         self.recorder.annotate(node)
         return torch.fx.Proxy(node, self)
 
+
+_DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
+"""What PyTorch takes Python's types for, where it wants a dtype."""
 
 _getitem = __import__("operator").getitem
 _BAD = re.compile(r"[^0-9a-zA-Z_]+")
