@@ -109,7 +109,7 @@ def compile(
         options = dict(options)
         guard_filter_fn = options.pop("guard_filter_fn", None)
     compiler = _with_settings(chosen, mode, options, dynamic, name)  # checked even if nothing is compiled
-    if disable or config.disable:
+    if _is_off(disable):
         return model if model is not None else (lambda fn: fn)
     context = OptimizeContext(
         Options(
@@ -139,6 +139,10 @@ def _with_settings(
 
 
 traced.runs_while_tracing(compile)
+
+
+def _is_off(disable: bool) -> bool:
+    return disable or config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1"
 
 
 def _check_flag(name: str, value: Any) -> None:
@@ -171,7 +175,7 @@ def optimize(
     _check_flag("nopython", nopython)
     _check_dynamic(dynamic)
     compiler = _with_settings(config.debug_backend_override or backend, None, None, dynamic, None)
-    if disable or config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1":
+    if _is_off(disable):
         return _NullContext()
     return OptimizeContext(
         Options(

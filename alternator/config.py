@@ -42,6 +42,8 @@ class Snapshot:
     """Sizes are constants until they are seen to change; False: symbolic from the start."""
     automatic_dynamic_shapes: bool = _semantic(True)
     """A size or int that changed once becomes symbolic in the next capture."""
+    automatic_dynamic_shapes_mark_as: str = _semantic("dynamic")
+    """What a size becomes that was seen to change: "dynamic", "unbacked" or "oblivious"."""
     dynamic_shapes: bool = _semantic(True)
     """Kept for compatibility: shapes can always be dynamic."""
     specialize_int: bool = _semantic(False)
@@ -134,7 +136,7 @@ class Snapshot:
     fail_on_recompile_limit_hit: bool = False
     """Raise :class:`alternator.exc.FailOnRecompileLimitHit` at the limit instead of running plainly."""
     skip_code_recursive_on_recompile_limit_hit: bool = True
-    """Kept for compatibility."""
+    """At the limit, what the function calls is not compiled either."""
     error_on_recompile: bool = False
     """Raise :class:`alternator.exc.RecompileError` when a function that was compiled has to be compiled again."""
     minimum_call_count: int = 1

@@ -127,7 +127,7 @@ class Callback:
         self.options = options
 
     def __call__(self, func: types.FunctionType, values: list[Any]) -> Any:
-        """None (run plainly), ``SKIP_CODE``, ``SKIP_CODE_RECURSIVE`` or a new entry."""
+        """None (run plainly), False (and compile nothing below), ``SKIP_CODE``, ``SKIP_CODE_RECURSIVE`` or a new entry."""
         code = func.__code__
         verdict = skip.of_function(func)
         if verdict is not Verdict.CAPTURE and not config.allow_capture_skipped_files:
@@ -158,10 +158,12 @@ class Callback:
             return None
         if state.failed and not self.options.fullgraph:
             return None
+        if stance.current().fails_on_recompile and not state.captures and state.calls > 1:
+            return None  # looked at before, and there was nothing to compile
         utils.counters["frames"]["total"] += 1
         reasons = self._look_at_entries(func, values, state)
-        if reasons is None:
-            return None
+        if reasons is None:  # no further entry, here or in what it calls: what keeps changing here changes there, too
+            return False if config.skip_code_recursive_on_recompile_limit_hit else None
         for prepare in before_capture:
             prepare()
         request = self._request(state, reasons)
@@ -356,15 +358,28 @@ def why_not(entry: Any, func: types.FunctionType, values: list[Any]) -> str:
 def cure_for(reason: str) -> str:
     """What can be done about a guard that keeps failing."""
     text = reason.lower()
-    if "size" in text or "stride" in text or "shape" in text or "tensor" in text:
-        return "mark the dimension that varies with alternator.mark_dynamic, or compile with dynamic=True"
-    if "grad_mode" in text or "global state" in text or "autocast" in text:
-        return "call it under the same grad mode, autocast and default dtype each time"
-    if " is " in text:
-        return "pass the same object each time, or make what differs between the objects an argument"
-    if "len" in text or "keys" in text:
-        return "keep the size and the keys of the container the same, or take the container apart outside"
+    for words, cure in _CURES:
+        if any(word in text for word in words):
+            return cure
     return "make the value that varies a tensor, or an argument that may be symbolic; or raise the limit"
+
+
+_CURES = (
+    (("size", "stride", "dimension", "shape"), "mark what varies with alternator.mark_dynamic, or compile with dynamic=True"),
+    (("global state", "grad mode", "autocast"), "call it under the same grad mode, autocast and defaults each time"),
+    (
+        ("expected a tensor", "tensor dtype", "tensor device", "requires_grad"),
+        "pass tensors of one kind, or compile a function for each",
+    ),
+    (
+        ("expected the object", "same object", "different objects"),
+        "pass the same object each time, or make what differs an argument",
+    ),
+    (("expected length", "expected the keys"), "keep length and keys the same, or take the container apart outside"),
+    (("expected type",), "pass values of the same type each time"),
+    ((".__dict__",), "keep what varies out of the module's attributes, or make it a buffer: attributes are constants"),
+)
+"""Words of a guard's text -> what to do."""
 
 
 def _skip_wrapped(func: types.FunctionType) -> None:

@@ -258,3 +258,13 @@ def test_inductor_trains_and_takes_floats() -> None:
         torch.testing.assert_close(loss, expected)
         torch.testing.assert_close(torch.autograd.grad(loss, x), torch.autograd.grad(expected, x))
         assert number == same
+
+
+def test_numbers_that_the_graph_computes() -> None:
+    from alternator import config
+
+    with config.patch(capture_scalar_outputs=True):
+        for fn in (lambda x: x * int(x.sum().item()), lambda x: x * round(x.sum().item() / 2)):
+            compiled = alternator.compile(fn, backend=aot, fullgraph=True)
+            for x in (torch.ones(3), torch.full((3,), 2.5)):
+                torch.testing.assert_close(compiled(x), fn(x))

@@ -48,6 +48,42 @@ def test_recompile_limit(caplog: pytest.LogCaptureFixture) -> None:
     assert recorder.frame_count == 2
 
 
+def test_at_the_limit_nothing_below_is_compiled() -> None:
+    recorder = Recorder()
+
+    def inner(x: torch.Tensor, n: str) -> torch.Tensor:
+        return x + len(n)
+
+    def outer(x: torch.Tensor, n: str) -> torch.Tensor:
+        return inner(x, n) * len(n)
+
+    compiled = alternator.compile(outer, backend=recorder)
+    config.recompile_limit = 2
+    for size in range(6):
+        assert compiled(X, "a" * size).equal(outer(X, "a" * size))
+    assert recorder.frame_count == 2
+    with config.patch(skip_code_recursive_on_recompile_limit_hit=False):
+        compiled(X, "aaa")
+    assert recorder.frame_count == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "cure"),
+    [
+        (lambda x, n: (x, [*n, 1]), "length"),
+        (lambda x, n: (torch.ones(7), n), "mark_dynamic"),
+        (lambda x, n: (x.double(), n), "tensors of one kind"),
+        (lambda x, n: (x, tuple(n)), "same type"),
+    ],
+)
+def test_cures_of_recompilations(change: Any, cure: str, caplog: pytest.LogCaptureFixture) -> None:
+    compiled = alternator.compile(add, backend="eager", recompile_limit=1)
+    compiled(X, [1])
+    with caplog.at_level(logging.WARNING, "alternator"):
+        compiled(*change(X, [1]))
+    assert cure in caplog.records[0].getMessage().rpartition("cure:")[2]
+
+
 def test_recompile_limit_of_one_compile() -> None:
     recorder = Recorder()
     compiled = alternator.compile(add, backend=recorder, recompile_limit=3)
