@@ -28,6 +28,7 @@ def inputs_for_backend(
     inputs = [entry for entry in recorder.inputs if entry.kind in ("tensor", "array") and isinstance(_fake(entry), FakeTensor)]
     changed = _changed(inputs, module)
     mode, facts = fakes.mode, []
+    fakes.shape_env.pending_fresh_unbacked_symbols.clear()  # each has its node; AOTAutograd would look for them among its own
     if fakes.symbolic:
         _pass_symbols(recorder, module, inputs)
     if changed:
