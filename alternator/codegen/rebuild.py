@@ -308,6 +308,12 @@ for _name in (
     "product",
     "permutations",
     "combinations",
+    "combinations_with_replacement",
+    "compress",
+    "dropwhile",
+    "takewhile",
+    "filterfalse",
+    "starmap",
 ):
     REBUILD.put(getattr(itertools, _name), _by_reduce)
 

@@ -158,12 +158,12 @@ class TracedGenerator:
     def _throw_to(self, receiver: Any, error: BaseException) -> tuple[bool, Any]:
         vm = self.vm
         if isinstance(error, GeneratorExit):
-            if type(receiver) is TracedGenerator:
+            if isinstance(receiver, TracedGenerator):
                 receiver.close()
             elif hasattr(type(receiver), "close"):
                 vm.call(vm.getattr(receiver, "close"), ())
             return False, None
-        if type(receiver) is TracedGenerator:
+        if isinstance(receiver, TracedGenerator):
             return True, receiver.resume(None, error)
         if not hasattr(type(receiver), "throw"):
             return False, None
@@ -177,7 +177,7 @@ class TracedGenerator:
         if not _passes_through(frame, frame.at):
             return True
         receiver = self.delegate()
-        return receiver is not None and type(receiver) is not TracedGenerator and hasattr(type(receiver), "close")
+        return receiver is not None and not isinstance(receiver, TracedGenerator) and hasattr(type(receiver), "close")
 
 
 def _passes_through(frame: Any, at: int) -> bool:
@@ -201,6 +201,14 @@ def _passes_through(frame: Any, at: int) -> bool:
         elif name not in ("PUSH_EXC_INFO", "COPY", "POP_EXCEPT", "BUILD_TUPLE", "NOP"):
             return False
         at += 1
+
+
+class TracedMap(TracedGenerator):
+    """What ``map`` gives: its function and its iterators are all of its state."""
+
+
+class TracedFilter(TracedGenerator):
+    """What ``filter`` gives."""
 
 
 MAX_DEPTH = 900
@@ -231,3 +239,15 @@ def load_attr(vm: Any, generator: TracedGenerator, name: str) -> Any:
     if name in dir(types.GeneratorType):
         raise Break("GENERATOR_STATE", f"{name} of a generator")
     raise vm.user_raise(AttributeError(f"'generator' object has no attribute '{name}'", name=name, obj=generator))
+
+
+def load_iterator_attr(vm: Any, iterator: TracedGenerator, name: str) -> Any:
+    """``iterator.name`` as of a real ``map`` or ``filter``."""
+    kind = map if isinstance(iterator, TracedMap) else filter
+    if name in ("__next__", "__iter__"):
+        return types.MethodType(getattr(TracedGenerator, name), iterator)
+    if name == "__class__":
+        return kind
+    if hasattr(kind, name):
+        raise Break("GENERATOR_STATE", f"{name} of a {kind.__name__}")
+    raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=iterator))

@@ -331,7 +331,7 @@ def _contains_tensor(vm: Any, container: Any, item: Any) -> bool:
 def iterate(vm: Any, obj: Any) -> Any:
     """``iter(obj)``"""
     kind = type(obj)
-    if kind is TracedGenerator:
+    if issubclass(kind, TracedGenerator):
         return obj
     if isinstance(obj, torch.Tensor):
         if obj.dim() == 0:
@@ -366,7 +366,7 @@ def advance(vm: Any, iterator: Any) -> Any:
     """``next(iterator)``; MISSING when it is exhausted."""
     kind = type(iterator)
     try:
-        if kind is TracedGenerator:
+        if issubclass(kind, TracedGenerator):
             return iterator.resume(None, None)
         if kind in _SIMPLE_ITERATORS:
             vm.ticks += 1

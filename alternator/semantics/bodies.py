@@ -189,7 +189,7 @@ def _contents(value: Any) -> list[Any]:
         return [value.__func__, value.__self__]
     if kind is functools.partial:
         return [value.func, value.args, value.keywords]
-    if kind is TracedGenerator:
+    if issubclass(kind, TracedGenerator):
         return [*value.frame.locals, *value.frame.stack, value.frame.pc]
     if isinstance(value, Iterator):
         raise Break("HOP_BODY", f"the body can reach a {kind.__name__}, which it may advance")

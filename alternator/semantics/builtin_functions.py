@@ -10,7 +10,7 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations, tensor_ops
-from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
@@ -150,8 +150,6 @@ def rule_type(vm: Any, args: Any, kwargs: Any) -> Any:
 def rule_isinstance(vm: Any, args: Any, kwargs: Any) -> Any:
     obj, classes = args
     kind = attributes.type_of(vm, obj)
-    if kind is TracedGenerator:
-        kind = types.GeneratorType
     return _check_class(vm, obj, kind, classes)
 
 
@@ -319,7 +317,7 @@ def _iterate_until(fn: Any, sentinel: Any) -> Any:
 @RULES.rule(next)
 def rule_next(vm: Any, args: Any, kwargs: Any) -> Any:
     iterator = args[0]
-    if type(iterator) is TracedGenerator:
+    if isinstance(iterator, TracedGenerator):
         try:
             return iterator.resume(None, None)
         except UserRaise as raised:
@@ -341,7 +339,11 @@ def _over_iterables(kind: type, first: int) -> None:
         last = 1 if kind is enumerate else len(args)
         wrapped = tuple(operations.iterate(vm, a) if first <= at < last else a for at, a in enumerate(args))
         if kind is map or kind is filter:
-            return calls.call(vm, _POLYFILLS[kind], wrapped, kwargs)
+            if kind is map and len(args) < 2 or kind is filter and len(args) != 2 or kwargs:
+                return vm.plain(lambda: kind(*args, **kwargs))
+            made = calls.call(vm, _POLYFILLS[kind], wrapped, kwargs)
+            made.__class__ = TracedMap if kind is map else TracedFilter
+            return made
         return vm.native(kind, wrapped, kwargs or None)
 
     RULES.put(kind, rule)

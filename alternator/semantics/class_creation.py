@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL, Frame
@@ -130,7 +129,7 @@ _GIVEN = frozenset({"__dict__", "__weakref__", "__abstractmethods__", "_abc_impl
 
 
 @REBUILD.rule(type)
-def rebuild_class(b: Builder, value: Any) -> str:
+def rebuild_class(b: Any, value: Any) -> str:
     """An outside class is itself; one that the program made is a new one in every call, so it is made again."""
     if not b.vm.world.is_made(value):
         return b.constant(value, "cls")
@@ -156,14 +155,14 @@ def rebuild_class(b: Builder, value: Any) -> str:
 
 
 @REBUILD.rule(property)
-def rebuild_property(b: Builder, value: Any) -> str:
+def rebuild_property(b: Any, value: Any) -> str:
     if type(value) is not property:
         raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}")
     return b.assign(f"property({b.values((value.fget, value.fset, value.fdel, value.__doc__))})")
 
 
 @REBUILD.rule(staticmethod, classmethod)
-def rebuild_wrapper(b: Builder, value: Any) -> str:
+def rebuild_wrapper(b: Any, value: Any) -> str:
     if type(value) not in (staticmethod, classmethod):
         raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}")
     return b.assign(f"{type(value).__name__}({b.value(value.__func__)})")

@@ -6,17 +6,20 @@ import inspect
 import types
 from typing import Any
 
-from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.interpreter import attributes, generators
 from alternator.interpreter.frame import NULL
-from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
 attributes.show_as(TracedGenerator, types.GeneratorType)
 GETATTR.put(TracedGenerator, generators.load_attr)
+attributes.show_as(TracedMap, map)
+attributes.show_as(TracedFilter, filter)
+GETATTR.put(TracedMap, generators.load_iterator_attr)
+GETATTR.put(TracedFilter, generators.load_iterator_attr)
 
 
 @RULES.rule(TracedGenerator.__iter__)
@@ -57,7 +60,7 @@ def _exhausted() -> Any:
     yield
 
 
-def rebuild_generator(b: Builder, value: TracedGenerator) -> str:
+def rebuild_generator(b: Any, value: TracedGenerator) -> str:
     """One that has not started is made anew by calling its function again; a started one has a state that cannot be made."""
     frame = value.frame
     if value.finished:
@@ -85,3 +88,14 @@ def rebuild_generator(b: Builder, value: TracedGenerator) -> str:
 
 
 REBUILD.put(TracedGenerator, rebuild_generator)
+
+
+@REBUILD.rule(TracedMap, TracedFilter)
+def rebuild_map(b: Any, value: TracedGenerator) -> str:
+    """Whatever it has given so far: the function, and the iterators as they are now."""
+    kind = map if isinstance(value, TracedMap) else filter
+    if value.finished:
+        return b.assign(f"{kind.__name__}(None, ())")
+    fn, rest = value.frame.locals[:2]
+    iterators = rest if kind is map else (rest,)
+    return b.assign(f"{b.constant(kind, kind.__name__)}({b.values((fn, *iterators))})")

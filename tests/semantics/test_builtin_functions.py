@@ -388,3 +388,21 @@ def test_iterators_returned() -> None:
         for a, b in list(zip(plain, made))[1:]:
             assert list(a) == list(b)
         assert torch.equal(next(made[0]), X + 1) and list(made[0]) == [3]
+
+
+def test_map_and_filter_are_what_they_are() -> None:
+    def f(x):
+        m = map(lambda v: v + 1, [x, x * 2])
+        k = filter(None, [0, 3, 4])
+        first = next(k)
+        return type(m) is map, isinstance(k, filter), m, k, first, x + 1, map(int, ["1"]), hasattr(m, "send")
+
+    import alternator
+
+    compiled = alternator.compile(f, backend="eager")
+    for _ in range(2):
+        plain, made = f(X), compiled(X)
+        assert made[:2] == (True, True) and made[4] == 3 and made[7] is False
+        assert type(made[2]) is map and type(made[3]) is filter
+        assert [t.tolist() for t in made[2]] == [t.tolist() for t in plain[2]]
+        assert list(made[3]) == list(plain[3]) == [4] and list(made[6]) == [1]

@@ -80,7 +80,7 @@ def send(f: Any, i: Any) -> None:
     value = f.stack.pop()
     receiver, vm = f.stack[-1], f.vm
     try:
-        if type(receiver) is TracedGenerator:
+        if isinstance(receiver, TracedGenerator):
             result = receiver.resume(value, None)
         elif value is None:
             result = vm.call(vm.getattr(receiver, "__next__"), ())
