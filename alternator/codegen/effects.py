@@ -10,6 +10,7 @@ import torch
 
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
+from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Outside
 from alternator.tensors.state import GlobalState
 
@@ -85,6 +86,8 @@ def _has_changed(rec: Outside) -> bool:
     if rec.snapshot is None:
         return False
     standin, before = rec.standin, rec.snapshot
+    if type(standin) in iterators.KINDS:
+        return bool(iterators.position(standin) != before)
     if isinstance(standin, dict):
         now: Any = list(dict.items(standin))
         return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
@@ -98,7 +101,7 @@ def _replay_list(b: Builder, rec: Outside) -> None:
     old, new = rec.snapshot, list(list.__iter__(rec.standin))
     target = b.load(rec.source)
     if len(new) > len(old) and all(a is c for a, c in zip(old, new)):
-        b.emit(f"list.extend({target}, ({b.values(new[len(old):])},))")
+        b.emit(f"list.extend({target}, ({b.values(new[len(old) :])},))")
     else:
         b.emit(f"list.__setitem__({target}, slice(None), [{b.values(new)}])")
 
@@ -141,7 +144,13 @@ def _replay_deque(b: Builder, rec: Outside) -> None:
     b.emit(f"{target}.extend({items})")
 
 
+def _replay_iterator(b: Builder, rec: Outside) -> None:
+    target, at = b.load(rec.source), iterators.position(rec.standin)
+    b.emit(f"{target}.__setstate__({at})" if at >= 0 else f"for _ in {target}: pass")
+
+
 _REPLAY: dict[type, Any] = {list: _replay_list, dict: _replay_dict, set: _replay_set, collections.deque: _replay_deque}
+_REPLAY.update(dict.fromkeys(iterators.KINDS, _replay_iterator))
 
 
 # ---- attributes, cells, globals, deferred calls

@@ -171,6 +171,8 @@ def same(vm: Any, left: Any, right: Any) -> bool:
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
     if isinstance(obj, torch.Tensor):
+        if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
+            return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
         return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
     kind = type(obj)
     rec = vm.records.get(id(obj))
@@ -370,7 +372,8 @@ def advance(vm: Any, iterator: Any) -> Any:
             return iterator.resume(None, None)
         if kind in _SIMPLE_ITERATORS:
             vm.ticks += 1
-            if id(iterator) in vm.records:
+            rec = vm.records.get(id(iterator))
+            if rec is not None and rec.standin is rec.obj:
                 raise Break("OUTSIDE_ITERATOR", kind.__name__)
             return vm.plain(next, iterator, MISSING)
         found = vm.world.class_attr(kind, "__next__")

@@ -14,6 +14,7 @@ from alternator.semantics import (  # noqa: F401
     generators,
     higher_order,
     identity,
+    iterators,
     nn_module,
     numpy_arrays,
     output_calls,
