@@ -69,8 +69,8 @@ class Attempt:
             request.dynamic,
             request.automatic_dynamic,
             request.assume_static,
-            config.specialize_int,
-            config.specialize_float or getattr(request.backend, "constant_floats", False),
+            config,
+            getattr(request.backend, "constant_floats", False),
         )
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.recorder.annotate = _Annotator(self.vm)
@@ -80,7 +80,7 @@ class Attempt:
         slots = [NULL if v is NULL else Unread(v, tree.local(i, names[i])) for i, v in enumerate(values)]
         self.frame = Frame(self.vm, func, slots, None)
         for i, cell in enumerate(func.__closure__ or ()):
-            world.record(cell, tree.closure(i))
+            world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))
         self.result: Any = None
         self.after: GlobalState = self.before
 

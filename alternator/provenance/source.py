@@ -20,7 +20,7 @@ class Source:
     says that numbers and sizes found here (below a module, or not below an argument) do not vary.
     """
 
-    __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted", "static", "_name")
+    __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted", "static", "owned", "_name")
 
     def __init__(self, tree: "SourceTree", parent: "Source | None", access: str, key: Any) -> None:
         self.tree = tree
@@ -32,6 +32,7 @@ class Source:
         self.index = -1
         self.wanted = False
         self.static: bool = parent.static if parent is not None else access != "local"
+        self.owned: bool = parent.owned if parent is not None else False
         self._name: str | None = None
 
     def child(self, access: str, key: Any = None) -> "Source":
@@ -106,7 +107,7 @@ _NAMES = {
     "index": lambda p, k: f"{p}[{k}]",
     "type": lambda p, k: f"type({p})",
     "typeattr": lambda p, k: f"{p}.{k}",
-    "cell": lambda p, k: f"{p}.cell_contents",
+    "cell": lambda p, k: p,
     "func": lambda p, k: f"{p}.__{k}__",
     "method": lambda p, k: f"{p}.__{k}__",
     "call": lambda p, k: f"{getattr(k, '__name__', k)}({p})",
@@ -136,8 +137,11 @@ class SourceTree:
     def globals(self) -> Source:
         return self._root("globals", None, None)
 
-    def closure(self, index: int) -> Source:
-        return self._root("closure", index, index)
+    def closure(self, index: int, name: str) -> Source:
+        """The cell of a free variable; its contents have the variable's name."""
+        node = self._root("closure", index, index)
+        node._name = name
+        return node
 
     def object(self, obj: Any) -> Source:
         """An object that is held by identity, wherever it was reached."""

@@ -116,6 +116,7 @@ class World:
         rec = self.records.get(id(obj))
         if rec is not None:
             if rec.source is not source:
+                rec.source.owned |= source.owned
                 self._second_path(rec, source)
             return rec.standin
         rule = self._rules.get(kind)

@@ -11,11 +11,15 @@ from alternator.exc import Break
 from alternator.interpreter import calls
 from alternator.interpreter.tables import REBUILD, RULES
 
+_GRAD_MODE = vars(torch.autograd.grad_mode)
+
 
 def _recorded_setter(fn: Any) -> None:
     """A setter of state that operations depend on: switched for real, and a node of the graph."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if fn is torch._C._set_grad_enabled and vm.frame.globals is _GRAD_MODE and args[0] is torch.is_grad_enabled():
+            return None  # PyTorch's own managers: nothing to do, and nothing to see in the graph
         result = vm.plain(lambda: fn(*args, **kwargs))
         if not vm.quiet_state:
             vm.recorder.graph.call_function(fn, args, kwargs)

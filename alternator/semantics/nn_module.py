@@ -23,7 +23,7 @@ _GLOBAL_HOOKS = ("_global_backward_hooks", "_global_backward_pre_hooks", "_globa
 def admit_module(world: World, obj: Any, source: Source) -> Any:
     """A module: its own numbers and the sizes of its tensors are taken as constants."""
     source.guard("TYPE", type(obj))
-    source.static = True
+    source.static = source.owned = True
     world.record(obj, source)
     return obj
 

@@ -2,72 +2,88 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch.fx.experimental.symbolic_shapes import DimDynamic
 
+_MARKS = (
+    "_dynamo_unbacked_indices",
+    "_dynamo_strict_unbacked_indices",
+    "_dynamo_dynamic_indices",
+    "_dynamo_weak_dynamic_indices",
+    "_dynamo_static_indices",
+)
+
 
 class DynamicPolicy:
     """Decides per outside tensor and int what is symbolic; remembers what was seen in ``state`` (kept per code object).
 
-    ``state`` maps a source's name to ``("tensor", sizes)`` or ``("int", value)``; a dimension that differs between two captures
-    is remembered as None and is symbolic from then on.
+    ``state`` maps ``(kind, name of the source)`` to the sizes or the number; a dimension that differs between two captures is
+    remembered as None and is symbolic from then on.  What holds a tensor now and a number then is symbolic at once.
     """
 
     def __init__(
         self,
-        state: dict[str, Any],
+        state: dict[Any, Any],
         dynamic: bool | None,
         automatic: bool,
-        assume_static: bool = True,
-        specialize_int: bool = False,
-        specialize_float: bool = False,
+        assume_static: bool,
+        config: Any,
+        constant_floats: bool = False,
     ) -> None:
         self.state = state
         self.dynamic = dynamic
         self.automatic = automatic
         self.all_dynamic = dynamic is True or not assume_static
-        self.specialize_int = specialize_int
-        self.specialize_float = specialize_float
+        self.specialize_int = config.specialize_int
+        self.specialize_float = config.specialize_float or constant_floats
+        self.static_parameters = config.force_parameter_static_shapes
+        self.when_changed = DimDynamic.UNBACKED if config.automatic_dynamic_shapes_mark_as == "unbacked" else DimDynamic.DUCK
 
     def dims(self, tensor: torch.Tensor, name: str, fixed: bool = False) -> list[DimDynamic] | None:
         """How each dimension varies; None if all are static.  ``fixed``: only what the user marked varies."""
-        marked = getattr(tensor, "_dynamo_dynamic_indices", None) or ()
-        weak = getattr(tensor, "_dynamo_weak_dynamic_indices", None) or ()
-        static = getattr(tensor, "_dynamo_static_indices", None) or ()
-        if (fixed or isinstance(tensor, torch.nn.Parameter)) and not marked and not weak:
+        marks = [getattr(tensor, mark, None) or () for mark in _MARKS]
+        if self.static_parameters and isinstance(tensor, torch.nn.Parameter):
+            fixed = True
+        if fixed and not any(marks[:-1]):
             return None
         sizes = tuple(tensor.shape)
         changed = self._changed(name, sizes)
-        if not (self.all_dynamic or marked or weak or changed):
+        if not (self.all_dynamic or any(marks[:-1]) or changed):
             return None
-        dims = []
-        for i in range(len(sizes)):
-            if i in marked:
-                dims.append(DimDynamic.DYNAMIC)
-            elif i in static:
-                dims.append(DimDynamic.STATIC)
-            elif i in weak or i in changed or self.all_dynamic:
-                dims.append(DimDynamic.DUCK)
-            else:
-                dims.append(DimDynamic.STATIC)
+        dims = [self._dim(i, marks, changed) for i in range(len(sizes))]
         return dims if any(d is not DimDynamic.STATIC for d in dims) else None
+
+    def _dim(self, i: int, marks: list[Any], changed: frozenset[int]) -> DimDynamic:
+        unbacked, strictly_unbacked, dynamic, weak, static = marks
+        if i in unbacked or i in strictly_unbacked:
+            return DimDynamic.UNBACKED
+        if i in dynamic:
+            return DimDynamic.DYNAMIC
+        if i in static:
+            return DimDynamic.STATIC
+        if i in changed:
+            return self.when_changed
+        return DimDynamic.DUCK if i in weak or self.all_dynamic else DimDynamic.STATIC
 
     def _changed(self, name: str, sizes: tuple[int, ...]) -> frozenset[int]:
         if not self.automatic or self.dynamic is False:
             return frozenset()
-        seen = self.state.get(name)
-        if seen is None or seen[0] != "tensor" or len(seen[1]) != len(sizes):
-            self.state[name] = ("tensor", sizes)
+        key = ("tensor", name)
+        seen = self.state.get(key)
+        if seen is None and ("int", name) in self.state:
+            seen = (None,) * len(sizes)
+        if seen is None or len(seen) != len(sizes):
+            self.state[key] = sizes
             return frozenset()
-        merged = tuple(a if a == b else None for a, b in zip(seen[1], sizes))
-        self.state[name] = ("tensor", merged)
+        merged = self.state[key] = tuple(a if a == b else None for a, b in zip(seen, sizes))
         return frozenset(i for i, size in enumerate(merged) if size is None)
 
     def varies(self, value: int | float, name: str) -> bool:
         """Whether an outside int (or float) is symbolic."""
-        if self.specialize_int if type(value) is int else self.specialize_float:
+        if self.specialize_int if type(value) is int else self.specialize_float or not math.isfinite(value):
             return False
         if type(value) is int and value in (0, 1):
             return False
@@ -75,11 +91,12 @@ class DynamicPolicy:
             return True
         if not self.automatic or self.dynamic is False:
             return False
-        seen = self.state.get(name)
-        if seen is None or seen[0] != type(value).__name__:
-            self.state[name] = (type(value).__name__, value)
+        key = (type(value).__name__, name)
+        seen = self.state.get(key, self)
+        if seen is self and ("tensor", name) not in self.state:
+            self.state[key] = value
             return False
-        if seen[1] is None or seen[1] != value:
-            self.state[name] = (seen[0], None)
+        if seen is None or seen != value:
+            self.state[key] = None
             return True
         return False

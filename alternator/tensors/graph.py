@@ -87,8 +87,9 @@ class Recorder:
         self._symbols.setdefault(symbol, (source, kind, dim, example))
 
     def _make_input(self, pending: "_PendingInput") -> torch.fx.Node:
-        node = self._placeholder("L_" + pending.source.name, pending.fake)
-        node.meta["tensor_dict"] = {}
+        node = self._placeholder(_input_name(pending.source), pending.fake)
+        marks = getattr(pending.real, "__dict__", {})
+        node.meta["tensor_dict"] = {key: marks[key] for key in _MARKS if key in marks}
         entry = Input(node, pending.source, pending.kind, -1, pending.real)
         pending.source.want()
         self.inputs.append(entry)
@@ -269,13 +270,16 @@ class Recorder:
         for name, value in self._attributes.items():
             setattr(module, name, value)
         self._drop_dead()
+        for entry in self.inputs:
+            if entry.source is not None and entry.source.owned and "tensor_dict" in entry.node.meta:  # it stays where it is
+                entry.node.meta["tensor_dict"].setdefault("_dynamo_static_input_type", "unguarded")
         with _lazy_graph_module._use_lazy_graph_module(True):  # its Python text is made when somebody runs or prints it
             return _lazy_graph_module._make_graph_module(module, self.graph, "CapturedGraph")
 
     def _drop_dead(self) -> None:
         """Remove what is certainly without effect: unused reads of sizes and items."""
         for node in reversed(list(self.graph.nodes)):
-            if node.op == "call_function" and node.target is _getitem and not node.users:
+            if not node.users and (node.target is _getitem or node.op == "call_method" and node.target == "item"):
                 self.graph.erase_node(node)
 
 
@@ -330,9 +334,17 @@ _DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: to
 """What PyTorch takes Python's types for, where it wants a dtype."""
 
 _getitem = __import__("operator").getitem
+_WORDS = re.compile(r"[^0-9a-zA-Z]+")
+_MARKS = ("_dynamo_static_input_type", "tag")
 _BAD = re.compile(r"[^0-9a-zA-Z_]+")
 
 
+def _input_name(source: Source) -> str:
+    """As backends know it: ``L_x_`` for the variable ``x``, ``L_self_weight`` for what is below one."""
+    whole = source.parent is None or source.access == "cell"
+    return "L_" + _WORDS.sub("_", source.name) + ("_" if whole else "")
+
+
 def _identifier(name: str) -> str:
-    text = _BAD.sub("_", name).strip("_")
+    text = _BAD.sub("_", name).lstrip("_")
     return text if text and not text[0].isdigit() else "_" + text

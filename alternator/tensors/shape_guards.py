@@ -20,6 +20,8 @@ def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
     conditions: list[sympy.Basic] = []
     for guard in env.guards:
         conditions.append(guard.expr)
+    for deferred in env.deferred_runtime_asserts.values():  # of unbacked sizes of inputs: guards like others
+        conditions += [condition.expr for condition in deferred]
     for symbol in origins:
         bounds = env.var_to_range.get(symbol)
         if bounds is None:

@@ -105,3 +105,33 @@ def test_strides_of_a_dynamic_tensor():
         return x.t().contiguous().view(-1) + x.stride(0)
 
     _graphs(f, [(torch.randn(n, m),) for n, m in ((2, 3), (4, 5), (6, 7))])
+
+
+def test_a_tensor_that_becomes_a_number_is_symbolic_at_once():
+    calls = [(torch.ones(2), torch.ones(2)), (torch.ones(3), 3), (torch.ones(4), torch.ones(4)), (torch.ones(5), 4)]
+    assert _graphs(lambda x, y: x * y, calls + calls) == 3
+
+
+def test_changed_sizes_may_be_made_unbacked():
+    with alternator.config.patch(automatic_dynamic_shapes_mark_as="unbacked"):
+        assert _graphs(lambda x: x * x, [(torch.ones(n),) for n in (3, 2, 1, 0)]) == 2
+
+
+def test_sizes_of_parameters_vary_only_where_that_is_asked_for():
+    weight = torch.nn.Parameter(torch.randn(3, 2))
+    calls = [(torch.nn.Parameter(torch.randn(n, 3)),) for n in (2, 5, 6)]
+    assert _graphs(lambda x: x @ weight, calls) == 3
+    with alternator.config.patch(force_parameter_static_shapes=False):
+        assert _graphs(lambda x: x @ weight, calls) == 2
+
+
+def test_a_size_as_subscript_is_not_specialised():
+    calls = [(torch.randn(n), torch.randn(n)) for n in (3, 4, 5)]
+    assert _graphs(lambda x, y: x[y.size(0) - 1], calls, dynamic=True) == 1
+
+
+def test_infinite_and_undefined_floats_are_constants():
+    values = (1.5, 2.5, float("inf"), float("nan"), 3.5)
+    fn = alternator.compile(lambda x, y: x + y, backend="eager")
+    for value in values:
+        torch.testing.assert_close(fn(torch.ones(2), value), torch.ones(2) + value, equal_nan=True)
