@@ -55,7 +55,7 @@ def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     source.child("attr", "__name__").guard("EQ", name)
     inner = world.admit(owner, source.child("attr", "__self__"))
-    made = raw.__get__(inner, type(inner))
+    made = cast(Any, raw).__get__(inner, type(inner))
     world.pins.append(made)
     return made
 
