@@ -173,7 +173,7 @@ def test_exceptions_of_builtins() -> None:
             lambda: max([]),
             lambda: "x" + 1,
             lambda: {[]: 1},
-            lambda: undefined_name,  # noqa: F821
+            lambda: undefined_name,
             lambda: d.nothing,
             lambda: float("q"),
             lambda: chr(-1),

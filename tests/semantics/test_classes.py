@@ -93,7 +93,7 @@ def test_metaclass_prepare() -> None:
 
     def f(x):
         class A(metaclass=Meta):
-            b = from_prepare + 1  # noqa: F821
+            b = from_prepare + 1
 
         return x + A.b, A.from_prepare
 
