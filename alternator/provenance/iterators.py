@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-KINDS: frozenset[type] = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter("")))
+KINDS: tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter("")))
 """Those that show both (``__reduce__``) and whose position can be set (``__setstate__``)."""
 
 
