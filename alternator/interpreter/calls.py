@@ -15,6 +15,7 @@ from alternator.exc import Break, InternalError, UserRaise
 from alternator.interpreter import attributes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -308,6 +309,10 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         attributes.check_readable(vm, owner, base)
     if fn.__name__ not in _ONLY_MOVE:
         vm.compare(*args)
+        if args and isinstance(owner, (dict, set, frozenset)):
+            args = (hashable(vm, args[0]), *args[1:])
+            if isinstance(owner, (set, frozenset)) and fn.__name__ not in ("add", "remove", "discard", "__contains__"):
+                args = tuple([[hashable(vm, item) for item in arg] if type(arg) in (list, tuple) else arg for arg in args])
     return run_pure(vm, fn, depth, args, kwargs)
 
 

@@ -1,8 +1,14 @@
-"""``id()`` of values whose address means nothing once the capture is over."""
+"""Identity and hashing: ``id()`` where an address means nothing once the capture is over, keys that are symbolic numbers."""
 
 from __future__ import annotations
 
+import operator
 from typing import Any
+
+import torch
+
+_SCALARS = frozenset({int, float, bool, str, bytes, complex, type(None)})
+_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 class TracedId(int):
@@ -30,3 +36,16 @@ class TracedId(int):
 def settled(value: Any) -> Any:
     """A value that is about to be compared with numbers from outside."""
     return value.settle() if type(value) is TracedId else value
+
+
+def hashable(vm: Any, key: Any) -> Any:
+    """A value that native code is about to hash: symbolic numbers become what they are."""
+    kind = type(key)
+    if kind in _SCALARS:
+        return key
+    if isinstance(key, _SYMBOLIC):
+        return vm.symbolic(float if kind is torch.SymFloat else bool if kind is torch.SymBool else operator.index, key)
+    vm.close(key)
+    if kind is tuple and any(isinstance(item, (tuple, *_SYMBOLIC)) for item in key):
+        return tuple([hashable(vm, item) for item in key])
+    return key

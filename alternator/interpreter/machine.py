@@ -170,7 +170,7 @@ class Machine:
         ):
             mode = pop()
         try:
-            if func.__code__ in OWN_CODES:
+            if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC):
                 return func(*values)
             return calls.run_bound(self, func, values)
         except UserRaise as raised:

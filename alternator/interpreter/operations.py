@@ -11,7 +11,7 @@ import torch
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import TracedId, settled
+from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -189,8 +189,8 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         if isinstance(key, torch.Tensor):
             if kind is not dict:
                 key = calls.call(vm, torch.Tensor.item, (key,), {})
-        elif isinstance(key, SYMBOLIC) and kind is not dict:
-            key = vm.symbolic(operator.index, key)
+        elif isinstance(key, SYMBOLIC) or kind is dict:
+            key = hashable(vm, key)
         elif type(key).__flags__ & _HEAP:
             vm.compare(key)
             return vm.native(operator.getitem, (obj, key))
@@ -232,9 +232,9 @@ def tensor_key(vm: Any, key: Any) -> Any:
 
 def read_key(vm: Any, rec: Any, key: Any) -> Any:
     """One key of an outside dict that was not read as a whole: guard that key only.  MISSING: not there (guarded too)."""
+    key = hashable(vm, key)
     if type(key) not in _PLAIN_KEYS:
         key = settled(key)
-        vm.close(key)
         return vm.native(dict.get, (vm.fill(rec), key, MISSING))
     handle = (type(key), key)
     value = rec.partial.get(handle, vm)
@@ -263,8 +263,8 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
         calls.call(vm, found, (obj, key, value), {})
         return
     writable(vm, obj)
-    if isinstance(key, SYMBOLIC):
-        key = vm.symbolic(operator.index, key)
+    if isinstance(key, SYMBOLIC) or isinstance(obj, dict):
+        key = hashable(vm, key)
     if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP:
         vm.plain(operator.setitem, obj, key, value)
         return
@@ -280,7 +280,7 @@ def delitem(vm: Any, obj: Any, key: Any) -> None:
         calls.call(vm, found, (obj, key), {})
         return
     writable(vm, obj)
-    vm.native(operator.delitem, (obj, key))
+    vm.native(operator.delitem, (obj, hashable(vm, key)))
 
 
 def writable(vm: Any, obj: Any) -> None:
@@ -314,13 +314,16 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
     if found is MISSING and not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         raise vm.user_raise(TypeError(f"argument of type '{kind.__name__}' is not iterable"))
     vm.close(container, DEEP)
-    vm.close(item, DEEP)
+    item = hashable(vm, item) if isinstance(container, (dict, set, frozenset, *_VIEWS)) else vm.close(item, DEEP)
     item = settled(item) if rec is not None else item
     attributes.check_readable(vm, container)
     attributes.check_readable(vm, item)
     if isinstance(item, torch.Tensor) and isinstance(container, (list, tuple)):
         return _contains_tensor(vm, container, item)
     return vm.native(operator.contains, (container, item))
+
+
+_VIEWS = (type({}.keys()), type({}.items()))
 
 
 def _contains_tensor(vm: Any, container: Any, item: Any) -> bool:

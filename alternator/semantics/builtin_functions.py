@@ -11,6 +11,7 @@ import torch
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations, tensor_ops
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap
+from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
@@ -406,8 +407,7 @@ def _collect(kind: type) -> Any:
             return items
         if kind is tuple:
             return args[0] if type(args[0]) is tuple else tuple(items)
-        vm.close(items)
-        return vm.native(kind, (items,))
+        return vm.native(kind, ([hashable(vm, item) for item in items],))
 
     return rule
 
@@ -432,10 +432,17 @@ def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
         if isinstance(source, dict) or hasattr(type(source), "keys"):
             pairs = mapping_items(vm, source)
         else:
-            pairs = [tuple(operations.unpack(vm, pair)) for pair in operations.unpack(vm, source)]
-    vm.close([k for k, _ in pairs])
+            pairs = [_pair(vm, at, pair) for at, pair in enumerate(operations.unpack(vm, source))]
+    pairs = [(hashable(vm, k), v) for k, v in pairs]
     vm.native(dict.update, (target, pairs), None)
     dict.update(target, kwargs)
+
+
+def _pair(vm: Any, at: int, value: Any) -> tuple[Any, Any]:
+    found = tuple(operations.unpack(vm, value))
+    if len(found) != 2:
+        raise vm.user_raise(ValueError(f"dictionary update sequence element #{at} has length {len(found)}; 2 is required"))
+    return found
 
 
 @RULES.rule(dict.update)

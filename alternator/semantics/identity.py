@@ -10,7 +10,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
-from alternator.interpreter.identity import TracedId
+from alternator.interpreter.identity import TracedId, hashable
 from alternator.interpreter.tables import DEEP, REBUILD, RULES
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -36,8 +36,10 @@ RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
 def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
     value = args[0]
     kind = type(value)
-    if isinstance(value, (torch.Tensor, *SYMBOLIC)):
-        raise Break("IDENTITY", "hash() of a tensor or a symbolic number")
+    if isinstance(value, torch.Tensor):
+        raise Break("IDENTITY", "hash() of a tensor")
+    if isinstance(value, SYMBOLIC):
+        return hash(hashable(vm, value))
     found = vm.world.class_attr(kind, "__hash__")
     if type(found) is types.FunctionType:
         return calls.call(vm, found, (value,), {})

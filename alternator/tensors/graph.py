@@ -155,6 +155,8 @@ class Recorder:
             env[symbol] = self._symbol_proxy(symbol)
         if isinstance(expr, sympy.Symbol):
             return env[expr].node
+        if expr in (sympy.true, sympy.false):
+            return expr is sympy.true
         if not env:
             return int(expr) if expr.is_integer else float(expr)
         try:

@@ -38,7 +38,19 @@ def test_class_in_a_function() -> None:
                 return super().m() + __class__.k
 
         a = A(x)
-        return a.m(), B(x + 1).m(), A.table, A.Inner.z, A.__name__, A.__annotations__, B.__mro__[1] is A, A.__qualname__, A.__module__, isinstance(a, A), A.__doc__
+        return (
+            a.m(),
+            B(x + 1).m(),
+            A.table,
+            A.Inner.z,
+            A.__name__,
+            A.__annotations__,
+            B.__mro__[1] is A,
+            A.__qualname__,
+            A.__module__,
+            isinstance(a, A),
+            A.__doc__,
+        )
 
     same(f, X, 3, graphs=1, breaks=0)
 
@@ -80,7 +92,19 @@ def test_metaclass() -> None:
             pass
 
         o = Outside(x)
-        return o.v + 1, o.called, Outside.added, Outside.seen, Outside.shout(), Outside.prop, len(Outside), Outside[4], A.added, A.seen, A().called
+        return (
+            o.v + 1,
+            o.called,
+            Outside.added,
+            Outside.seen,
+            Outside.shout(),
+            Outside.prop,
+            len(Outside),
+            Outside[4],
+            A.added,
+            A.seen,
+            A().called,
+        )
 
     same(f, X)
 
@@ -432,7 +456,20 @@ def test_copy_and_deepcopy() -> None:
         c.append(5)
         e = copy.deepcopy(d)
         e["k"].append(3)
-        return a.t + 1, a is mine, a.l is mine.l, b, c, l, e, d, copy.copy(D()), copy.deepcopy([D()]), copy.copy((1,)), copy.copy({1, 2})
+        return (
+            a.t + 1,
+            a is mine,
+            a.l is mine.l,
+            b,
+            c,
+            l,
+            e,
+            d,
+            copy.copy(D()),
+            copy.deepcopy([D()]),
+            copy.copy((1,)),
+            copy.copy({1, 2}),
+        )
 
     same(f, X, [1], {"k": [1]}, graphs=1, breaks=0)
 

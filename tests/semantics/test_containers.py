@@ -518,3 +518,38 @@ def test_comparison_of_containers_with_tensors() -> None:
         return y, [x] == [x], x in [x], [1, x] == [2, x]
 
     same(f, X, [1], graphs=1, breaks=0)
+
+
+def test_numbers_that_vary_as_keys() -> None:
+    def f(x, i, s, d):
+        s.add(i)
+        s.discard(i + 1)
+        d[i] = i
+        e = {i: 1, (i, 2): 3}
+        return (
+            x + i,
+            i in s,
+            i in d,
+            d.get(i),
+            e[i],
+            {i, 1},
+            e[(i, 2)],
+            dict([(i, 2)]),
+            hash(i),
+            {v: v for v in (i,)},
+            s | {i},
+            d.pop(i),
+            (i, 2) in e,
+            {i}.union([i + 1]),
+            frozenset((i,)),
+            i in [i],
+        )
+
+    same(f, X, 3, {1}, {5: 6}, graphs=1, breaks=0, then=[(X, 4, {1}, {5: 6}), (X, 6, {1}, {5: 6})])
+
+
+def test_comparisons_of_numbers_that_vary_as_values() -> None:
+    def f(x, i, j):
+        return x + i, i > j, abs(i - j) - 1 > abs(i - j), (i == j, i != i), [i < 7]
+
+    same(f, X, 3, 2, graphs=1, breaks=0, then=[(X, 4, 6), (X, 9, 2)])

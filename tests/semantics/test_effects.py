@@ -351,7 +351,19 @@ def test_reading_what_was_written_natively() -> None:
     def f(x, l, d):
         l.append(3)
         d["z"] = 1
-        return x + len(l), sorted(l), max(l), sum(l), list(d), "z" in d, str(l), l == [1, 3], dict(d), [*l], d.items() == {"a": 1, "z": 1}.items()
+        return (
+            x + len(l),
+            sorted(l),
+            max(l),
+            sum(l),
+            list(d),
+            "z" in d,
+            str(l),
+            l == [1, 3],
+            dict(d),
+            [*l],
+            d.items() == {"a": 1, "z": 1}.items(),
+        )
 
     same(f, X, [1], {"a": 1}, graphs=1, breaks=0)
 

@@ -107,7 +107,13 @@ def test_lru_cache_does_not_keep_traced_values() -> None:
 
 def test_collections_abc_and_typing() -> None:
     def f(x):
-        return x + 1, typing.get_origin(list[int]) is list, typing.get_args(dict[str, int]), isinstance([], collections.abc.Sequence), typing.Optional[int] == typing.Union[int, None]
+        return (
+            x + 1,
+            typing.get_origin(list[int]) is list,
+            typing.get_args(dict[str, int]),
+            isinstance([], collections.abc.Sequence),
+            typing.Optional[int] == typing.Union[int, None],
+        )
 
     same(f, X, graphs=1, breaks=0)
 
@@ -120,7 +126,17 @@ def test_heapq_and_bisect() -> None:
         heapq.heapify(mine)
         l = [1, 3, 5]
         bisect.insort(l, 4)
-        return x + a, h, heapq.heappushpop(mine, 2), heapq.nsmallest(2, [3, 1, 2]), heapq.nlargest(1, [3, 1]), bisect.bisect(l, 3), l, list(heapq.merge([1, 3], [2])), bisect.bisect_left(l, 3)
+        return (
+            x + a,
+            h,
+            heapq.heappushpop(mine, 2),
+            heapq.nsmallest(2, [3, 1, 2]),
+            heapq.nlargest(1, [3, 1]),
+            bisect.bisect(l, 3),
+            l,
+            list(heapq.merge([1, 3], [2])),
+            bisect.bisect_left(l, 3),
+        )
 
     same(f, X, [2, 7], graphs=1, breaks=0)
 
@@ -142,14 +158,30 @@ def test_inspect_and_types() -> None:
 
     def f(x):
         sig = inspect.signature(g)
-        return x + len(sig.parameters), list(sig.parameters), inspect.isfunction(g), inspect.isclass(int), inspect.ismethod(g), callable(g), types.SimpleNamespace(a=1).a, isinstance(g, types.FunctionType), sig.parameters["b"].default
+        return (
+            x + len(sig.parameters),
+            list(sig.parameters),
+            inspect.isfunction(g),
+            inspect.isclass(int),
+            inspect.ismethod(g),
+            callable(g),
+            types.SimpleNamespace(a=1).a,
+            isinstance(g, types.FunctionType),
+            sig.parameters["b"].default,
+        )
 
     same(f, X, graphs=1, breaks=0)
 
 
 def test_environment() -> None:
     def f(x):
-        return x + int(os.environ.get("ALTERNATOR_TEST_N", "3")), os.getenv("ALTERNATOR_NOTHING"), "PATH" in os.environ, os.path.join("a", "b"), os.sep
+        return (
+            x + int(os.environ.get("ALTERNATOR_TEST_N", "3")),
+            os.getenv("ALTERNATOR_NOTHING"),
+            "PATH" in os.environ,
+            os.path.join("a", "b"),
+            os.sep,
+        )
 
     os.environ.pop("ALTERNATOR_TEST_N", None)
     same(f, X)
@@ -168,7 +200,11 @@ def test_random_advances_as_plainly() -> None:
     import alternator
 
     def f(x):
-        return x + random.random() + random.randint(0, 100) + random.uniform(0, 1), random.choice([1, 2, 3]), random.sample(range(10), 3)
+        return (
+            x + random.random() + random.randint(0, 100) + random.uniform(0, 1),
+            random.choice([1, 2, 3]),
+            random.sample(range(10), 3),
+        )
 
     def g(x, rng):
         l = [1, 2, 3]
@@ -351,7 +387,12 @@ def test_decimal_fractions_datetime() -> None:
     import fractions
 
     def f(x, d):
-        return x + float(fractions.Fraction(1, 2)), decimal.Decimal("1.5") + 1, d + datetime.timedelta(days=1), datetime.date(2020, 1, 1).year
+        return (
+            x + float(fractions.Fraction(1, 2)),
+            decimal.Decimal("1.5") + 1,
+            d + datetime.timedelta(days=1),
+            datetime.date(2020, 1, 1).year,
+        )
 
     same(f, X, datetime.datetime(2020, 1, 1))
 

@@ -9,6 +9,7 @@ import torch
 
 from alternator.interpreter import calls, operations
 from alternator.interpreter.frame import NULL
+from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING
@@ -34,8 +35,7 @@ def build_list(f: Any, i: Any) -> None:
 
 @op("BUILD_SET")
 def build_set(f: Any, i: Any) -> None:
-    items = _take(f, i.arg)
-    f.vm.close(items)
+    items = [hashable(f.vm, item) for item in _take(f, i.arg)]
     f.stack.append(f.vm.native(set, (items,)))
 
 
@@ -52,7 +52,7 @@ def _put(vm: Any, target: Any, key: Any, value: Any) -> None:
     if type(key) is str:
         target[key] = value
     else:
-        vm.close(key)
+        key = hashable(vm, key)
         vm.native(dict.__setitem__, (target, key, value))
 
 
@@ -80,8 +80,7 @@ def list_append(f: Any, i: Any) -> None:
 
 @op("SET_ADD")
 def set_add(f: Any, i: Any) -> None:
-    value = f.stack.pop()
-    f.vm.close(value)
+    value = hashable(f.vm, f.stack.pop())
     f.vm.native(set.add, (f.stack[-i.arg], value))
 
 
@@ -101,8 +100,7 @@ def list_extend(f: Any, i: Any) -> None:
 
 @op("SET_UPDATE")
 def set_update(f: Any, i: Any) -> None:
-    value = operations.unpack(f.vm, f.stack.pop())
-    f.vm.close(value)
+    value = [hashable(f.vm, item) for item in operations.unpack(f.vm, f.stack.pop())]
     f.vm.native(set.update, (f.stack[-i.arg], value))
 
 
