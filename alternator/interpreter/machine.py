@@ -171,7 +171,7 @@ class Machine:
             mode = pop()
         try:
             if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC):
-                return func(*values)
+                return func(*values[: func.__code__.co_argcount])
             return calls.run_bound(self, func, values)
         except UserRaise as raised:
             raise raised.exc from raised.exc.__cause__

@@ -54,12 +54,14 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
     if any(type(one) is types.FunctionType for one in found[:2]):
         return value  # its own code says what is shown: interpreted
     if isinstance(value, BaseException):
-        _check_items(vm, value.args, depth)
+        changed = _check_items(vm, value.args, depth)
+        if changed is not None and id(value) not in vm.records:
+            value.args = tuple(changed)
         return value
     vm.fill_value(value)
     if isinstance(value, dict):
-        _check_items(vm, list(dict.items(value)), depth)
-        return value
+        changed = _check_items(vm, list(dict.items(value)), depth)
+        return value if changed is None or kind is not dict else dict(changed)
     if isinstance(value, _CONTAINERS):
         changed = _check_items(vm, value, depth)
         return value if changed is None or kind not in (list, tuple) else kind(changed)

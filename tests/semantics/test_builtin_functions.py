@@ -406,3 +406,20 @@ def test_map_and_filter_are_what_they_are() -> None:
         assert type(made[2]) is map and type(made[3]) is filter
         assert [t.tolist() for t in made[2]] == [t.tolist() for t in plain[2]]
         assert list(made[3]) == list(plain[3]) == [4] and list(made[6]) == [1]
+
+
+def test_text_of_numbers_that_vary() -> None:
+    def f(x, i):
+        e = ValueError(i, "a")
+        return (
+            x + i,
+            repr(e),
+            str(ValueError(i)),
+            str([i, (i,)]),
+            repr({"k": i}),
+            f"{i:03d} {i + 1}",
+            "%d %s" % (i, [i]),
+            "{} {a}".format(i, a=i),
+        )
+
+    same(f, X, 3, graphs=1, breaks=0, then=[(X, 4), (X, 5)])
