@@ -37,6 +37,14 @@ class UserRaise(BaseException):
         self.exc = exc
 
 
+class Restart(BaseException):
+    """The capture needs something done for real first, outside of it; then it begins anew."""
+
+    def __init__(self, prepare: Callable[[], Any]) -> None:
+        super().__init__()
+        self.prepare = prepare
+
+
 class AlternatorException(RuntimeError):
     """Base of everything that Alternator raises to users."""
 

@@ -54,9 +54,7 @@ class Context:
 
     def wrap_call(self, mod: torch.nn.Module) -> Any:
         """What calling the module's stand-in calls."""
-        return eval_frame.CompiledFunction(
-            _FirstCallPlainly(mod) if _is_lazy(mod) else self.target_of_module(mod), self.callback, mod
-        )
+        return eval_frame.CompiledFunction(self.target_of_module(mod), self.callback, mod)
 
     def wrap_class(self, cls: type) -> type:
         """A class: calling its instances is wrapped; the class itself is returned."""
@@ -245,28 +243,3 @@ def _is_captured(fn: Callable[..., Any]) -> bool:
     if marks.is_disabled(function):
         return True
     return skip.of_function(function) is Verdict.CAPTURE
-
-
-def _is_lazy(mod: torch.nn.Module) -> bool:
-    """Whether it, or a part of it, has parameters whose sizes the first input decides."""
-    return any(hasattr(part, "_initialize_hook") for part in mod.modules())
-
-
-class _FirstCallPlainly:
-    """A lazy module makes its parameters in its first call, which therefore runs plainly; after it there is nothing lazy."""
-
-    def __init__(self, mod: torch.nn.Module) -> None:
-        self.mod = mod
-        self.lazy = True
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.lazy:
-            return self.mod(*args, **kwargs)
-        self.lazy = _is_lazy(self.mod)
-        if not self.lazy:
-            return self.mod(*args, **kwargs)
-        before = eval_frame.set_eval_frame(None)
-        try:
-            return self.mod(*args, **kwargs)
-        finally:
-            eval_frame.set_eval_frame(before)

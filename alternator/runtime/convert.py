@@ -176,8 +176,12 @@ class Callback:
             accumulated_cache_size=state.captures,
             recompile_reason=request.recompile_reason,
         )
-        with utils.measuring(metrics), callbacks.callback_handler.running(request.compile_id), _state_kept():
-            result = self._capture(func, values, request, state, metrics)
+        try:
+            with utils.measuring(metrics), callbacks.callback_handler.running(request.compile_id), _state_kept():
+                result = self._capture(func, values, request, state, metrics)
+        except exc.Restart as restart:
+            restart.prepare()
+            return self._convert(func, values)
         if isinstance(result, eval_frame._CacheEntry):
             state.captures += 1
             metrics.has_guarded_code = True
@@ -243,7 +247,7 @@ class Callback:
                 return self._internal_error(func, error, state, metrics)
             metrics.fail_type, metrics.fail_reason = type(error).__name__, str(error)
             raise
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, exc.Restart):
             raise
         except BaseException as error:
             return self._internal_error(func, error, state, metrics)

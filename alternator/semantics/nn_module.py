@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import types
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.nn.modules import module as torch_module
+from torch.nn.modules.lazy import LazyModuleMixin
 
+from alternator.exc import Break, Restart
 from alternator.interpreter import attributes, calls, operations
-from alternator.interpreter.tables import OBJECT_GETATTR, RULES
+from alternator.interpreter.tables import DEEP, OBJECT_GETATTR, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
 
@@ -92,6 +97,43 @@ def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(Module._call_impl)
 def module_call_impl(vm: Any, args: Any, kwargs: Any) -> Any:
     return module_call(vm, args, kwargs)
+
+
+def _unmade_buffers(module: torch.nn.Module) -> dict[int, Any]:
+    """Copies of what ``deepcopy`` cannot copy, in the form that it takes them."""
+    unmade = [b for b in module.buffers() if isinstance(b, torch.nn.UninitializedBuffer)]
+    return {id(b): torch.nn.UninitializedBuffer(device=b.device, dtype=b.dtype) for b in unmade}
+
+
+def _has_values(tensor: torch.Tensor) -> bool:
+    """Not a fake, nor an ordinary tensor that was given the data of one."""
+    try:
+        tensor.detach().reshape(-1)[:1].tolist()
+    except Exception:
+        return False
+    return not isinstance(tensor, FakeTensor)
+
+
+@RULES.rule(LazyModuleMixin._infer_parameters)
+def infer_parameters(vm: Any, args: Any, kwargs: Any) -> Any:
+    """The first call of a lazy module makes its parameters: that happens for real, and the capture begins anew.
+
+    A copy shows first whether the shapes are all that it takes, or the values of what it is given are needed as well.
+    """
+    module = args[1]
+    if vm.records.get(id(module)) is None or vm.records[id(module)].attrs:
+        return calls.inline(vm, LazyModuleMixin._infer_parameters, args, kwargs)
+    vm.close_all(args, kwargs, DEEP)
+    try:
+        with unset_fake_temporarily():
+            trial = copy.deepcopy(module, _unmade_buffers(module))
+            LazyModuleMixin._infer_parameters(trial, trial, *args[2:], **kwargs)
+            real = all(map(_has_values, (*trial.parameters(), *trial.buffers())))
+    except Exception as error:
+        raise Break("UNSUPPORTED_CALL", f"parameters of a lazy {type(module).__name__}: {error}") from None
+    if not real:
+        raise Break("UNSUPPORTED_CALL", f"parameters of a lazy {type(module).__name__} that are computed from its input")
+    raise Restart(functools.partial(LazyModuleMixin._infer_parameters, *args, **kwargs))
 
 
 @RULES.rule(Module.__setattr__)
