@@ -400,9 +400,9 @@ def _remember_sizes(func: types.FunctionType, values: list[Any]) -> None:
     state = frame_states.of(func.__code__)
     for name, value in zip(func.__code__.co_varnames, values):
         if isinstance(value, torch.Tensor):
-            state[name] = ("tensor", tuple(value.shape))
+            state["tensor", name] = tuple(value.shape)
         elif type(value) in (int, float):
-            state[name] = (type(value).__name__, value)
+            state[type(value).__name__, name] = value
 
 
 def _name_of(func: types.FunctionType) -> str:
