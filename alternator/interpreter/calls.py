@@ -342,7 +342,20 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
     """Run a native function that has no effects besides its arguments and results."""
     if depth != NOTHING:
         vm.close_all(args, kwargs, depth)
+    if kwargs and kwargs.get("key") is not None:
+        kwargs = {**kwargs, "key": as_python(kwargs["key"])}
     return vm.native(fn, args, kwargs or None)
+
+
+def as_python(fn: Any) -> Any:
+    """A callable that native code is going to call, as a Python function: which is interpreted, so that rules are followed."""
+    if type(fn) is types.FunctionType and RULES.get(fn) is None and fn not in IN_GRAPH:
+        return fn
+
+    def call_from_native(*args: Any) -> Any:
+        return fn(*args)
+
+    return call_from_native
 
 
 def _native_name(fn: Any) -> str:

@@ -64,14 +64,15 @@ for _name in (
     PURE_TYPES.put(_kind, SHALLOW)
 
     def _itertool(vm: Any, args: Any, kwargs: Any, kind: Any = _kind) -> Any:
-        made = tuple(operations.iterate(vm, a) if _iterable(a) else a for a in args)
-        return vm.native(kind, made, kwargs or None)
+        made = tuple(operations.iterate(vm, a) if _iterable(a) else calls.as_python(a) if callable(a) else a for a in args)
+        named = {name: calls.as_python(value) if callable(value) else value for name, value in kwargs.items()}
+        return vm.native(kind, made, named or None)
 
     RULES.put(_kind, _itertool)
 
 
 def _iterable(value: Any) -> bool:
-    return hasattr(type(value), "__iter__") and not isinstance(value, (str, bytes)) and not callable(value)
+    return hasattr(type(value), "__iter__") and not isinstance(value, (str, bytes))
 
 
 def _chain_from_iterable(vm: Any, args: Any, kwargs: Any) -> Any:

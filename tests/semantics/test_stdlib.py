@@ -405,3 +405,22 @@ def test_uuid_hash_json() -> None:
         return x + 1, json.dumps(d), json.loads("[1]"), hashlib.sha1(b"a").hexdigest()
 
     same(f, X, {"a": [1, None]})
+
+
+def test_native_callables_called_by_native_code() -> None:
+    def f(x, i, j):
+        l = [j, i, 7]
+        l.sort(key=str)
+        return (
+            x + i,
+            l,
+            sorted([i, j], key=abs),
+            max([i, j], key=float),
+            [list(g) for _, g in itertools.groupby([i, i, j], key=str)],
+            list(itertools.takewhile(bool, [i, 0, j])),
+            [t + 1 for t in itertools.starmap(torch.mul, [(x, i)])],
+            list(itertools.accumulate([i, j], max)),
+            functools.reduce(min, [i, j]),
+        )
+
+    same(f, X, 3, 10, graphs=1, breaks=0, then=[(X, 4, 2), (X, 12, 5)])
