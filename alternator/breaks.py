@@ -201,12 +201,6 @@ add(
     "The function was registered with alternator.disallow_in_graph.",
     "Remove the registration, or move the call out of the compiled function.",
 )
-add(
-    "FORBIDDEN",
-    "call of a forbidden function",
-    "The function was registered with alternator.forbid_in_graph.",
-    "Call it outside of the compiled function.",
-)
 add("GRAPH_BREAK_CALL", "graph_break() was called", "The program asks for a break here.", "Remove the call of graph_break().")
 add(
     "SKIP_FRAME_CALL",

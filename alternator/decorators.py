@@ -41,6 +41,7 @@ def run(fn: Any = None) -> Any:
     return context if fn is None else context(fn)
 
 
+@traced.forbid
 class set_stance(contextlib.ContextDecorator):
     """Change what all compiled functions do, for good, for a ``with`` block or for a decorated function.
 

@@ -155,6 +155,10 @@ class FailOnRecompileLimitHit(RecompileLimitExceeded):
     """The limit was met where running plainly is not allowed."""
 
 
+class ForbiddenCall(AlternatorException, AssertionError):
+    """Captured code calls a function that must not be called there (``forbid_in_graph``)."""
+
+
 class UncapturedHigherOrderOpError(UserError):
     """The body of ``cond``, ``map`` or the like could not be captured, and there is no other way to run it."""
 

@@ -158,6 +158,12 @@ PyObject* wrapper_get(PyObject* self, PyObject* obj, PyObject*) {
   return obj && obj != Py_None ? PyMethod_New(self, obj) : Py_NewRef(self);
 }
 
+// isinstance() and inspect see what is wrapped: libraries ask whether something is a function before they use it as one.
+PyObject* wrapper_class(PyObject* self, void*) {
+  PyObject* wrapped = cast(self)->wrapped;
+  return Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(wrapped ? wrapped : self)));
+}
+
 PyObject* wrapper_repr(PyObject* self) {
   return cast(self)->wrapped ? PyObject_Repr(cast(self)->wrapped) : PyUnicode_FromString("<CompiledFunction>");
 }
@@ -172,6 +178,7 @@ PyTypeObject* make_type(PyObject* module, const char* name, const char* full_nam
       {"_alt_wrapped", T_OBJECT, offsetof(Wrapper, wrapped), READONLY, nullptr},
       {nullptr, 0, 0, 0, nullptr}};
   static PyGetSetDef getset[] = {{"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+                                 {"__class__", wrapper_class, nullptr, nullptr, nullptr},
                                  {nullptr, nullptr, nullptr, nullptr, nullptr}};
   PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(make_new)},
                          {Py_tp_dealloc, reinterpret_cast<void*>(wrapper_dealloc)},

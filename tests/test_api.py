@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import pickle
+import types
 from typing import Any
 
 import pytest
@@ -85,6 +88,31 @@ def test_function_keeps_its_looks() -> None:
     assert inspect.signature(compiled) == inspect.signature(double)
     assert compiled._torchdynamo_orig_callable is double
     assert compiled.__wrapped__ is double
+    assert inspect.isfunction(compiled) and isinstance(compiled, types.FunctionType)
+    assert copy.copy(compiled)._torchdynamo_orig_callable is double
+
+
+@alternator.compile(backend="eager")
+def decorated(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
+
+
+async def later(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
+
+
+def test_pickle_and_copy() -> None:
+    assert pickle.loads(pickle.dumps(decorated)) is decorated and copy.deepcopy(decorated) is decorated
+    other = pickle.loads(pickle.dumps(alternator.compile(double, backend="eager")))
+    assert other(torch.ones(1)).item() == 2 and other._torchdynamo_orig_callable is double
+    method = copy.deepcopy(alternator.compile(Scale().shifted, backend="eager"))
+    assert method(torch.ones(2)).tolist() == [4, 4]
+
+
+def test_inspection_sees_what_was_compiled() -> None:
+    assert inspect.iscoroutinefunction(alternator.compile(later, backend="eager"))
+    assert inspect.ismethod(alternator.compile(Scale().shifted, backend="eager"))
+    assert inspect.getsource(alternator.compile(double, backend="eager")) == inspect.getsource(double)
 
 
 def test_bound_method() -> None:
@@ -378,9 +406,9 @@ def test_a_failing_backend_names_itself_and_the_graph() -> None:
 def test_fx_tracing_of_compiled_code_is_refused() -> None:
     compiled = alternator.compile(double, backend="eager")
     with pytest.raises(RuntimeError, match="FX to symbolically trace"):
-        torch.fx.symbolic_trace(lambda x: compiled(x))
+        torch.fx.symbolic_trace(compiled)
     with config.patch(error_on_nested_fx_trace=False):
-        assert len(torch.fx.symbolic_trace(lambda x: compiled(x)).graph.nodes) == 3
+        assert len(torch.fx.symbolic_trace(compiled).graph.nodes) == 3
 
 
 def test_optimize_as_context_manager() -> None:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from alternator import marks, utils
 from alternator._C import eval_frame
-from alternator.exc import Break, SkipFrame
+from alternator.exc import Break, ForbiddenCall, SkipFrame
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
 from alternator.provenance.source import Source
@@ -82,7 +82,10 @@ def _disabled(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _forbidden(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("FORBIDDEN", _name(fn))
+    raise ForbiddenCall(
+        f"Attempt to trace forbidden callable {_name(fn)}: it has no meaning in compiled code. Call it before the compiled "
+        "function is called, or keep the call out of it with alternator.disable"
+    )
 
 
 def constant_result(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
@@ -107,6 +110,12 @@ def _outside(vm: Any, value: Any) -> Any:
     if isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)):
         raise Break("UNSUPPORTED_CALL", "assume_constant_result of a value that is computed in the same function")
     return value
+
+
+def forbid(fn: Any) -> Any:
+    """Decorator for a class whose instances must not be made in captured code."""
+    RULES.replace(fn, lambda vm, args, kwargs: _forbidden(vm, fn, args, kwargs))
+    return fn
 
 
 MARKS["_torchdynamo_disable"] = _disabled
