@@ -323,7 +323,7 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
     return vm.native(operator.contains, (container, item))
 
 
-_VIEWS = (type({}.keys()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
 
 
 def _contains_tensor(vm: Any, container: Any, item: Any) -> bool:

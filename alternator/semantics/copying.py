@@ -15,7 +15,9 @@ from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
 
 _ATOMIC = frozenset(
-    kind for kind, fn in copy._deepcopy_dispatch.items() if fn is copy._deepcopy_atomic  # type: ignore[attr-defined]
+    kind
+    for kind, fn in copy._deepcopy_dispatch.items()
+    if fn is copy._deepcopy_atomic  # type: ignore[attr-defined]
 )
 _HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 
