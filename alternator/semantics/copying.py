@@ -14,11 +14,8 @@ from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
 
-_ATOMIC = frozenset(
-    kind
-    for kind, fn in copy._deepcopy_dispatch.items()
-    if fn is copy._deepcopy_atomic  # type: ignore[attr-defined]
-)
+_DISPATCH: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
+_ATOMIC = frozenset(kind for kind, fn in _DISPATCH.items() if fn is copy._deepcopy_atomic)  # type: ignore[attr-defined]
 _HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 
 
