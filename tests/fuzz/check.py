@@ -111,7 +111,7 @@ def check(source: str) -> str | None:
 
 
 def main() -> int:
-    from programs import draw_program
+    from grammar import draw_program
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=500)

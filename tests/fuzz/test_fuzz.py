@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, os.path.dirname(__file__))
 
 import check
-from programs import draw_program
+from grammar import draw_program
 
 
 @pytest.mark.parametrize("breaks", [False, True])
