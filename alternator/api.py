@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 from typing import Any, Callable, Mapping
@@ -17,6 +18,8 @@ from alternator.runtime.contexts import Context, OptimizeContext
 from alternator.runtime.convert import Options
 from alternator.runtime.module import OptimizedModule
 from alternator.runtime.reset import code_of, reset, reset_code, reset_code_caches
+
+log = logging.getLogger("alternator")
 
 
 class _NullContext(Context):
@@ -87,7 +90,7 @@ def compile(
         disable: return ``model`` as it is.
         recompile_limit: in place of ``config.recompile_limit``.
         isolate_recompiles: don't share compiled entries with other calls of ``compile``.
-        shapes_spec: which sizes are dynamic, said in full.
+        shapes_spec: not supported yet.
     """
     _check_flag("fullgraph", fullgraph)
     _check_flag("disable", disable)
@@ -108,6 +111,9 @@ def compile(
     if options:
         options = dict(options)
         guard_filter_fn = options.pop("guard_filter_fn", None)
+        if guard_filter_fn is not None:
+            log.warning("guard_filter_fn is ignored: guards are cheap here, and leaving some out would be unsound")
+    _check_shapes_spec(shapes_spec)
     compiler = _with_settings(chosen, mode, options, dynamic, name)  # checked even if nothing is compiled
     if _is_off(disable):
         return model if model is not None else (lambda fn: fn)
@@ -150,6 +156,11 @@ def _check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} is True or False, not {value!r}")
 
 
+def _check_shapes_spec(value: Any) -> None:
+    if value is not None:
+        raise NotImplementedError("shapes_spec is not supported yet: mark dimensions with alternator.mark_dynamic")
+
+
 def _check_dynamic(value: Any) -> None:
     if value is not None and not isinstance(value, bool):
         raise TypeError(f"dynamic is True, False or None (sizes that change become dynamic), not {value!r}")
@@ -174,6 +185,7 @@ def optimize(
     """What :func:`compile` is made of: ``optimize(backend)(fn)``.  ``nopython`` is ``fullgraph``."""
     _check_flag("nopython", nopython)
     _check_dynamic(dynamic)
+    _check_shapes_spec(shapes_spec)
     compiler = _with_settings(config.debug_backend_override or backend, None, None, dynamic, None)
     if _is_off(disable):
         return _NullContext()

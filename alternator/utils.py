@@ -8,16 +8,25 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import logging
+import sys
 import threading
 import time
 import traceback
+import types
 from typing import Any, Callable, Counter, Iterator, Sequence
 
 import torch
 import torch.compiler
 
+from alternator import config
 from alternator.breaks import reason_of
 from alternator.exc import Break
+
+log = logging.getLogger("alternator")
+if config.verbose and not log.handlers:
+    log.addHandler(logging.StreamHandler(sys.stderr))
+    log.setLevel(logging.INFO)
 
 # ---- counters
 
@@ -69,6 +78,7 @@ def break_reason(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) ->
 
 def report_break(reason: BreakReason) -> None:
     """Count a break, and tell everybody who listens."""
+    log.info("graph break at %s", reason)
     counters["graph_break"][reason.reason] += 1
     graph_break_reasons.append(reason)
     for listener in list(_break_listeners):
@@ -83,6 +93,37 @@ def listening_to_breaks(listener: Callable[[BreakReason], None]) -> Iterator[Non
         yield
     finally:
         _break_listeners.remove(listener)
+
+
+@dataclasses.dataclass
+class SkipReport:
+    """A function that runs plainly, and why."""
+
+    code: types.CodeType
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.code.co_qualname} ({self.code.co_filename}:{self.code.co_firstlineno}): {self.reason}"
+
+
+_skip_listeners: list[Callable[[SkipReport], None]] = []
+
+
+def report_skip(report: SkipReport) -> None:
+    """Tell everybody who listens that a function runs plainly."""
+    log.info("runs plainly: %s", report)
+    for listener in list(_skip_listeners):
+        listener(report)
+
+
+@contextlib.contextmanager
+def listening_to_skips(listener: Callable[[SkipReport], None]) -> Iterator[None]:
+    """Have ``listener(report)`` called for each function that runs plainly."""
+    _skip_listeners.append(listener)
+    try:
+        yield
+    finally:
+        _skip_listeners.remove(listener)
 
 
 # ---- graphs and guards

@@ -253,6 +253,13 @@ def test_bad_arguments(kwargs: dict[str, Any], error: type[Exception], text: str
         alternator.compile(**kwargs)
 
 
+def test_what_is_not_supported_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(NotImplementedError, match="mark_dynamic"):
+        alternator.compile(double, shapes_spec={})
+    alternator.compile(double, options={"guard_filter_fn": lambda guards: []})
+    assert "guard_filter_fn is ignored" in caplog.text
+
+
 def test_not_callable() -> None:
     with pytest.raises(TypeError, match="takes a function, a method, a module or another callable, not 3"):
         alternator.compile(3)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import torch
 from helpers import Recorder
 
@@ -63,6 +67,29 @@ def test_the_same_break_is_listed_once() -> None:
 
     text = str(alternator.explain(f)(torch.ones(2)))
     assert text.count("Break ") <= 4
+
+
+def test_functions_that_run_plainly_say_why() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        x = x + 1
+        alternator.skip_frame()
+        return x
+
+    explained = alternator.explain(f)(torch.ones(2))
+    (report,) = explained.skipped
+    assert report.code is f.__code__ and "skip_frame" in report.reason
+    assert "Runs plainly: test_functions" in str(explained)
+
+
+def test_verbose() -> None:
+    program = (
+        "import torch, alternator\n"
+        "def f(x, n):\n    x = x + len(n)\n    alternator.graph_break()\n    return x * 2\n"
+        "c = alternator.compile(f, backend='eager'); c(torch.ones(2), 'a'); c(torch.ones(2), 'ab')"
+    )
+    environment = {**os.environ, "ALTERNATOR_VERBOSE": "1"}
+    shown = subprocess.run([sys.executable, "-c", program], check=True, env=environment, capture_output=True, text=True).stderr
+    assert "graph break at" in shown and "cure:" in shown and "compiling f" in shown and "expected 'a', found 'ab'" in shown
 
 
 def test_listeners() -> None:

@@ -229,7 +229,7 @@ class Callback:
             metrics.fail_type, metrics.fail_reason = "SkipFrame", str(skipped)
             if self.options.fullgraph:
                 raise exc.Unsupported(str(skipped)).with_traceback(None) from None
-            log.debug("%s runs plainly: %s", _name_of(func), skipped)
+            utils.report_skip(utils.SkipReport(func.__code__, str(skipped)))
             return eval_frame.SKIP_CODE
         except exc.Unsupported as unsupported:
             metrics.fail_type, metrics.fail_reason = type(unsupported).__name__, str(unsupported)
@@ -319,7 +319,7 @@ class Callback:
         if state.captures >= config.accumulated_recompile_limit:
             self._at_the_limit(func, state, reasons, accumulated=True)
             return None
-        log.debug("recompiling %s:\n%s", name, listed)
+        log.info("compiling %s again:\n%s", name, listed)
         return reasons
 
     def _at_the_limit(

@@ -28,6 +28,8 @@ class ExplainOutput:
     ops_per_graph: list[list[Any]]
     out_guards: list[Any]
     compile_times: str
+    skipped: list[utils.SkipReport] = dataclasses.field(default_factory=list)
+    """Functions that were run plainly as a whole."""
 
     def __str__(self) -> str:
         lines = [
@@ -41,6 +43,7 @@ class ExplainOutput:
             lines += [f"    {_place(frame)}" for frame in reason.user_stack]
             if reason.cure:
                 lines.append(f"    cure: {reason.cure}")
+        lines += [f"Runs plainly: {report}" for report in self.skipped]
         for number, (graph, ops) in enumerate(zip(self.graphs, self.ops_per_graph), 1):
             inputs = sum(node.op == "placeholder" for node in graph.graph.nodes)
             lines.append(f"Graph {number}: {inputs} inputs, {len(ops)} operations: {_common(ops)}")
@@ -61,6 +64,7 @@ def explain(f: Callable[..., Any], *extra_args: Any, **extra_kwargs: Any) -> Any
         graphs: list[torch.fx.GraphModule] = []
         breaks: list[utils.BreakReason] = []
         entries: list[Any] = []
+        skipped: list[utils.SkipReport] = []
 
         def accumulate(gm: torch.fx.GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
             graphs.append(gm)
@@ -68,7 +72,11 @@ def explain(f: Callable[..., Any], *extra_args: Any, **extra_kwargs: Any) -> Any
 
         reset()
         try:
-            with utils.listening_to_breaks(breaks.append), utils.listening_to_entries(entries.append):
+            with (
+                utils.listening_to_breaks(breaks.append),
+                utils.listening_to_entries(entries.append),
+                utils.listening_to_skips(skipped.append),
+            ):
                 OptimizeContext(Options(accumulate, "explain"))(original_of(f))(*args, **kwargs)
             times = _times()
         finally:
@@ -84,6 +92,7 @@ def explain(f: Callable[..., Any], *extra_args: Any, **extra_kwargs: Any) -> Any
             ops_per_graph=ops,
             out_guards=[guard for entry in entries for guard in _guards_of(entry)],
             compile_times=times,
+            skipped=skipped,
         )
 
     if extra_args or extra_kwargs:  # an older form: explain(f, *args)
