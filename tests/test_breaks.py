@@ -13,7 +13,9 @@ ROOT = pathlib.Path(alternator.__file__).parent
 
 
 def test_the_page_is_the_table():
-    assert (ROOT.parent / "docs" / "breaks.md").read_text() == page(), "run: python -m alternator.tools.catalogue > docs/breaks.md"
+    assert (ROOT.parent / "docs" / "breaks.md").read_text() == page(), (
+        "run: python -m alternator.tools.catalogue > docs/breaks.md"
+    )
 
 
 def test_codes_that_are_raised_exist():
