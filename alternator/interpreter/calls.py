@@ -307,6 +307,8 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     if id(owner) in vm.records:
         vm.attr_memo.clear()
         attributes.check_readable(vm, owner, base)
+    if fn.__name__ in _ONLY_KEEP:
+        return vm.native(fn, args, kwargs or None)
     if fn.__name__ not in _ONLY_MOVE:
         vm.compare(*args)
         if args and isinstance(owner, (dict, set, frozenset)):
@@ -316,9 +318,9 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     return run_pure(vm, fn, depth, args, kwargs)
 
 
-_ONLY_MOVE = frozenset(
-    {"append", "appendleft", "insert", "extend", "extendleft", "copy", "sort", "reverse", "values", "items", "keys"}
-)
+_ONLY_KEEP = frozenset({"append", "appendleft"})
+"""Methods of containers that do not even look at their argument."""
+_ONLY_MOVE = frozenset({"insert", "extend", "extendleft", "copy", "sort", "reverse", "values", "items", "keys"})
 """Methods of containers that neither compare nor hash their arguments."""
 
 

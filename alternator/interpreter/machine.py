@@ -14,6 +14,7 @@ from alternator.exc import Break, InternalError, SkipFrame, UserRaise
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
@@ -69,6 +70,7 @@ class Machine:
     ) -> None:
         self.world = world
         world.vm = self
+        world.opaque[PendingText] = "the text of a tensor"
         self.dynamic = dynamic
         self.records = world.records
         self.fakes = fakes
@@ -228,6 +230,8 @@ class Machine:
         kind = type(value)
         if kind in _ATOMS:
             return value
+        if kind in self.world.opaque:
+            raise Break("DATA_DEPENDENT_VALUE", self.world.opaque[kind])
         rec = self.records.get(id(value))
         if rec is not None and not rec.filled:
             self.fill(rec)

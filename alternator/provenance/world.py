@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from typing import Any, Callable
 
+from alternator.exc import Break
 from alternator.provenance.source import Source, SourceTree
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>", "__slots__": ()})()
@@ -107,6 +108,7 @@ class World:
         self._fills: dict[int, Outside] = {}
         self.pins: list[Any] = []
         self._made: set[int] = set()
+        self.opaque: dict[type, str] = {}  # types of values that nobody may look into yet, and what to call them
 
     # ---- coming in
 
@@ -180,6 +182,8 @@ class World:
         found = self._class_attrs.get(handle, self)
         if found is not self:
             return found
+        if cls in self.opaque:
+            raise Break("DATA_DEPENDENT_VALUE", self.opaque[cls])
         raw = MISSING
         for base in cls.__mro__:
             namespace = base.__dict__

@@ -6,10 +6,9 @@ import logging
 import warnings
 from typing import Any
 
-import torch
-
 from alternator.exc import Break
-from alternator.interpreter import calls, operations
+from alternator.interpreter import calls, operations, pending
+from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
 
 
@@ -18,10 +17,17 @@ def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
     for value in (*args, *kwargs.values()):
         _showable(vm, value)
     vm.ticks += 1
-    vm.world.effects.append(("call", fn, args, dict(kwargs)))
+    args = tuple([_as_it_is(vm, value) for value in args])
+    vm.world.effects.append(("call", fn, args, {name: _as_it_is(vm, value) for name, value in kwargs.items()}))
+
+
+def _as_it_is(vm: Any, value: Any) -> Any:
+    return pending.snapshot(vm, value) if pending.is_pending(vm, value) else value
 
 
 def _showable(vm: Any, value: Any) -> None:
+    if type(value) is PendingText:
+        return
     vm.close(value)
     if isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
@@ -35,11 +41,17 @@ def _showable(vm: Any, value: Any) -> None:
 def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
     if kwargs.get("file") is not None:
         raise Break("PRINT", "print() to a file")
-    shown = tuple(a if isinstance(a, (torch.Tensor, list, tuple, dict, set)) else calls.call(vm, str, (a,), {}) for a in args)
+    shown = tuple([_text(vm, a) for a in args])
     for value in shown:
         if isinstance(value, (list, tuple, dict, set)) and id(value) not in vm.records:
             _frozen(vm, value)
     _deferred(vm, print, shown, kwargs)
+
+
+def _text(vm: Any, value: Any) -> Any:
+    if isinstance(value, (list, tuple, dict, set)) and not pending.is_pending(vm, value):
+        return value
+    return calls.call(vm, str, (value,), {})
 
 
 def _frozen(vm: Any, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Text of values: ``str``, ``repr``, ``format``, ``%``.  What would show an address, or the value of a tensor, is a break."""
+"""Text of values: ``str``, ``repr``, ``format``, ``%``. That of a tensor is made after the graph; that of an address is a break."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter import attributes, calls, operations, pending
 from alternator.interpreter.identity import TracedId
-from alternator.interpreter.tables import DEEP, RULES
+from alternator.interpreter.pending import PendingText, Shown, ShownNumber
+from alternator.interpreter.tables import DEEP, REBUILD, RULES
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _PLAIN = frozenset(
@@ -88,6 +89,10 @@ def _with_value(fn: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if len(args) > 1 and fn is str:
             return calls.run_pure(vm, fn, DEEP, args, kwargs)
+        if args and not kwargs and pending.is_pending(vm, args[0]):
+            if type(args[0]) is PendingText and fn not in (repr, ascii) and args[1:] in ((), ("",)):
+                return args[0]
+            return pending.text(vm, fn, args)
         return calls.run_pure(vm, fn, DEEP, (*(check_shown(vm, a) for a in args[:1]), *args[1:]), kwargs)
 
     RULES.put(fn, rule)
@@ -99,12 +104,16 @@ for _fn in (str, repr, ascii, format):
 
 @RULES.rule(str.format)
 def rule_str_format(vm: Any, args: Any, kwargs: Any) -> Any:
+    if any(pending.is_pending(vm, value) for value in (*args, *kwargs.values())):
+        return pending.text(vm, str.format, args, kwargs)
     shown = [check_shown(vm, value) for value in args]
     return calls.run_pure(vm, str.format, DEEP, tuple(shown), {name: check_shown(vm, value) for name, value in kwargs.items()})
 
 
 def percent(vm: Any, left: Any, right: Any) -> Any:
     """``text % values``"""
+    if pending.is_pending(vm, right):
+        return pending.text(vm, operator.mod, (left, right))
     return calls.run_pure(vm, operator.mod, DEEP, (left, check_shown(vm, right)), {})
 
 
@@ -117,3 +126,17 @@ def rule_object_repr(vm: Any, args: Any, kwargs: Any) -> Any:
     if type(found) is types.FunctionType:
         return calls.call(vm, found, args, kwargs)
     raise Break("IDENTITY", f"the address of a {type(args[0]).__name__} in its text")
+
+
+@REBUILD.rule(PendingText)
+def rebuild_text(b: Any, value: PendingText) -> str:
+    words = [b.value(arg) for arg in value.args] + [f"**{{{name!r}: {b.value(arg)}}}" for name, arg in value.kwargs.items()]
+    return str(b.assign(f"{b.constant(value.fn, 'text')}({', '.join(words)})"))
+
+
+@REBUILD.rule(Shown, ShownNumber)
+def rebuild_shown(b: Any, value: Any) -> str:
+    return str(b.value(value.value()))
+
+
+attributes.show_as(PendingText, str)

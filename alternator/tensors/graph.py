@@ -221,6 +221,24 @@ class Recorder:
         self.bind_results(result, node)
         return node
 
+    def last(self) -> torch.fx.Node | None:
+        """The operation that was recorded last."""
+        return next(iter(reversed(self.graph.nodes)), None)
+
+    def copy_at(self, value: torch.Tensor, after: torch.fx.Node | None) -> torch.Tensor:
+        """A copy that the graph takes of a tensor behind one of its operations; None or an input: before all of them."""
+        source = self.node_of(value)
+        if after is None or after.op == "placeholder":
+            assert self._last_input is not None  # where else would the value come from
+            after = self._last_input
+        with self.graph.inserting_after(after):
+            node = self.graph.call_method("clone", (source,))
+        made: torch.Tensor = value.detach().clone()
+        node.meta["example_value"] = made
+        self.calls += 1
+        self.bind(made, node)
+        return made
+
     def bind_results(self, result: Any, node: torch.fx.Node) -> None:
         if isinstance(result, torch.Tensor):
             if id(result) not in self._nodes:

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from alternator.interpreter import calls, operations
+from alternator.interpreter import calls, operations, pending
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcode_table import op
+from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -64,7 +65,12 @@ def build_const_key_map(f: Any, i: Any) -> None:
 
 @op("BUILD_STRING")
 def build_string(f: Any, i: Any) -> None:
-    f.stack.append("".join(_take(f, i.arg)))
+    parts = _take(f, i.arg)
+    for part in parts:
+        if type(part) is PendingText:
+            f.stack.append(pending.text(f.vm, "".join, (tuple(parts),)))
+            return
+    f.stack.append("".join(parts))
 
 
 @op("BUILD_SLICE")

@@ -1,0 +1,137 @@
+"""Text that shows values which only the graph will know: made after the graph has run, from what the tensors were.
+
+The program may pass such a text around, print it, return it. Whatever would look into it is a break (``World.class_attr``
+and ``Machine.close`` refuse it).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+from alternator.exc import Break
+from alternator.interpreter import tensor_ops
+
+_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size})
+
+
+class Shown:
+    """A tensor as it is at one point of the program, whatever is written to it afterwards."""
+
+    def __init__(self, vm: Any, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.is_plain = tensor_ops.type_of(vm, tensor) is torch.Tensor
+        self._recorder = vm.recorder
+        if id(tensor) not in vm.records:
+            vm.recorder.node_of(tensor)  # an item that is taken later would come behind the copy
+        self._after = vm.recorder.last()
+        self._versions = {id(alias): alias._version for alias in self._aliases()}
+
+    def _aliases(self) -> list[torch.Tensor]:
+        if self.tensor.layout is not torch.strided:
+            return [self.tensor]
+        memory = self.tensor.untyped_storage()._cdata
+        return [
+            other
+            for other in self._recorder.all_values()
+            if other is self.tensor or other.layout is torch.strided and other.untyped_storage()._cdata == memory
+        ]
+
+    def value(self) -> torch.Tensor:
+        """The tensor itself, or a copy that the graph takes at that point if it is written to afterwards."""
+        first = self._versions.get(id(self.tensor), self.tensor._version)
+        if all(alias._version == self._versions.get(id(alias), first) for alias in self._aliases()):
+            return self.tensor
+        if self.tensor.requires_grad:  # the text names the function that made it
+            raise Break("PRINT", "the text of a tensor that is written to afterwards")
+        return self._recorder.copy_at(self.tensor, self._after)
+
+    def __repr__(self) -> str:
+        return "tensor(...)"
+
+    def __format__(self, spec: str) -> str:
+        if spec and (self.tensor.dim() or not self.is_plain):
+            raise TypeError("unsupported format string passed to Tensor.__format__")
+        kind = complex if self.tensor.is_complex() else float if self.tensor.is_floating_point() else int
+        return format(kind(0), spec) if spec else repr(self)
+
+
+class ShownNumber:
+    """A number that the graph will give."""
+
+    def __init__(self, number: Any) -> None:
+        self.number = number
+        self._example = _EXAMPLES[type(number)]
+
+    def value(self) -> Any:
+        return self.number
+
+    def __repr__(self) -> str:
+        return repr(self._example)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._example, spec)
+
+
+_EXAMPLES: dict[type, Any] = {torch.SymInt: 0, torch.SymFloat: 0.0, torch.SymBool: False}
+
+
+class PendingText(str):
+    """``fn(*args, **kwargs)``, which gives a text as soon as the graph has run."""
+
+    fn: Callable[..., str]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __new__(cls, fn: Callable[..., str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "PendingText":
+        made = super().__new__(cls, "<text that is not known yet>")
+        made.fn, made.args, made.kwargs = fn, args, kwargs
+        return made
+
+
+def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
+    """The text of the value shows what only the graph will know."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return False
+    if isinstance(value, torch.Tensor) or kind is PendingText:
+        return True
+    if isinstance(value, _SYMBOLIC):
+        return bool(free_unbacked_symbols(value))
+    if kind not in _CONTAINERS or depth > 20:
+        return False
+    filled = vm.fill_value(value)
+    items = (*dict.keys(filled), *dict.values(filled)) if kind is dict else filled
+    return any(is_pending(vm, item, depth + 1) for item in items)
+
+
+def text(vm: Any, fn: Callable[..., str], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> PendingText:
+    """The text that ``fn`` will make of these arguments. Raises Break where that cannot be left for later."""
+    taken = tuple([snapshot(vm, value) for value in args])
+    named = {name: snapshot(vm, value) for name, value in (kwargs or {}).items()}
+    try:
+        fn(*taken, **named)  # an error has to come where the program makes the text
+    except Exception:
+        raise Break("DATA_DEPENDENT_VALUE", "the text of a tensor") from None
+    return PendingText(fn, taken, named)
+
+
+def snapshot(vm: Any, value: Any, depth: int = 0) -> Any:
+    """What stands for a value in something that is done after the graph: tensors and containers as they are now."""
+    kind = type(value)
+    if kind in _PLAIN or kind is PendingText or isinstance(value, type):
+        return value
+    if isinstance(value, torch.Tensor):
+        return Shown(vm, value)
+    if isinstance(value, _SYMBOLIC):
+        return ShownNumber(value) if free_unbacked_symbols(value) else vm.symbolic(type(_EXAMPLES[kind]), value)
+    if kind not in _CONTAINERS or depth > 20:
+        raise Break("DATA_DEPENDENT_VALUE", f"the text of a tensor, together with a {kind.__name__}")
+    filled = vm.fill_value(value)
+    if kind is dict:
+        return {snapshot(vm, k, depth + 1): snapshot(vm, v, depth + 1) for k, v in dict.items(filled)}
+    return kind([snapshot(vm, item, depth + 1) for item in filled])

@@ -1,0 +1,187 @@
+"""Text that shows tensors: it is made after the graph, and whatever looks into it is as in plain Python."""
+
+import logging
+
+import pytest
+import torch
+from helpers import same
+
+import alternator
+
+LOG = logging.getLogger("alternator.tests.text")
+
+
+def test_text_of_a_tensor_does_not_break() -> None:
+    def f(x):
+        y = x.sum()
+        print(f"loss {y:.3f} of {x.shape}", str(x), [y, 1], {"y": y})
+        print("%s and %r" % (x, y), "{:>8.2f}|{}".format(y, x))
+        return x * 2, f"{y}", repr(x)
+
+    same(f, torch.arange(3.0), fullgraph=True, graphs=1)
+
+
+def test_text_shows_the_tensor_as_it_was() -> None:
+    def f(x):
+        y = x + 1
+        print("before", y, [y])
+        before = f"{y}"
+        y.add_(1)
+        print("between", y, x)
+        x.mul_(3)
+        view = y[0]
+        view.fill_(7)
+        print("after", y, view, x)
+        return before, y
+
+    same(f, torch.arange(3.0), fullgraph=True, graphs=1)
+
+
+def test_text_of_an_alias_that_is_written_to_without_its_knowledge() -> None:
+    def f(x):
+        y = x * 2
+        print(y)
+        y.data.add_(5)
+        return y
+
+    same(f, torch.arange(3.0))
+
+
+def test_text_of_a_tensor_with_gradient_that_is_written_to() -> None:
+    def f(x):
+        y = x * 2
+        print(y)
+        y.add_(5)
+        return y
+
+    same(f, torch.arange(3.0, requires_grad=True))
+
+
+def test_texts_are_kept_and_passed_around() -> None:
+    def f(x, log):
+        lines = []
+        for i in range(3):
+            x = x + i
+            lines.append(f"step {i}: {x.sum()}")
+        log.append(lines[-1])
+        return x, lines, {"text": lines[0]}
+
+    same(f, torch.ones(2), [], fullgraph=True, graphs=1)
+
+
+def test_unknown_numbers_are_shown_when_they_are_known() -> None:
+    def f(x):
+        n = x.sum().item()
+        print(f"{n:.2f}", n)
+        return x + 1
+
+    with alternator.config.patch(capture_scalar_outputs=True):
+        same(f, torch.ones(2), fullgraph=True, graphs=1)
+
+
+def test_logging_keeps_what_it_was_given(caplog) -> None:
+    def f(x):
+        y = x + 1
+        LOG.warning("value %s", y)
+        y.zero_()
+        return y
+
+    with caplog.at_level(logging.WARNING):
+        assert alternator.compile(f, backend="eager", fullgraph=True)(torch.ones(2)).tolist() == [0, 0]
+    assert [record.getMessage() for record in caplog.records] == ["value tensor([2., 2.])"]
+
+
+def _raises(t):
+    raise ValueError(t)
+
+
+def _caught(t):
+    try:
+        raise KeyError(t)
+    except KeyError as error:
+        return str(error), error.args
+
+
+LOOKS = {
+    "length": lambda t: len(t),
+    "truth": lambda t: 1 if t else 2,
+    "equal": lambda t: t == "tensor(3.)",
+    "order": lambda t: t < "zzz",
+    "in": lambda t: "tensor" in t,
+    "contains": lambda t: t in ["tensor(3.)", "x"],
+    "contains in a dict": lambda t: t in {"tensor(3.)": 1},
+    "add": lambda t: t + "!",
+    "added to": lambda t: "!" + t,
+    "times": lambda t: t * 2,
+    "index": lambda t: t[0],
+    "slice": lambda t: t[1:3],
+    "iterate": lambda t: [c for c in t],
+    "list": lambda t: list(t),
+    "tuple": lambda t: tuple(t),
+    "set": lambda t: sorted(set(t)),
+    "unpack": lambda t: (lambda *a: len(a))(*t),
+    "key": lambda t: {t: 1},
+    "set item": lambda t: {t, "x"} == {"x", t},
+    "dict read": lambda t: {"tensor(3.)": 5}[t],
+    "dict get": lambda t: {"tensor(3.)": 5}.get(t),
+    "dict keyword": lambda t: dict(**{t: 1}),
+    "method": lambda t: t.upper(),
+    "join": lambda t: "-".join([t, "x"]),
+    "joined with": lambda t: t.join(["a", "b"]),
+    "replace": lambda t: "a-b".replace("-", t),
+    "startswith": lambda t: "tensor(3.)".startswith(t),
+    "format": lambda t: "{} {}".format(t, 1),
+    "percent": lambda t: "%s" % t,
+    "percent of it": lambda t: t % (),
+    "nested f-string": lambda t: f"<{t}> {t!r} {t:>20}",
+    "str": lambda t: str(t),
+    "repr": lambda t: repr(t),
+    "hash": lambda t: hash(t) == hash("tensor(3.)"),
+    "type": lambda t: (type(t).__name__, type(t) is str, t.__class__),
+    "isinstance": lambda t: (isinstance(t, str), isinstance(t, int), callable(t)),
+    "identity": lambda t: t is None,
+    "int": lambda t: int(t[7:8]),
+    "float": lambda t: float(t),
+    "bytes": lambda t: t.encode(),
+    "ord": lambda t: ord(t),
+    "max": lambda t: max(t, "a"),
+    "sorted": lambda t: sorted([t, "a"]),
+    "getattr": lambda t: getattr(t, "strip")(),
+    "getattr by it": lambda t: getattr(torch, t, "none"),
+    "hasattr by it": lambda t: hasattr(torch, t),
+    "match": lambda t: "yes" if [t] == ["tensor(3.)"] else "no",
+    "raise": _raises,
+    "caught": _caught,
+    "count": lambda t: [t, t].count("tensor(3.)"),
+    "list equality": lambda t: [t] == ["tensor(3.)"],
+    "enumerate": lambda t: list(enumerate(t)),
+    "zip": lambda t: list(zip(t, "ab")),
+    "einsum": lambda t: torch.einsum(t, torch.ones(2)),
+    "dtype": lambda t: torch.zeros(2, device=t),
+    "partition": lambda t: str.partition(t, "("),
+    "lower by class": lambda t: str.lower(t),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=list(LOOKS))
+def test_what_looks_into_a_text_sees_what_plain_python_sees(look) -> None:
+    def f(x):
+        y = x * 3
+        text = f"{y}"
+        return y + 1, look(text)
+
+    same(f, torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("spec", ["d", ".3f", "x", "zz", ""])
+def test_wrong_formats_raise_where_they_stand(spec) -> None:
+    def f(x, y):
+        out = []
+        for value in (x, y):
+            try:
+                out.append(format(value, spec))
+            except (TypeError, ValueError) as error:
+                out.append(str(error))
+        return x + 1, out
+
+    same(f, torch.tensor(2), torch.ones(2))
