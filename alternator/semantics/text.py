@@ -1,4 +1,4 @@
-"""Text of values: ``str``, ``repr``, ``format``, ``%``. That of a tensor is made after the graph; that of an address is a break."""
+"""Text of values: ``str``, ``repr``, ``format``, ``%``. A tensor's is made after the graph; that of an address is a break."""
 
 from __future__ import annotations
 
