@@ -151,8 +151,9 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     attempt = Attempt(func, values, request)
     try:
         attempt.run()
-    except UserRaise:
-        return _plainly(func, request, "raised", 16)  # the program raises: let it do so itself, with its own traceback
+    except UserRaise as raised:  # the program raises: let it do so itself, with its own traceback
+        utils.report_skip(utils.SkipReport(func.__code__, f"it raised {type(raised.exc).__name__}: {raised.exc}"))
+        return _plainly(func, request, "raised", 16)
     except Break as broken:
         return _after_break(func, values, request, attempt, broken)
     try:
