@@ -382,6 +382,24 @@ for _fn, _error in (
     RULES.put(_fn, _check_rule(_fn, _error))
 
 
+@RULES.rule(torch._check_tensor_all_with)
+def check_tensor_all(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Whether all of a tensor is true is found out by the graph, which raises the same error."""
+    error, condition, message = (*args, kwargs.get("message"))[:3]
+    if error is not RuntimeError or message is not None or kwargs.keys() - {"message"} or not isinstance(condition, torch.Tensor):
+        return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)
+    if condition.dtype is not torch.bool:
+        return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)
+    holds = vm.call(torch.Tensor._is_all_true, (condition,))
+    return vm.graph_call(torch._assert_async, (holds, _CHECK_FAILED), {})
+
+
+_CHECK_FAILED = (
+    "Expected cond to be True, but got False. (Could this error message be improved? "
+    "If so, please report an enhancement request to PyTorch.)"
+)
+
+
 @RULES.rule(symbolic_shapes.guard_size_oblivious)
 def guard_size_oblivious(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.symbolic(symbolic_shapes.guard_size_oblivious, *args)

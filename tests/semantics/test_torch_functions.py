@@ -1,0 +1,31 @@
+"""Functions of ``torch`` with rules of their own."""
+
+import torch
+from helpers import same
+
+
+def test_a_check_of_a_whole_tensor_is_made_by_the_graph() -> None:
+    def f(x):
+        torch._check_tensor_all(x > 0)
+        return x * 2
+
+    same(f, torch.ones(2), fullgraph=True, graphs=1)
+    same(f, torch.zeros(2))
+
+
+def test_a_check_with_a_message_or_another_error_is_as_in_plain_python() -> None:
+    def f(x):
+        torch._check_tensor_all(x > 0, lambda: f"not all of {x.shape} are positive")
+        return x * 2
+
+    def g(x):
+        torch._check_tensor_all_with(ValueError, x > 0, lambda: "wrong")
+        return x * 2
+
+    def not_bool(x):
+        torch._check_tensor_all(x)
+        return x
+
+    for fn in (f, g, not_bool):
+        same(fn, torch.ones(2))
+        same(fn, torch.zeros(2))
