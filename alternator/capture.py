@@ -344,14 +344,5 @@ def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str,
     nodes, tail = tree.rows()
     guards = GuardTree(nodes, tail, attempt.func, values)
     loads = tuple(source.index for source in params)
-    owners = tuple(_owners(attempt))
     extra = EntryInfo(text, tree, attempt.request)
-    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, owners, extra)
-
-
-def _owners(attempt: Attempt) -> list[Any]:
-    found = []
-    for rec in attempt.vm.records.values():
-        if isinstance(rec.obj, torch.nn.Module) and rec.source.access in ("local", "cell") and rec.obj not in found:
-            found.append(rec.obj)
-    return found
+    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra)

@@ -89,7 +89,7 @@ def _has_changed(rec: Outside) -> bool:
     if type(standin) in iterators.KINDS:
         return bool(iterators.position(standin) != before)
     if isinstance(standin, dict):
-        now: Any = list(dict.items(standin))
+        now: Any = list(iterators.dict_items(standin))
         return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
     if isinstance(standin, (set, frozenset)):
         return set(standin) != set(before)
@@ -107,12 +107,10 @@ def _replay_list(b: Builder, rec: Outside) -> None:
 
 
 def _replay_dict(b: Builder, rec: Outside) -> None:
-    old, new = rec.snapshot, list(dict.items(rec.standin))
+    old, new = rec.snapshot, list(iterators.dict_items(rec.standin))
     target = b.load(rec.source)
     ordered = isinstance(rec.standin, collections.OrderedDict)
     base = b.constant(collections.OrderedDict, "OrderedDict") if ordered else "dict"
-    if ordered:
-        new = list(collections.OrderedDict.items(rec.standin))
     if len(new) >= len(old) and all(a[0] is c[0] for a, c in zip(old, new)):
         values = dict.fromkeys(range(len(old)))
         for i, (key, value) in enumerate(new):

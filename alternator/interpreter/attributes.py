@@ -158,8 +158,13 @@ def check_readable(vm: Any, obj: Any, base: type | None = None) -> None:
     if rec is None or rec.standin is not rec.obj or "IS" in rec.source.guards or isinstance(obj, (type, types.ModuleType)):
         return
     kind = native_base(type(obj)) if base is None else base
-    if kind is not object and READABLE.get(kind) is None:
+    if kind is not object and READABLE.get(kind) is None and not _is_plain_exception(kind):
         raise Break("UNSUPPORTED_OPERATION", f"native code that reads an outside {type(obj).__name__}")
+
+
+def _is_plain_exception(kind: type) -> bool:
+    """Its arguments, which were guarded when it entered, are all that native code reads."""
+    return issubclass(kind, BaseException) and kind.__str__ in (BaseException.__str__, KeyError.__str__)
 
 
 def _dict_of(obj: Any) -> dict[str, Any] | None:
@@ -256,7 +261,9 @@ def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
 def _show(vm: Any, rec: Outside, name: str, value: Any) -> None:
     """An attribute was written: reading its key from the ``__dict__``, which was not read as a whole, gives it."""
     if type(vm.world.class_attr(type(rec.obj), name)) not in _DATA_SETTERS:
-        vm.records[id(rec.space)].partial[str, name] = value
+        inner = vm.records[id(rec.space)]
+        inner.partial[str, name] = value
+        inner.overlaid = True
 
 
 def _write_through(vm: Any, rec: Outside) -> None:

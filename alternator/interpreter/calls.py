@@ -60,6 +60,7 @@ def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, An
         return call(vm, found, (obj, *args), kwargs)
     depth = PURE_TYPES.get(type(obj))
     if depth is not None:
+        attributes.check_readable(vm, obj)
         vm.close_all(args, kwargs, depth)
         return vm.native(obj, args, kwargs)
     raise Break("UNKNOWN_C_FUNCTION", f"call of a {type(obj).__name__} object")

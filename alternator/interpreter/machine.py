@@ -15,7 +15,7 @@ from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.pending import PendingText
-from alternator.interpreter.tables import DEEP
+from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
@@ -49,6 +49,7 @@ _ATOMS = frozenset(
     }
 )
 _CONTAINERS = (list, tuple, dict, set, frozenset)
+_LENGTHS = (list.__len__, dict.__len__, set.__len__)
 
 
 class RecordingMode(torch.overrides.TorchFunctionMode):
@@ -96,6 +97,7 @@ class Machine:
         self.module_stack: dict[str, tuple[str, Any]] = {}
         self.inlined: set[types.CodeType] = set()
         self.cells: dict[int, Any] = {}
+        self.numbers: dict[int, Any] = {}
         self.ticks = 0
         self.states: dict[Any, Any] = {}
         self.module_reads: dict[int, list[str]] = {}
@@ -126,6 +128,9 @@ class Machine:
     def symbolic_input(self, value: int | float, source: Source) -> Any:
         """An outside number that varies from call to call, as a symbolic scalar."""
         kind = type(value)
+        made = self.numbers.get(id(source))
+        if made is not None:
+            return made
         source.guard("TYPE", kind)
         made = self.fakes.symint(int(value), source) if kind is int else self.fakes.symfloat(value, source)
         if not isinstance(made, SYMBOLIC):
@@ -133,7 +138,7 @@ class Machine:
             return made
         self.fakes.sources[made.node.expr] = (source, kind.__name__, -1)
         self.recorder.symbol_input(made.node.expr, source, kind.__name__, -1, made)
-        self.world.pins.append(made)
+        self.numbers[id(source)] = made
         return made
 
     # ---- native code
@@ -240,6 +245,9 @@ class Machine:
                 self._close_items(value)
             elif rec is not None:
                 self.compared.add(kind)
+                attributes.check_readable(self, value)
+        elif rec is not None and depth == SHALLOW and not isinstance(value, _CONTAINERS) and hasattr(kind, "__iter__"):
+            attributes.check_readable(self, value)
         return value
 
     def _close_items(self, value: Any) -> None:
@@ -274,7 +282,7 @@ class Machine:
         """``len(value)`` as the user's program sees it."""
         rec = self.records.get(id(value))
         if rec is not None and not rec.filled:
-            if type(rec.obj).__len__ in (list.__len__, dict.__len__, set.__len__) and rec.partial is None:
+            if type(rec.obj).__len__ in _LENGTHS and not rec.overlaid:
                 rec.source.guard("LEN", len(rec.obj))
                 return len(rec.obj)
             self.fill(rec)

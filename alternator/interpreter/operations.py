@@ -183,6 +183,10 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
             return value
         if not hasattr(kind, "__missing__"):
             raise vm.user_raise(KeyError(key))
+    if type(key) is int and rec is not None and not rec.filled and found is list.__getitem__:
+        value = read_index(vm, rec, key)
+        if value is not MISSING:
+            return value
     if kind in (list, tuple, dict, str):
         if rec is not None:
             vm.fill(rec)
@@ -247,6 +251,17 @@ def read_key(vm: Any, rec: Any, key: Any) -> Any:
             value = MISSING
         rec.partial[handle] = value
     return value
+
+
+def read_index(vm: Any, rec: Any, index: int) -> Any:
+    """One item of an outside list that was not read as a whole: guard that item only.  MISSING: out of range."""
+    count = list.__len__(rec.obj)
+    if index < 0:
+        rec.source.guard("LEN", count)
+        index += count
+    if not 0 <= index < count:
+        return MISSING
+    return vm.world.admit(list.__getitem__(rec.obj, index), rec.source.child("index", index))
 
 
 _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})

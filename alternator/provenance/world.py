@@ -23,10 +23,11 @@ class Outside:
 
     ``attrs`` is the shadow of its attributes (name -> new value or MISSING), ``filled`` says whether a container's
     stand-in holds the contents, ``snapshot`` what these were, ``inner`` the source that reads below it start from, ``space``
-    the stand-in of the instance's ``__dict__`` once the program has it in hand and writes attributes too.
+    the stand-in of the instance's ``__dict__`` once the program has it in hand and writes attributes too; ``overlaid`` says that
+    ``partial``, what is known of a dict's single keys, holds such writes.
     """
 
-    __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state", "space")
+    __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state", "space", "overlaid")
 
     def __init__(self, obj: Any, standin: Any, source: Source, inner: Source | None = None, filled: bool = True) -> None:
         self.obj = obj
@@ -39,6 +40,7 @@ class Outside:
         self.partial: dict[Any, Any] | None = None
         self.state: Any = None
         self.space: dict[str, Any] | None = None
+        self.overlaid = False
 
 
 class Unread:

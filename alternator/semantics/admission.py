@@ -5,13 +5,15 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import operator
 import re
 import types
 from typing import Any, cast
 
 import torch
 
-from alternator.interpreter.tables import READABLE
+from alternator.exc import Break
+from alternator.interpreter.tables import CODES, IN_GRAPH, READABLE, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
@@ -35,6 +37,10 @@ ADMIT.constants(torch.dtype, torch.layout, torch.memory_format, torch.device, to
     torch._ops.HigherOrderOperator,
     torch._ops._OpNamespace,
     types.GenericAlias,
+    types.UnionType,
+    re.Pattern,
+    re.Match,
+    type(functools.lru_cache(lambda: None)),
 )
 def by_identity(world: World, obj: Any, source: Source) -> Any:
     return world.by_identity(obj, source)
@@ -62,12 +68,79 @@ def admit_builtin(world: World, obj: Any, source: Source) -> Any:
 
 @ADMIT.register(types.FunctionType)
 def admit_function(world: World, obj: Any, source: Source) -> Any:
-    """A function that hangs on a class or a module is itself; one that is handed in is what its code and closure are."""
-    if source.root().access in ("object", "globals"):
+    """A named function of a module or a class is itself, and so is one that the tracer knows; another one, handed in or made at
+    run time, is what its code and closure are."""
+    if _is_known(obj) or source.root().access in ("object", "globals") and not _made_at_run_time(obj):
         return world.by_identity(obj, source)
     source.guard("TYPE", types.FunctionType)
     world.record(obj, source)
     return obj
+
+
+def _is_known(fn: types.FunctionType) -> bool:
+    """A call of it is more than its code, or its attributes say so."""
+    return RULES.get(fn) is not None or fn in IN_GRAPH or CODES.get(fn.__code__) is not None or bool(fn.__dict__)
+
+
+def _made_at_run_time(fn: types.FunctionType) -> bool:
+    """A lambda or an inner function: there may be many of the same code."""
+    return fn.__closure__ is not None or "<" in fn.__qualname__
+
+
+@ADMIT.register(slice)
+def admit_slice(world: World, obj: Any, source: Source) -> Any:
+    """Its three parts."""
+    source.guard("TYPE", slice)
+    made = slice(*(world.admit(getattr(obj, name), source.child("attr", name)) for name in ("start", "stop", "step")))
+    world.record(obj, source, made)
+    return made
+
+
+@ADMIT.register(operator.itemgetter, operator.attrgetter, operator.methodcaller)
+def admit_getter(world: World, obj: Any, source: Source) -> Any:
+    """What it was made from; where that is more than constants, it is itself."""
+    made_from = _made_from(obj)
+    if not _is_value(made_from):
+        return world.by_identity(obj, source)
+    source.guard("TYPE", type(obj))
+    source.child("call", _made_from).guard("EQ", made_from)
+    world.record(obj, source)
+    return obj
+
+
+def _made_from(obj: Any) -> Any:
+    return obj.__reduce__()[1:]
+
+
+def _is_value(value: Any) -> bool:
+    return ADMIT.is_constant(type(value)) or type(value) is tuple and all(map(_is_value, value))
+
+
+@ADMIT.register(torch.finfo, torch.iinfo)
+def admit_type_info(world: World, obj: Any, source: Source) -> Any:
+    """Its class and the dtype say it all."""
+    source.guard("TYPE", type(obj))
+    source.child("attr", "dtype").guard("EQ", obj.dtype)
+    world.record(obj, source)
+    return obj
+
+
+@ADMIT.register(torch.Generator)
+def admit_generator(world: World, obj: Any, source: Source) -> Any:
+    raise Break("UNSUPPORTED_TYPE", f"a torch.Generator at {source.name}")
+
+
+@ADMIT.register(BaseException)
+def admit_exception(world: World, obj: Any, source: Source) -> Any:
+    """Its arguments are read when it enters: native code that shows or compares it reads them unseen."""
+    source.guard("TYPE", type(obj))
+    world.record(obj, source)
+    if not isinstance(obj, _MORE_THAN_ARGUMENTS):
+        world.vm.close(world.admit(obj.args, source.child("attr", "args")))
+    return obj
+
+
+_MORE_THAN_ARGUMENTS = (OSError, SyntaxError, UnicodeError, ImportError)
 
 
 def _scalar_subclass(base: type) -> None:
@@ -91,10 +164,12 @@ def _scalar_subclass(base: type) -> None:
 for _scalar in (int, float, complex, str, bytes):
     _scalar_subclass(_scalar)
 _kind: Any
-for _kind in (re.Pattern, re.Match, type, frozenset, types.GenericAlias, types.UnionType, BaseException, collections.OrderedDict):
+for _kind in (re.Pattern, re.Match, type, frozenset, types.GenericAlias, types.UnionType, collections.OrderedDict, slice):
     READABLE.put(_kind, True)
 for _kind in (
-    torch.Generator,
+    operator.itemgetter,
+    operator.attrgetter,
+    operator.methodcaller,
     torch.finfo,
     torch.iinfo,
     types.FunctionType,

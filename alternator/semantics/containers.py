@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from alternator.exc import Break
 from alternator.interpreter.tables import PURE_TYPES, SHALLOW
+from alternator.provenance.iterators import dict_items
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
 
@@ -79,7 +80,7 @@ def admit_dict(world: World, obj: Any, source: Source) -> Any:
 
 def fill_dict(vm: Any, rec: Outside) -> None:
     obj, source = rec.obj, rec.source
-    keys = tuple(dict.keys(obj))
+    keys = tuple(key for key, _ in dict_items(obj))
     if any(type(key) is tuple for key in keys):
         source.guard_predicate(_same_keys(keys), f"keys are {keys!r}")
     else:
@@ -88,7 +89,7 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     for key in keys:
         value = vm.world.admit(dict.__getitem__(obj, key), source.child("dictitem", key))
         put(rec.standin, _key(vm, key), value)
-    rec.snapshot = list(dict.items(rec.standin))
+    rec.snapshot = list(dict_items(rec.standin))
 
 
 def _is_value(key: Any) -> bool:
