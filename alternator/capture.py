@@ -19,13 +19,14 @@ import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, utils
 from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, skip_code
 from alternator._C.guards import GuardTree
-from alternator.bytecode import analysis, continuation
 from alternator.bytecode.decode import decode
 from alternator.codegen import rebuild  # noqa: F401  (fills the REBUILD table)
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import replay
+from alternator.codegen.resume import can_stop_before, can_wait, resume
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter.frame import Frame, StopHere
+from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
@@ -36,6 +37,9 @@ from alternator.tensors.graph import Recorder
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState
+
+MAX_CHAIN = 64
+"""A break below more frames than this is taken at the call in the root."""
 
 
 class EntryInfo:
@@ -49,12 +53,21 @@ class EntryInfo:
 
 
 class Attempt:
-    """One run of the interpreter over a frame, up to its end or to instruction number ``stop``."""
+    """One run of the interpreter over a frame, up to its end; or to instruction ``stop[1]`` of frame number ``stop[0]``.
 
-    def __init__(self, func: types.FunctionType, values: list[Any], request: CompileRequest, stop: int = -1) -> None:
+    A careful run knows the state of every frame before the instruction in progress, not only of the root.
+    """
+
+    def __init__(
+        self,
+        func: types.FunctionType,
+        values: list[Any],
+        request: CompileRequest,
+        careful: bool = False,
+        stop: tuple[int, int] = (-1, -1),
+    ) -> None:
         self.func = func
         self.request = request
-        self.stop = stop
         config = request.config
         self.before = GlobalState()
         self.fakes = Fakes(
@@ -73,6 +86,8 @@ class Attempt:
             getattr(request.backend, "constant_floats", False),
         )
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
+        self.vm.careful = careful
+        self.vm.stop = stop
         self.recorder.annotate = _Annotator(self.vm)
         tree = world.tree
         decoded = decode(func.__code__)
@@ -93,7 +108,7 @@ class Attempt:
         try:
             with _outside_inference_mode(), self.fakes.mode, utils.compiling_flag():
                 try:
-                    self.result = self.frame.run_root(self.stop)
+                    self.result = self.frame.run_carefully()
                 finally:
                     functorch.restore(self.vm)
                     self.after = GlobalState()
@@ -155,12 +170,12 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
         utils.report_skip(utils.SkipReport(func.__code__, f"it raised {type(raised.exc).__name__}: {raised.exc}"))
         return _plainly(func, request, "raised", 16)
     except Break as broken:
-        return _after_break(func, values, request, attempt, broken)
+        return _after_break(attempt, values, broken, chain_of(broken))
     try:
         return _finish(attempt, values, None)
     except Break as broken:
         # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
-        return _after_break(func, values, request, attempt, broken)
+        return _after_break(attempt, values, broken, [])
 
 
 def _ambient_is_plain() -> bool:
@@ -188,41 +203,78 @@ def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
     return rows[::-1]
 
 
-def _after_break(func: types.FunctionType, values: list[Any], request: CompileRequest, attempt: Attempt, broken: Break) -> Any:
+def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list[Link]) -> Any:
+    """An entry that runs up to the break and goes on behind it; ``chain``: the frames that the break came through."""
+    func, request = attempt.func, attempt.request
     stack = user_stack(attempt)
     if request.fullgraph or utils.error_on_graph_break():
         raise breaks.unsupported(broken, stack)
     utils.report_break(utils.break_reason(broken, stack))
-    root = attempt.frame
-    at = root.at
-    decoded = decode(func.__code__)
-    if not _resumable(func, decoded, at):
+    if len(chain) > MAX_CHAIN:  # hardly more than recursion without end: each part would have to be captured
+        chain = chain[:1]
+    in_time, whole = bool(chain), _resumable(chain or [Link(attempt.frame, [])], request)
+    if not whole:
         raise SkipFrame(str(broken))
-    if attempt.vm.unmoved() and attempt.vm.frame in (root, None) and not isinstance(broken.info.get("late"), bool):
-        root.stack[:] = root.saved
-    else:
-        attempt = Attempt(func, values, request, stop=root.count)
-        try:
-            attempt.run()
-        except StopHere:
-            pass
-        except (Break, UserRaise) as other:
-            raise SkipFrame(f"{broken}; and before it {other}") from None
-    attempt.frame.at = at
     try:
-        return _finish(attempt, values, at)
-    except Break as other:
-        raise SkipFrame(f"{broken}; and the state there cannot be rebuilt: {other}") from None
+        if len(whole) > 1:
+            attempt, whole = _state_before(func, values, request)
+        elif in_time and attempt.vm.unmoved(attempt.frame):
+            attempt.frame.stack[:] = attempt.frame.saved
+        else:
+            attempt, whole = _stopped(func, values, request, (0, attempt.frame.count))
+        try:
+            return _finish(attempt, values, whole)
+        except Break:
+            if len(whole) == 1:
+                raise
+        # something in one of the frames cannot be rebuilt: the root's frame may do
+        attempt, whole = _stopped(func, values, request, (0, attempt.frame.count))
+        return _finish(attempt, values, whole)
+    except (Break, UserRaise) as other:
+        raise SkipFrame(f"{broken}; and there: {other}") from None
 
 
-def _resumable(func: types.FunctionType, decoded: Any, at: int) -> bool:
-    if func.__code__.co_flags & (0x20 | 0x80 | 0x200):
-        return False
-    return not analysis.in_loop(decoded, at) and not analysis.in_handler(decoded, at)
+def _resumable(chain: list[Link], request: CompileRequest) -> list[Link]:
+    """The longest part of the chain, from the root, in which every frame can go on; empty if there is none."""
+    end = 0
+    for number, link in enumerate(chain if request.config.nested_graph_breaks else chain[:1]):
+        if can_stop_before(link.frame):
+            end = number + 1
+        if not can_wait(link.frame):
+            break
+    return chain[:end]
 
 
-def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
-    """Generate code for what was captured, compile the graph, make the entry."""
+def _state_before(func: types.FunctionType, values: list[Any], request: CompileRequest) -> tuple[Attempt, list[Link]]:
+    """Run again, to the break, so that the state before the breaking instruction of an inlined frame is known."""
+    attempt = Attempt(func, values, request, careful=True)
+    try:
+        attempt.run()
+    except Break as broken:
+        chain = _resumable(chain_of(broken), request)
+        if chain:
+            leaf = chain[-1].frame
+            if not attempt.vm.unmoved(leaf):
+                return _stopped(func, values, request, (leaf.number, leaf.count))
+            leaf.stack[:] = leaf.saved
+            return attempt, chain
+    raise SkipFrame("the program took another way when it was looked at again")
+
+
+def _stopped(
+    func: types.FunctionType, values: list[Any], request: CompileRequest, stop: tuple[int, int]
+) -> tuple[Attempt, list[Link]]:
+    """Run again, and stop before an instruction."""
+    attempt = Attempt(func, values, request, careful=stop[0] > 0, stop=stop)
+    try:
+        attempt.run()
+    except StopHere as stopped:
+        return attempt, chain_of(stopped)
+    raise SkipFrame("the program took another way when it was looked at again")
+
+
+def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any:
+    """Generate code for what was captured, compile the graph, make the entry; ``stop``: the frames to go on in."""
     vm, request = attempt.vm, attempt.request
     functorch.check_closed(vm)
     builder = Builder(vm)
@@ -231,9 +283,10 @@ def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
         replay(builder, attempt.before, attempt.after)
         builder.emit(f"return {answer}")
     else:
-        call = _resume_call(attempt, builder, stop)
+        rest = resume(builder, stop)
         replay(builder, attempt.before, attempt.after)
-        builder.emit(call)
+        for line in rest:
+            builder.emit(line)
     recorder = vm.recorder
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:
@@ -248,36 +301,6 @@ def _finish(attempt: Attempt, values: list[Any], stop: int | None) -> Any:
     fn, params, text = builder.compile(graph_lines, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
     skip_code(fn.__code__)
     return _entry(attempt, values, fn, params, text, stop is not None)
-
-
-def _resume_call(attempt: Attempt, b: Builder, at: int) -> str:
-    """The statement that performs the breaking instruction and goes on behind it."""
-    frame, code = attempt.frame, attempt.func.__code__
-    decoded = decode(code)
-    at = analysis.step_start(decoded, at)
-    nulls = tuple(i for i, v in enumerate(frame.stack) if v is NULL)
-    kinds = decoded.localsplus_kinds
-    unbound = frozenset(n for n, v, k in zip(decoded.localsplus_names, frame.locals, kinds) if k == "local" and v is NULL)
-    step = continuation.make_step(code, at, len(frame.stack), null_positions=nulls, unbound=unbound)
-    skip_code(step.code)
-    slots = dict(zip(decoded.localsplus_names, frame.locals))
-    closure = "None"
-    if step.free_names:
-        closure = f"({b.values(slots[n] for n in step.free_names)},)"
-    space = b.load(b.vm.globals_source(attempt.func))
-    make = b.constant(types.FunctionType, "Function")
-    conts = []
-    for successor in step.successors:
-        made = continuation.make_continuation(
-            code, successor.index, successor.stack_depth, null_positions=successor.null_positions, unbound=successor.unbound
-        )
-        cells = closure if made.free_names else "None"
-        conts.append(b.assign(f"{make}({b.constant(made.code, 'code')}, {space}, {made.code.co_name!r}, None, {cells})", "k"))
-    head = b.assign(f"{make}({b.constant(step.code, 'code')}, {space}, {step.code.co_name!r}, None, {closure})", "s")
-    words = [f"({', '.join(conts)}{',' if len(conts) == 1 else ''})"]
-    words += [b.value(slots[n]) for n in step.local_names]
-    words += [b.value(v) for v in frame.stack if v is not NULL]
-    return f"return {head}({', '.join(words)})"
 
 
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> list[str]:

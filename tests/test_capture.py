@@ -89,7 +89,7 @@ def test_exception_of_the_breaking_instruction_finds_the_handler():
 
 
 @pytest.mark.parametrize("place", ["loop", "while", "comprehension"])
-def test_break_in_a_loop_runs_plainly(place):
+def test_break_in_a_loop(place):
     def loop(x):
         for i in range(3):
             x = x + i

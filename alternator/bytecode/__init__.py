@@ -13,8 +13,20 @@ from .analysis import (
     step_start,
     successors,
 )
+from .assemble import origin_of
 from .codecache import CodeCache
-from .continuation import Continuation, Step, SuccessorLayout, make_continuation, make_step, new_function
+from .continuation import (
+    Continuation,
+    Step,
+    SuccessorLayout,
+    links,
+    make_call_continuation,
+    make_continuation,
+    make_step,
+    new_function,
+    original_place,
+    stack_below,
+)
 from .decode import DecodedCode, ExceptionEntry, Instr, decode
 
 __all__ = [
@@ -28,10 +40,15 @@ __all__ = [
     "decode",
     "in_handler",
     "in_loop",
+    "links",
     "live_locals",
+    "make_call_continuation",
     "make_continuation",
     "make_step",
     "new_function",
+    "origin_of",
+    "original_place",
+    "stack_below",
     "stack_depth",
     "step_start",
     "successors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import weakref
 from collections.abc import Iterable
 from types import CodeType
 from typing import Any, Final
@@ -17,13 +18,11 @@ from .codecache import CodeCache
 from .decode import DecodedCode, ExceptionEntry, decode
 from .versions import FACTS
 
-__all__ = ["CONTS", "Assembler", "Template", "checked_index", "parameters", "super_needs_local0", "template"]
+__all__ = ["Assembler", "Origin", "Template", "checked_index", "origin_of", "parameters", "super_needs_local0", "template"]
 
-#: the step's tuple of continuation functions; the new name of a first argument that is a cell
-CONTS: Final = "___conts"
+#: the new name of a first argument that is a cell
 ARG0: Final = "___arg0"
-_SPARE: Final = "___local0"
-_MADE_NAME: Final = re.compile(r"^__(?:resume|step)_at_\d+_")
+_MADE_NAME: Final = re.compile(r"^__(?:resume|step|call)_at_\d+_")
 
 
 class Template:
@@ -66,6 +65,32 @@ def _freed(op: Op) -> Op:
     return op
 
 
+class Origin:
+    """Where the instructions of a code object that this package made come from."""
+
+    __slots__ = ("_code", "indices", "link")
+
+    def __init__(self, code: CodeType, indices: list[int], link: int) -> None:
+        self._code = weakref.ref(code)
+        #: per instruction the index in the original, -1 for those of the prologue
+        self.indices = indices
+        #: the instruction that calls the rest of a callee, in the place of the original's call; -1 if there is none
+        self.link = link
+
+    @property
+    def code(self) -> CodeType | None:
+        """The original, or None if it is gone."""
+        return self._code()
+
+
+_origins: Final[CodeCache[Origin]] = CodeCache()
+
+
+def origin_of(code: CodeType) -> Origin | None:
+    """Where a code object comes from that is the rest of another one; None for one that this package did not make."""
+    return _origins.get(code)
+
+
 def super_needs_local0(decoded: DecodedCode) -> bool:
     """May the function call zero-argument super(), which reads the frame's slot 0?"""
     return decoded.argcount > 0 and ("__class__" in decoded.freevars or "__class__" in decoded.cellvars)
@@ -105,15 +130,14 @@ def parameters(shape: Template, index: int, unbound: frozenset[str]) -> tuple[tu
 
 
 class Assembler:
-    """Collects operations for one new code object.
+    """Collects operations for one new code object; one that is `tagged` returns (-1, value) where the original returns value."""
 
-    `base` is the number of items this piece keeps below the original stack (the step's continuations: 0 or 1).
-    """
-
-    def __init__(self, shape: Template, location_of: int, base: int = 0) -> None:
+    def __init__(self, shape: Template, location_of: int, tagged: bool = False) -> None:
         self.shape = shape
-        self.base = base
+        self.tagged = tagged
         self.ops: list[Op | Label | TryBegin | TryEnd] = []
+        self.link = -1
+        self._origins: list[int] = []
         self.argnames: list[str] = []
         self._labels: dict[int, Label] = {}
         self._try: tuple[ExceptionEntry, TryBegin] | None = None
@@ -127,13 +151,25 @@ class Assembler:
     def emit(self, name: str, arg: Any = UNSET) -> None:
         """Append one operation outside of all exception handlers."""
         self._cover(None)
-        self.ops.append(Op(name, arg, location=self._location))
+        self._add(Op(name, arg, location=self._location))
 
-    def emit_call(self, count: int) -> None:
-        """Call with `count` positional arguments; NULL, the callable and the arguments are on the stack."""
-        self._extra = max(self._extra, count + 4)
+    def _add(self, op: Op, origin: int = -1) -> None:
+        self.ops.append(op)
+        self._origins.append(origin)
+
+    def emit_link(self, index: int, parameters: tuple[str, ...], runner: Any) -> None:
+        """In the place of the original's instruction `index`: `runner(*parameters)`, under the same exception handler."""
+        self._cover(self.shape.decoded.exception_entry(index))
+        location = self.shape.ops[index].location
+        self._add(Op("PUSH_NULL", location=location))
+        self._add(Op("LOAD_CONST", runner, location=location))
+        for name in parameters:
+            self._add(Op("LOAD_FAST", name, location=location))
+            self._add(Op("DELETE_FAST", name, location=location))
         for name in FACTS.call_sequence:
-            self.emit(name, count)
+            self.link = len(self._origins)
+            self._add(Op(name, len(parameters), location=location), index)
+        self._extra = max(self._extra, len(parameters) + 4)
 
     def fresh(self, name: str) -> str:
         """The name, or one like it that the original does not use (it may be a continuation with such names itself)."""
@@ -150,28 +186,19 @@ class Assembler:
         self._cover(None)
         self.ops.append(label)
 
-    def prologue(self, locals_: tuple[str, ...], depth: int, nulls: frozenset[int], takes_conts: bool) -> None:
-        """Parameters, then code that restores locals and stack (over the continuations, if `base`)."""
+    def prologue(
+        self, locals_: tuple[str, ...], depth: int, nulls: frozenset[int], more: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """Parameters, then code that restores locals and stack; gives the names of the parameters `more`, which come last."""
         shape = self.shape
-        needs_local0 = super_needs_local0(shape.decoded)
-        name0 = (ARG0 if shape.arg0 else locals_[0]) if needs_local0 else None
+        name0 = (ARG0 if shape.arg0 else locals_[0]) if super_needs_local0(shape.decoded) else None
         names = (name0, *locals_[1:]) if name0 else locals_
-        # super() reads slot 0, where a caller of a step passes the continuations: move them out of the way.
-        conts, spare = self.fresh(CONTS), self.fresh(_SPARE)
-        head = ((name0, spare) if name0 else (conts,)) if takes_conts else names[:1]
+        more = tuple(self.fresh(name) for name in more)
         items = [None if i in nulls else self.fresh(f"___stack{i}") for i in range(depth)]
-        self.argnames = [*head, *names[1 if name0 or not takes_conts else 0 :], *filter(None, items)]
+        self.argnames = [*names, *filter(None, items), *more]
         if shape.free_names:
             self.emit("COPY_FREE_VARS", len(shape.free_names))
         self.emit(FACTS.resume, 0)
-        if takes_conts:
-            if self.base:
-                self.emit("LOAD_FAST", head[0])
-            if name0:
-                self._move(spare)
-                self.emit("STORE_FAST", name0)
-            else:
-                self.emit("DELETE_FAST", conts)
         if shape.arg0 and depth > 1:  # perhaps `super` is on the stack, to be called next
             self.emit("LOAD_DEREF", FreeVar(shape.arg0))
             self.emit("STORE_FAST", ARG0)
@@ -180,6 +207,7 @@ class Assembler:
                 self.emit("PUSH_NULL")
             else:
                 self._move(item)
+        return more
 
     def _move(self, name: str) -> None:
         self.emit("LOAD_FAST", name)
@@ -202,20 +230,21 @@ class Assembler:
             op = Op(jump[0], jump[1], location=op.location)
         elif instr.target is not None:
             op = Op(op.name, self.label(instr.target), location=op.location)
-        elif instr.opname == "RETURN_VALUE" and self.base:
-            self.ops.append(Op("SWAP", 2, location=op.location))
-            self.ops.append(Op("POP_TOP", location=op.location))
+        elif instr.opname == "RETURN_VALUE" and self.tagged:
+            self._add(Op("LOAD_CONST", -1, location=op.location))
+            self._add(Op("SWAP", 2, location=op.location))
+            self._add(Op("BUILD_TUPLE", 2, location=op.location))
         elif self.shape.arg0 and instr.opname in FACTS.global_loads and instr.argval == "super":
-            self.ops.append(Op("LOAD_DEREF", FreeVar(self.shape.arg0), location=op.location))
-            self.ops.append(Op("STORE_FAST", ARG0, location=op.location))
-        self.ops.append(op)
+            self._add(Op("LOAD_DEREF", FreeVar(self.shape.arg0), location=op.location))
+            self._add(Op("STORE_FAST", ARG0, location=op.location))
+        self._add(op, index)
 
     def copy_method_load(self, index: int) -> None:
         """LOAD_METHOD with a result of known shape: NULL and the attribute, never function and self."""
         self._cover(self.shape.decoded.exception_entry(index))
         op = self.shape.ops[index]
         for name, arg in (("PUSH_NULL", UNSET), ("SWAP", 2), ("LOAD_ATTR", op.arg)):
-            self.ops.append(Op(name, arg, location=op.location))
+            self._add(Op(name, arg, location=op.location), index)
 
     def _cover(self, entry: ExceptionEntry | None) -> None:
         """What follows is covered by this entry of the original's exception table."""
@@ -225,7 +254,7 @@ class Assembler:
             self.ops.append(TryEnd(self._try[1]))
             self._try = None
         if entry is not None:
-            begin = TryBegin(self.label(entry.handler), entry.push_lasti, entry.depth + self.base)
+            begin = TryBegin(self.label(entry.handler), entry.push_lasti, entry.depth)
             self.ops.append(begin)
             self._try = (entry, begin)
 
@@ -243,5 +272,7 @@ class Assembler:
         made.qualname = code.co_qualname.removesuffix(code.co_name) + made.name
         made.docstring = code.co_consts[0] if code.co_consts and isinstance(code.co_consts[0], str) else None
         made.freevars = list(self.shape.free_names)
-        size = code.co_stacksize + self.base + self._extra + len(self.argnames)
-        return made.to_code(stacksize=size, compute_exception_stack_depths=False)
+        size = code.co_stacksize + self._extra + len(self.argnames)
+        finished = made.to_code(stacksize=size, compute_exception_stack_depths=False)
+        _origins.put(finished, Origin(code, self._origins, self.link))
+        return finished

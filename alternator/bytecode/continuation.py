@@ -7,12 +7,24 @@ from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
-from .analysis import reachable
-from .assemble import Assembler, checked_index, parameters, template
+from .analysis import in_handler, reachable, stack_depth, successors
+from .assemble import Assembler, checked_index, origin_of, parameters, template
 from .codecache import CodeCache
 from .step import Step, SuccessorLayout, make_step
+from .versions import FACTS
 
-__all__ = ["Continuation", "Step", "SuccessorLayout", "make_continuation", "make_step", "new_function"]
+__all__ = [
+    "Continuation",
+    "Step",
+    "SuccessorLayout",
+    "links",
+    "make_call_continuation",
+    "make_continuation",
+    "make_step",
+    "new_function",
+    "original_place",
+    "stack_below",
+]
 
 _Key = tuple[int, int, frozenset[int], frozenset[str]]
 
@@ -76,13 +88,103 @@ def make_continuation(
 def _assemble(code: CodeType, index: int, depth: int, nulls: frozenset[int], locals_: tuple[str, ...]) -> CodeType:
     shape = template(code)
     out = Assembler(shape, index)
-    out.prologue(locals_, depth, nulls, takes_conts=False)
+    out.prologue(locals_, depth, nulls)
     body = reachable(shape.decoded, (index,))
     if body[0] != index:
         out.emit("JUMP_FORWARD", out.label(index))
     for position in body:
         out.copy(position)
     return out.finish(code, f"__resume_at_{shape.decoded.instrs[index].offset}")
+
+
+_call_cache: Final[CodeCache[dict[Any, tuple[Continuation, CodeType]]]] = CodeCache()
+
+
+def links(code: CodeType, index: int) -> bool:
+    """Can `make_call_continuation` replace this instruction?"""
+    try:
+        decoded = template(code).decoded
+    except ValueError:
+        return False
+    following = successors(decoded, index)
+    return index > decoded.body_start and len(following) == 1 and not in_handler(decoded, index)
+
+
+def stack_below(code: CodeType, index: int) -> int:
+    """How many items the stack holds below the operands of instruction `index`."""
+    decoded = template(code).decoded
+    name = decoded.instrs[index].opname
+    results = 0 if name in FACTS.no_result else 2 if name in FACTS.method_loads else 1
+    return stack_depth(decoded, index + 1) - results
+
+
+def make_call_continuation(
+    code: CodeType,
+    index: int,
+    runner: Any,
+    child: CodeType,
+    *,
+    null_positions: Iterable[int] = (),
+    unbound: Iterable[str] = (),
+) -> Continuation:
+    """A continuation in the middle of instruction `index` of `code`, which has called something that is not finished yet.
+
+    It takes the rest of the callee behind the locals and the stack that is left below the operands: a function and a tuple
+    of its arguments. It calls `runner(function, arguments)` in the place of the instruction, inside
+    its exception handlers, and goes on behind it with the result. A code object of its own for each code of the callee's.
+
+    >>> def f(x):
+    ...     y = g(x)
+    ...     return y * 2
+    >>> callee = (lambda a: a + 1).__code__
+    >>> rest = make_call_continuation(f.__code__, 4, lambda fn, args: fn(*args), callee)  # in CALL
+    >>> new_function(rest.code, {})(new_function(callee, {}), (4,))
+    10
+    """
+    if not links(code, index):
+        raise ValueError(f"instruction {index} cannot be entered in its middle")
+    shape = template(code)
+    nulls = frozenset(null_positions)
+    locals_, missing = parameters(shape, index, frozenset(unbound))
+    known = _call_cache.get(code)
+    if known is None:
+        _call_cache.put(code, known := {})
+    key = (index, nulls, missing, id(runner), id(child))
+    if key not in known:
+        depth = stack_below(code, index)
+        out = Assembler(shape, index)
+        instr = shape.decoded.instrs[index]
+        rest = out.prologue(locals_, depth, nulls, more=("___child", "___given"))
+        if instr.opname in FACTS.method_loads:
+            out.emit("PUSH_NULL")
+        out.emit_link(index, rest, runner)
+        if instr.opname in FACTS.no_result:
+            out.emit("POP_TOP")
+        body = reachable(shape.decoded, (index + 1, *_handlers(shape.decoded, index)))
+        if body[0] != index + 1:
+            out.emit("JUMP_FORWARD", out.label(index + 1))
+        for position in body:
+            out.copy(position)
+        made = out.finish(code, f"__call_at_{instr.offset}")
+        known[key] = Continuation(made, index, locals_, shape.free_names, depth, tuple(sorted(nulls)), missing), child
+    return known[key][0]
+
+
+def _handlers(decoded: Any, index: int) -> tuple[int, ...]:
+    entry = decoded.exception_entry(index)
+    return () if entry is None else (entry.handler,)
+
+
+def original_place(code: CodeType, index: int) -> tuple[CodeType, int]:
+    """The same place in the function that a continuation is the rest of: (code object, index of the instruction).
+
+    The place itself where the code is nobody's continuation, or in the part of one that the original does not have.
+    """
+    origin = origin_of(code)
+    original = None if origin is None else origin.code
+    if origin is None or original is None or index >= len(origin.indices) or origin.indices[index] < 0:
+        return code, index
+    return original, origin.indices[index]
 
 
 def new_function(

@@ -1,4 +1,4 @@
-"""Code objects that execute one instruction of a function in its middle, then hand the frame to a continuation."""
+"""Code objects that execute one instruction of a function in its middle, and return the frame as it is then."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _Key = tuple[int, int, frozenset[int], frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class SuccessorLayout:
-    """What one successor of a step is called with: give `make_continuation` exactly this.
+    """What a step returns, behind its number, where this successor is next: give `make_continuation` exactly this.
 
-    The arguments are the values of `local_names`, then the stack without the items at `null_positions`.
+    The values of `local_names`, then the stack without the items at `null_positions`.
     """
 
     index: int
@@ -38,8 +38,9 @@ class SuccessorLayout:
 class Step:
     """One instruction of a function (a call with its preparation counts as one).
 
-    Call a function made of `code` (with cells for `free_names` as its closure) with the tuple of continuation functions
-    in the order of `successors`, then as a continuation: the values of `local_names`, then the stack.
+    Call a function made of `code` (with cells for `free_names` as its closure) as a continuation: with the values of
+    `local_names`, then the stack. It returns a tuple: the number of the successor that is next and what its continuation
+    is to be called with; or -1 and what the function returned.
     """
 
     code: CodeType
@@ -66,8 +67,7 @@ def make_step(
     """A step over instruction `index` of `code`; arguments and limits as for `make_continuation`.
 
     If the instruction raises inside a `try` of the function, the function's handler and all after it run in the step,
-    plainly. Otherwise the step calls the continuation of the successor that is next (fall-through first, then the jump's
-    target) outside of any handler and returns its result. Without successors (return, raise) it just returns or raises.
+    plainly. Successors are numbered fall-through first, then the jump's target.
 
     >>> def f(x):
     ...     y = g(x)
@@ -137,8 +137,8 @@ def _assemble(
 ) -> CodeType:
     shape = template(code)
     decoded = shape.decoded
-    out = Assembler(shape, index, base=1 if layouts else 0)
-    out.prologue(locals_, depth, nulls, takes_conts=True)
+    out = Assembler(shape, index, tagged=True)
+    out.prologue(locals_, depth, nulls)
     unit = range(index, step_stop(decoded, index))
     jump_label = Label()
     for position in unit:
@@ -167,22 +167,18 @@ def _copy_stepped(out: Assembler, instr: Instr, jump_label: Label) -> None:
 
 
 def _hand_over(out: Assembler, number: int, layout: SuccessorLayout) -> None:
-    """Call continuation `number` with the locals and the stack as they are, and return its result."""
+    """Return the number of the successor, the locals and the stack as they are."""
     out.at(layout.index)
     temporaries = [out.fresh(f"___t{position}") for position in range(layout.stack_depth)]
     for name in reversed(temporaries):  # a NULL leaves its temporary unbound
         out.emit("STORE_FAST", name)
-    out.emit("PUSH_NULL")
-    out.emit("SWAP", 2)
     out.emit("LOAD_CONST", number)
-    out.emit("BINARY_SUBSCR")
     for name in layout.local_names:
         out.move_local(name)
-    count = len(layout.local_names)
+    count = 1 + len(layout.local_names)
     for position, name in enumerate(temporaries):
         if position not in layout.null_positions:
             out.emit("LOAD_FAST", name)
-            out.emit("DELETE_FAST", name)
             count += 1
-    out.emit_call(count)
+    out.emit("BUILD_TUPLE", count)
     out.emit("RETURN_VALUE")

@@ -98,6 +98,9 @@ class Facts:
     local_deletes: frozenset[str]
     #: opcodes that read a global or builtin by name
     global_loads: frozenset[str]
+    #: opcodes that drop the result of what they call, and those that push NULL below it
+    no_result: frozenset[str]
+    method_loads: frozenset[str]
     #: real effect on the stack where `dis.stack_effect` only balances on the whole: f(arg) -> change
     stack_effects: dict[str, Callable[[int], int]] = field(default_factory=dict)
 
@@ -132,6 +135,8 @@ _FACTS: Final[dict[tuple[int, int], Facts]] = {
         local_writes=frozenset({"STORE_FAST"}),
         local_deletes=frozenset({"DELETE_FAST"}),
         global_loads=frozenset({"LOAD_GLOBAL", "LOAD_NAME"}),
+        no_result=frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"}),
+        method_loads=frozenset({"LOAD_METHOD"}),
         stack_effects={
             "PRECALL": lambda arg: 0,
             "CALL": lambda arg: -arg - 1,

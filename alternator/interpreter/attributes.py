@@ -10,7 +10,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import calls, tensor_ops
+from alternator.interpreter import calls, rests, tensor_ops
+from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.provenance.world import MISSING, Outside
 
@@ -42,6 +43,7 @@ def facts(vm: Any, cls: type) -> TypeFacts:
     return found
 
 
+@passes_on
 def load(vm: Any, obj: Any, name: str) -> Any:
     """``obj.name``"""
     value = vm.attr_memo.get((id(obj), name), MISSING)
@@ -58,19 +60,24 @@ def load(vm: Any, obj: Any, name: str) -> Any:
     if isinstance(obj, types.ModuleType):
         return load_module(vm, obj, name)
     known = facts(vm, kind)
+    value = _ordinary(vm, obj, name, known)
+    return value if value is not MISSING else load_missing(vm, obj, name, known)
+
+
+@finishes(lambda space: space["known"].getattr and (rests.of_load, (space["obj"], space["name"], space["known"].getattr)))
+def _ordinary(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
+    """The lookup without ``__getattr__``: MISSING where that is to be asked."""
     try:
         if known.getattribute is not None:
             return calls.call(vm, known.getattribute, (obj, name), {})
-        value = lookup(vm, obj, name)
+        return lookup(vm, obj, name)
     except UserRaise as raised:
         if known.getattr is None or not isinstance(raised.exc, AttributeError):
             raise
-        value = MISSING
-    if value is MISSING:
-        return load_missing(vm, obj, name, known)
-    return value
+        return MISSING
 
 
+@passes_on
 def load_missing(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
     """The ordinary lookup found nothing: ``__getattr__``, or AttributeError."""
     if known.getattr is not None:
@@ -81,6 +88,7 @@ def load_missing(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
     raise vm.user_raise(AttributeError(f"'{type(obj).__name__}' object has no attribute '{name}'", name=name, obj=obj))
 
 
+@passes_on
 def lookup(vm: Any, obj: Any, name: str) -> Any:
     """``object.__getattribute__`` without the final error: the value, or MISSING."""
     kind = type(obj)
@@ -194,6 +202,7 @@ def _is_data_descriptor(kind: type) -> bool:
     return hasattr(kind, "__get__") and (hasattr(kind, "__set__") or hasattr(kind, "__delete__"))
 
 
+@passes_on
 def _through_descriptor(vm: Any, raw: Any, obj: Any, kind: type) -> Any:
     rule = DESCRIPTORS.get(type(raw))
     if rule is not None:
@@ -413,6 +422,7 @@ def show_as(kind: type, visible: type) -> None:
 # ---- writes
 
 
+@passes_on
 def store(vm: Any, obj: Any, name: str, value: Any) -> None:
     """``obj.name = value`` (MISSING: ``del obj.name``)"""
     vm.attr_memo.pop((id(obj), name), None)
@@ -441,6 +451,7 @@ def store(vm: Any, obj: Any, name: str, value: Any) -> None:
     store_default(vm, obj, name, value)
 
 
+@passes_on
 def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     """``object.__setattr__`` / ``object.__delattr__``"""
     vm.attr_memo.pop((id(obj), name), None)

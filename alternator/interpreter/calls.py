@@ -12,10 +12,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, InternalError, UserRaise
-from alternator.interpreter import attributes, tensor_ops
+from alternator.interpreter import attributes, rests, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
+from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -24,6 +25,7 @@ _VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
 MAX_DEPTH = 900
 
 
+@passes_on
 def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``fn(*args, **kwargs)``"""
     rule = RULES.get(fn)
@@ -51,6 +53,7 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return call_instance(vm, fn, args, kwargs)
 
 
+@passes_on
 def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An object whose class defines ``__call__``."""
     found = vm.world.class_attr(type(obj), "__call__")
@@ -69,6 +72,7 @@ def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, An
 # ---- Python functions
 
 
+@passes_on
 def call_function(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Inline a Python function, unless it is a graph operation or not to be traced."""
     if fn in IN_GRAPH:
@@ -95,6 +99,7 @@ def enter(vm: Any, fn: types.FunctionType) -> None:
         vm.inlined.add(fn.__code__)
 
 
+@passes_on
 def inline(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     enter(vm, fn)
     return execute(vm, fn, bind_arguments(vm, fn, args, kwargs))
@@ -116,6 +121,7 @@ def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
     return execute(vm, fn, list(values))
 
 
+@passes_on
 def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
     code = fn.__code__
     flags = code.co_flags
@@ -129,7 +135,7 @@ def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
     vm.depth += 1
     vm.ticks += 1
     try:
-        return frame.run()
+        return frame.run() if not vm.careful else frame.run_carefully()
     finally:
         vm.depth -= 1
 
@@ -372,6 +378,7 @@ def _native_name(fn: Any) -> str:
 # ---- classes
 
 
+@passes_on
 def instantiate(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``cls(*args, **kwargs)``"""
     meta = type(cls)
@@ -382,6 +389,7 @@ def instantiate(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any
     return construct(vm, cls, args, kwargs)
 
 
+@passes_on
 def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``type.__call__``: ``__new__``, then ``__init__``."""
     if cls.__flags__ & 0x200:
@@ -393,17 +401,27 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     if type(new) is staticmethod:
         new = attributes.vm_trusted(vm, new.__func__)
     if type(new) is types.FunctionType:
-        obj = call(vm, new, (cls, *args), kwargs)
+        obj = _user_new(vm, cls, new, args, kwargs)
         if not isinstance(obj, cls):
             return obj
     else:
         obj = native_new(vm, cls, new, init, args, kwargs)
     if type(init) is types.FunctionType:
-        result = call(vm, init, (obj, *args), kwargs)
-        if result is not None:
-            raise vm.user_raise(TypeError(f"__init__() should return None, not '{type(result).__name__}'"))
-    elif init is not object.__init__ and type(new) is not types.BuiltinFunctionType or init is not object.__init__:
+        return _user_init(vm, obj, init, args, kwargs)
+    if init is not object.__init__ and type(new) is not types.BuiltinFunctionType or init is not object.__init__:
         native_init(vm, cls, obj, init, args, kwargs)
+    return obj
+
+
+def _user_new(vm: Any, cls: type, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return call(vm, new, (cls, *args), kwargs)
+
+
+@finishes(lambda space: (rests.of_init, (space["obj"],)))
+def _user_init(vm: Any, obj: Any, init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    result = call(vm, init, (obj, *args), kwargs)
+    if result is not None:
+        raise vm.user_raise(TypeError(f"__init__() should return None, not '{type(result).__name__}'"))
     return obj
 
 
@@ -449,6 +467,7 @@ def native_init(vm: Any, cls: type, obj: Any, init: Any, args: tuple[Any, ...], 
 
 
 @INSTANCE_CALLS.rule(functools.partial)
+@passes_on
 def _call_partial(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     func, first, given = obj.func, obj.args, obj.keywords
     rec = vm.records.get(id(obj))

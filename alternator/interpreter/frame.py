@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class StopHere(BaseException):
-    """The root frame has reached the instruction where this run is to stop."""
+    """The run has reached the instruction where it is to stop."""
 
 
 class Frame:
@@ -39,8 +39,10 @@ class Frame:
         "names",
         "kwnames",
         "at",
+        "number",
         "count",
         "saved",
+        "marked",
         "started",
         "handled",
         "nlocals",
@@ -64,8 +66,10 @@ class Frame:
         self.suspended = False
         self.kwnames: tuple[str, ...] = ()
         self.at = 0
+        self.number = 0
         self.count = 0
         self.saved: list[Any] = []
+        self.marked: tuple[int, int, int] = (0, 0, 0)
         self.started = False
         self.handled: Any = None
 
@@ -93,28 +97,41 @@ class Frame:
         finally:
             vm.frame = self.parent
 
-    def run_root(self, stop: int) -> Any:
-        """Like ``run``, counting instructions: stops before instruction number ``stop`` (-1: never)."""
+    def run_carefully(self) -> Any:
+        """Like ``run``, so that the state before the instruction in progress is known when it cannot be finished.
+
+        Frames are numbered and their instructions counted: the run stops before the one that ``vm.stop`` names.
+        """
         handlers = self.handlers
         instrs = self.instrs
         vm = self.vm
         vm.frame = self
-        while True:
-            try:
-                while True:
-                    at = self.pc
-                    self.at = at
-                    if self.count == stop:
-                        raise StopHere
-                    self.saved = self.stack[:]
-                    self.pc = at + 1
-                    vm.mark()
-                    if handlers[at](self, instrs[at]) is not None:
-                        return self.result
+        self.number = vm.careful_frames
+        vm.careful_frames += 1
+        stop = vm.stop[1] if vm.stop[0] == self.number else -1
+        try:
+            while True:
+                try:
+                    while True:
+                        at = self.pc
+                        self.at = at
+                        if self.count == stop:
+                            raise StopHere
+                        self.saved = self.stack[:]
+                        self.pc = at + 1
+                        self.marked = vm.mark()
+                        if handlers[at](self, instrs[at]) is not None:
+                            return self.result
+                        self.count += 1
+                except UserRaise as raised:
+                    self.unwind(raised)
                     self.count += 1
-            except UserRaise as raised:
-                self.unwind(raised)
-                self.count += 1
+        except Break:
+            if vm.broken is None:
+                vm.broken = self
+            raise
+        finally:
+            vm.frame = self.parent
 
     def unwind(self, raised: UserRaise) -> None:
         """Go to the handler that the exception table names, or leave."""

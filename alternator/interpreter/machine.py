@@ -93,7 +93,9 @@ class Machine:
         self.attr_memo: dict[tuple[int, str], Any] = {}
         self.type_facts: dict[type, attributes.TypeFacts] = {}
         self.entered: set[int] = set()
-        self.marked: tuple[int, int, int] = (0, 0, 0)
+        self.careful = False
+        self.careful_frames = 0
+        self.stop = (-1, -1)
         self.module_stack: dict[str, tuple[str, Any]] = {}
         self.inlined: set[types.CodeType] = set()
         self.cells: dict[int, Any] = {}
@@ -107,15 +109,15 @@ class Machine:
         self.memo = FakeMemo(fakes.mode)
         self.broken: Frame | None = None
 
-    # ---- bookkeeping of the root instruction in progress
+    # ---- bookkeeping of an instruction in progress
 
-    def mark(self) -> None:
-        """Remember how far the world had come when the current root instruction began."""
-        self.marked = (self.recorder.calls, len(self.world.effects), self.ticks)
+    def mark(self) -> tuple[int, int, int]:
+        """How far the world has come."""
+        return self.recorder.calls, len(self.world.effects), self.ticks
 
-    def unmoved(self) -> bool:
-        """Nothing has happened since ``mark``: the state before the instruction still stands."""
-        return self.marked == (self.recorder.calls, len(self.world.effects), self.ticks)
+    def unmoved(self, frame: Frame) -> bool:
+        """Nothing has happened since the frame's instruction began: the state before it still stands."""
+        return frame.marked == self.mark()
 
     def state_changed(self) -> None:
         """Global state of torch was switched: it has to be switched in generated code too."""
@@ -344,7 +346,8 @@ class Machine:
                 if module is not None and vars(module) is space:
                     source = self.world.tree.object(module).child("dict")
                 else:
-                    source = self.world.tree.object(func).child("func", "globals")
+                    rec = self.records.get(id(func))
+                    source = (rec.inner if rec is not None else self.world.tree.object(func)).child("func", "globals")
             self.global_sources[id(space)] = source
         return source
 

@@ -12,6 +12,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, settled
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -168,6 +169,7 @@ def same(vm: Any, left: Any, right: Any) -> bool:
     return False
 
 
+@passes_on
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
     if isinstance(obj, torch.Tensor):
@@ -267,6 +269,7 @@ def read_index(vm: Any, rec: Any, index: int) -> Any:
 _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
 
 
+@passes_on
 def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
     vm.ticks += 1
@@ -287,6 +290,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     vm.native(operator.setitem, (obj, key, value))
 
 
+@passes_on
 def delitem(vm: Any, obj: Any, key: Any) -> None:
     """``del obj[key]``"""
     vm.ticks += 1
@@ -306,6 +310,17 @@ def writable(vm: Any, obj: Any) -> None:
         vm.attr_memo.clear()
     if rec is not None and rec.standin is rec.obj:
         raise Break("UNSUPPORTED_EFFECT", f"native change of an outside {type(obj).__name__}")
+
+
+def append(vm: Any, target: list[Any], value: Any) -> None:
+    """``target.append(value)``; what an outside list holds already is not read for it."""
+    vm.ticks += 1
+    rec = vm.records.get(id(target))
+    if rec is None or rec.filled or type(rec.obj) is not list:
+        writable(vm, target)
+    elif rec.snapshot is None:
+        rec.snapshot, rec.overlaid = [], True
+    list.append(target, value)
 
 
 def contains(vm: Any, container: Any, item: Any) -> bool:

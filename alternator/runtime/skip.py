@@ -39,6 +39,8 @@ RULES: Table[str, Verdict] = Table("skip rules")
 
 RULES.register(OURS, Verdict.PLAIN_RECURSIVE)
 RULES.register(OURS + "runtime/trampoline.py", Verdict.CAPTURE)
+RULES.register(OURS + "codegen/resume.py", Verdict.PLAIN)  # what it calls is the rest of the user's functions
+RULES.register(OURS + "interpreter/rests.py", Verdict.PLAIN)
 RULES.register(OURS + "runtime/contexts.py", Verdict.PLAIN)  # its frames switch the hook, for their callers
 RULES.register(STDLIB, Verdict.PLAIN)
 RULES.register(TORCH, Verdict.PLAIN)

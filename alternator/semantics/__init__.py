@@ -19,6 +19,7 @@ from alternator.semantics import (  # noqa: F401
     numpy_arrays,
     output_calls,
     pytree,
+    resuming,
     scope,
     stdlib,
     tensors,

@@ -8,7 +8,8 @@ import weakref
 from typing import Any, cast
 
 from alternator.exc import Break
-from alternator.interpreter.tables import PURE_TYPES, SHALLOW
+from alternator.interpreter import operations
+from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
@@ -32,12 +33,22 @@ def admit_list(world: World, obj: Any, source: Source) -> Any:
 
 
 def fill_list(vm: Any, rec: Outside) -> None:
+    appended = list(list.__iter__(rec.standin))  # before anybody looked at the rest
+    list.clear(rec.standin)
     items = list.__iter__(rec.obj)
     rec.source.guard("LEN", list.__len__(rec.obj))
     admit = vm.world.admit
     for i, item in enumerate(items):
         list.append(rec.standin, admit(item, rec.source.child("index", i)))
     rec.snapshot = list(list.__iter__(rec.standin))
+    list.extend(rec.standin, appended)
+
+
+@RULES.rule(list.append)
+def rule_append(vm: Any, args: Any, kwargs: Any) -> None:
+    if len(args) != 2 or kwargs:
+        vm.plain(lambda: list.append(*args, **kwargs))
+    operations.append(vm, *args)
 
 
 @ADMIT.register(tuple)

@@ -14,6 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from alternator.exc import Break, Restart
 from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import DEEP, OBJECT_GETATTR, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
@@ -76,16 +77,23 @@ def without_hooks(vm: Any, module: Any) -> bool:
     return done
 
 
-@RULES.rule(Module._wrapped_call_impl)
-def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
-    """Calling a module: straight to ``forward`` where there are no hooks, else as PyTorch's own code does it."""
-    module = args[0]
+def _forward_of(vm: Any, module: Any) -> Any:
+    """``module.forward`` where there are no hooks, else MISSING."""
     rec = vm.records.get(id(module))
     if attributes.instance_value(vm, module, rec, "_compiled_call_impl") is MISSING:
         attributes.load(vm, module, "_compiled_call_impl")
-    if not without_hooks(vm, module):
+    return attributes.load(vm, module, "forward") if without_hooks(vm, module) else MISSING
+
+
+@RULES.rule(Module._wrapped_call_impl)
+@passes_on
+def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Calling a module: straight to ``forward`` where there are no hooks, else as PyTorch's own code does it."""
+    module = args[0]
+    forward = _forward_of(vm, module)
+    if forward is MISSING:
         return calls.inline(vm, Module._call_impl, args, kwargs)
-    forward = attributes.load(vm, module, "forward")
+    rec = vm.records.get(id(module))
     name = rec.source.name if rec is not None else type(module).__name__
     vm.module_stack[name] = (name, type(module))
     try:
@@ -95,6 +103,7 @@ def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 @RULES.rule(Module._call_impl)
+@passes_on
 def module_call_impl(vm: Any, args: Any, kwargs: Any) -> Any:
     return module_call(vm, args, kwargs)
 

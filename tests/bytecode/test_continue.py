@@ -77,6 +77,16 @@ def functions_of(step: Any, code: Any, fn: Any, cells: Any) -> tuple[Any, ...]:
     return tuple(made)
 
 
+def then(step: Any, conts: tuple[Any, ...]) -> Any:
+    """A step with what follows: the function's result."""
+
+    def run(*given: Any) -> Any:
+        number, *values = step(*given)
+        return values[0] if number < 0 else conts[number](*values)
+
+    return run
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("mode", ["continuation", "step"])
 def test_leave_and_continue(name: str, mode: str) -> None:
@@ -93,13 +103,13 @@ def test_leave_and_continue(name: str, mode: str) -> None:
             state = state_of(frame, code, index)
             if mode == "step":
                 piece = make_step(code, index, **state)
-                given = [functions_of(piece, code, fn, frame.cells)]
             else:
                 piece = make_continuation(code, index, **state)
-                given = []
             assert piece.free_names == piece.code.co_freevars
             rest = new_function(piece.code, fn.__globals__, closure=frame.cells)
-            given += arguments(frame, piece)
+            if mode == "step":
+                rest = then(rest, functions_of(piece, code, fn, frame.cells))
+            given = arguments(frame, piece)
             del frame
             assert outcome(rest, tuple(given), log, file) == expected, (decode(code).instrs[index], nth)
             tried += 1
@@ -122,7 +132,7 @@ def test_single_stepping(name: str) -> None:
         steps += 1
         step = make_step(code, layout.index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound)
         conts = tuple((lambda *given, after=after: go(after, given)) for after in step.successors)
-        return new_function(step.code, fn.__globals__, closure=frame.cells)(conts, *given)
+        return then(new_function(step.code, fn.__globals__, closure=frame.cells), conts)(*given)
 
     first = make_continuation(code, start, **state_of(frame, code, start))
     got = outcome(lambda: go(first, tuple(arguments(frame, first))), (), log, file)
@@ -152,6 +162,5 @@ def test_continuation_of_a_continuation(name: str) -> None:
                 continue
             step = make_step(second_code, inner, **state_of(inner_frame, second_code, inner))
             conts = functions_of(step, second_code, fn, inner_frame.cells)
-            rest = new_function(step.code, fn.__globals__, closure=inner_frame.cells)
-            given = (conts, *arguments(inner_frame, step))
-            assert outcome(rest, given, log, file) == expected, (index, inner)
+            rest = then(new_function(step.code, fn.__globals__, closure=inner_frame.cells), conts)
+            assert outcome(rest, tuple(arguments(inner_frame, step)), log, file) == expected, (index, inner)

@@ -7,6 +7,7 @@ from typing import Any
 
 from alternator.bytecode.versions import BINARY_OPS, COMPARE_OPS
 from alternator.interpreter import operations
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 
 
@@ -59,6 +60,7 @@ def unary_invert(f: Any, i: Any) -> None:
 
 
 @op("BINARY_SUBSCR")
+@passes_on
 def binary_subscr(f: Any, i: Any) -> None:
     stack = f.stack
     key = stack.pop()
@@ -66,12 +68,14 @@ def binary_subscr(f: Any, i: Any) -> None:
 
 
 @op("STORE_SUBSCR")
+@passes_on
 def store_subscr(f: Any, i: Any) -> None:
     key, obj, value = f.stack.pop(), f.stack.pop(), f.stack.pop()
     operations.setitem(f.vm, obj, key, value)
 
 
 @op("DELETE_SUBSCR")
+@passes_on
 def delete_subscr(f: Any, i: Any) -> None:
     key, obj = f.stack.pop(), f.stack.pop()
     operations.delitem(f.vm, obj, key)

@@ -78,22 +78,27 @@ def build_slice(f: Any, i: Any) -> None:
     f.stack.append(slice(*_take(f, i.arg)))
 
 
+def _target(f: Any, i: Any) -> Any:
+    """The container that a display or comprehension is making; behind a break it is one from outside."""
+    return f.vm.fill_value(f.stack[-i.arg])
+
+
 @op("LIST_APPEND")
 def list_append(f: Any, i: Any) -> None:
     value = f.stack.pop()
-    f.stack[-i.arg].append(value)
+    operations.append(f.vm, f.stack[-i.arg], value)
 
 
 @op("SET_ADD")
 def set_add(f: Any, i: Any) -> None:
     value = hashable(f.vm, f.stack.pop())
-    f.vm.native(set.add, (f.stack[-i.arg], value))
+    f.vm.native(set.add, (_target(f, i), value))
 
 
 @op("MAP_ADD")
 def map_add(f: Any, i: Any) -> None:
     value, key = f.stack.pop(), f.stack.pop()
-    _put(f.vm, f.stack[-i.arg], key, value)
+    _put(f.vm, _target(f, i), key, value)
 
 
 @op("LIST_EXTEND")
@@ -101,13 +106,13 @@ def list_extend(f: Any, i: Any) -> None:
     value = f.stack.pop()
     if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
         raise f.vm.user_raise(TypeError(f"Value after * must be an iterable, not {type(value).__name__}"))
-    f.stack[-i.arg].extend(operations.unpack(f.vm, value))
+    _target(f, i).extend(operations.unpack(f.vm, value))
 
 
 @op("SET_UPDATE")
 def set_update(f: Any, i: Any) -> None:
     value = [hashable(f.vm, item) for item in operations.unpack(f.vm, f.stack.pop())]
-    f.vm.native(set.update, (f.stack[-i.arg], value))
+    f.vm.native(set.update, (_target(f, i), value))
 
 
 def mapping_items(vm: Any, value: Any) -> list[tuple[Any, Any]]:
@@ -125,13 +130,13 @@ def dict_update(f: Any, i: Any) -> None:
     if not isinstance(value, dict) and not hasattr(type(value), "keys"):
         raise f.vm.user_raise(TypeError(f"'{type(value).__name__}' object is not a mapping"))
     for key, item in mapping_items(f.vm, value):
-        _put(f.vm, f.stack[-i.arg], key, item)
+        _put(f.vm, _target(f, i), key, item)
 
 
 @op("DICT_MERGE")
 def dict_merge(f: Any, i: Any) -> None:
     value = f.stack.pop()
-    target = f.stack[-i.arg]
+    target = _target(f, i)
     name = calls.name_for_errors(f.stack[-i.arg - 2])
     if not isinstance(value, dict) and not hasattr(type(value), "keys"):
         raise f.vm.user_raise(TypeError(f"{name} argument after ** must be a mapping, not {type(value).__name__}"))
@@ -145,7 +150,7 @@ def dict_merge(f: Any, i: Any) -> None:
 
 @op("LIST_TO_TUPLE")
 def list_to_tuple(f: Any, i: Any) -> None:
-    f.stack[-1] = tuple(f.stack[-1])
+    f.stack[-1] = tuple(f.vm.fill_value(f.stack[-1]))
 
 
 @op("UNPACK_SEQUENCE")

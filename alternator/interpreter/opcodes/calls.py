@@ -12,12 +12,14 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, operations
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import SHALLOW
 
 
 @op("CALL")
+@passes_on
 def call(f: Any, i: Any) -> None:
     stack, n = f.stack, i.arg
     args = tuple(stack[len(stack) - n :]) if n else ()
@@ -37,6 +39,7 @@ def call(f: Any, i: Any) -> None:
 
 
 @op("CALL_FUNCTION_EX")
+@passes_on
 def call_function_ex(f: Any, i: Any) -> None:
     stack, vm = f.stack, f.vm
     kwargs = dict(mapping_items(vm, stack.pop())) if i.arg & 1 else {}

@@ -8,6 +8,7 @@ from typing import Any
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.tables import GETATTR
 from alternator.provenance.world import MISSING
@@ -164,6 +165,7 @@ def load_assertion_error(f: Any, i: Any) -> None:
 
 
 @op("BEFORE_WITH")
+@passes_on
 def before_with(f: Any, i: Any) -> None:
     vm, stack = f.vm, f.stack
     manager = stack.pop()

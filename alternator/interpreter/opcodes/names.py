@@ -12,6 +12,7 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter import attributes
 from alternator.interpreter.frame import NULL
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import MISSING, Unread
 
@@ -81,12 +82,14 @@ def delete_deref(f: Any, i: Any) -> None:
 
 
 @op("LOAD_ATTR")
+@passes_on
 def load_attr(f: Any, i: Any) -> None:
     stack = f.stack
     stack[-1] = attributes.load(f.vm, stack[-1], i.argval)
 
 
 @op("LOAD_METHOD")
+@passes_on
 def load_method(f: Any, i: Any) -> None:
     stack = f.stack
     obj = stack[-1]
@@ -96,6 +99,7 @@ def load_method(f: Any, i: Any) -> None:
 
 
 @op("STORE_ATTR")
+@passes_on
 def store_attr(f: Any, i: Any) -> None:
     obj = f.stack.pop()
     value = f.stack.pop()

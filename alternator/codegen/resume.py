@@ -1,0 +1,178 @@
+"""Generated statements that go on behind an instruction that cannot be captured.
+
+The frames from the root down to the one that broke are a *chain* of tail links.  The breaking instruction is executed by a
+step of the innermost frame, which returns that frame as it is then; each frame above goes on in the middle of its own call,
+with the rest of its callee in the callee's place.  So the rest of the whole chain is one function call again, which the
+frame hook captures as one frame.
+
+Nothing is nested on Python's stack: an entry of a continuation does not call what comes next, it returns a ``Bounce`` to
+``drive``, and continuations are only ever called by ``drive``.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+from alternator._C.eval_frame import skip_code
+from alternator.bytecode import analysis, continuation
+from alternator.bytecode.assemble import origin_of
+from alternator.bytecode.decode import decode
+from alternator.codegen.builder import Builder
+from alternator.interpreter.frame import NULL, Frame
+from alternator.interpreter.links import Link
+
+# ---- what runs
+
+
+class Bounce:
+    """What the entry of a continuation returns to ``drive``: call this next."""
+
+    __slots__ = ("fn", "given")
+
+    def __init__(self, fn: Callable[..., Any], given: tuple[Any, ...]) -> None:
+        self.fn = fn
+        self.given = given
+
+
+def drive(fn: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    """Call the rest of a function, and what it says comes next, until there is a result."""
+    result = fn(*given)
+    while type(result) is Bounce:
+        fn, given = result.fn, result.given
+        result = None
+        result = fn(*given)
+    return result
+
+
+def give(value: Any) -> Any:
+    """The rest of a callee that has returned already."""
+    return value
+
+
+def reraise(error: BaseException) -> Any:
+    """The rest of a callee that an exception has left already."""
+    raise error
+
+
+def trimmed(error: BaseException) -> BaseException:
+    """The exception without the generated function in its traceback."""
+    trace = error.__traceback__
+    return error.with_traceback(None if trace is None else trace.tb_next)
+
+
+# ---- what is generated
+
+
+class Place:
+    """A frame's state at one instruction of the function that it belongs to (which it may be a continuation of)."""
+
+    def __init__(self, frame: Frame, below: bool) -> None:
+        """``below``: in the middle of the instruction, which waits for a callee; else before it."""
+        code, index = frame.code, frame.at
+        origin = origin_of(code)
+        if below or origin is None or origin.link != index:
+            code, index = continuation.original_place(code, index)
+        self.func = frame.func
+        self.code = code
+        self.index = index
+        decoded = frame.decoded
+        names = decoded.localsplus_names
+        self.slots = dict(zip(names, frame.locals))
+        kinds = zip(names, frame.locals, decoded.localsplus_kinds)
+        self.unbound = frozenset(name for name, value, kind in kinds if kind == "local" and value is NULL)
+        self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
+        self.nulls = tuple(i for i, value in enumerate(self.stack) if value is NULL)
+
+    def closure(self, b: Builder, names: tuple[str, ...]) -> str:
+        return f"({b.values(self.slots[name] for name in names)},)" if names else "None"
+
+    def function(self, b: Builder, code: types.CodeType, closure: str) -> str:
+        """An expression for a function made of a piece of the code."""
+        make = b.constant(types.FunctionType, "Function")
+        space = b.load(b.vm.globals_source(self.func))
+        return f"{make}({b.constant(code, 'code')}, {space}, {code.co_name!r}, None, {closure})"
+
+    def words(self, b: Builder, names: tuple[str, ...]) -> list[str]:
+        """What a piece is called with."""
+        return [b.value(self.slots[n]) for n in names] + [b.value(v) for v in self.stack if v is not NULL]
+
+
+def can_stop_before(frame: Frame) -> bool:
+    """Whether the frame can be left before its present instruction, and continued behind it."""
+    return _is_plain(frame) and not analysis.in_handler(frame.decoded, frame.at)
+
+
+def can_wait(frame: Frame) -> bool:
+    """Whether the frame can be left in the middle of its present instruction, while a callee is at work."""
+    return _is_plain(frame) and continuation.links(*continuation.original_place(frame.code, frame.at))
+
+
+def _is_plain(frame: Frame) -> bool:
+    code = frame.code
+    function = code.co_flags & 0x03 == 0x03 and not code.co_flags & (0x20 | 0x80 | 0x200)
+    return function and type(frame.func) is types.FunctionType and frame.at > frame.decoded.body_start
+
+
+def resume(b: Builder, chain: list[Link]) -> list[str]:
+    """The statements that perform the breaking instruction of the innermost frame and go on behind it.
+
+    Values are rebuilt at once; the statements are for the end of the function, behind the effects.
+    """
+    lines, key = _step(b, chain[-1].frame, alone=len(chain) == 1)
+    run = b.constant(drive, "drive")
+    for number in range(len(chain) - 2, -1, -1):
+        for finish, more in chain[number + 1].finishes:
+            lines.append(f"given = ({run}, rest, given, {b.values(more)})")
+            lines.append(f"rest = {b.constant(finish, 'finish')}")
+        place = Place(chain[number].frame, below=True)
+        made = continuation.make_call_continuation(
+            place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound
+        )
+        words = [*place.words(b, made.local_names), "rest", "given"]
+        function = b.assign(place.function(b, made.code, place.closure(b, made.free_names)), "k")
+        lines.append(f"given = ({', '.join(words)})")
+        lines.append(f"rest = {function}")
+        key = made.code
+    root = chain[0].frame.code
+    lines.append(f"return {b.constant(Bounce, 'Bounce') if origin_of(root) is not None else run}(rest, given)")
+    return lines
+
+
+def _step(b: Builder, frame: Frame, alone: bool) -> tuple[list[str], types.CodeType]:
+    """Statements that perform the instruction and name what comes next ``rest`` and ``given``; the step's code."""
+    place = Place(frame, below=False)
+    at = analysis.step_start(decode(place.code), place.index)
+    step = continuation.make_step(place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound)
+    skip_code(step.code)
+    closure = place.closure(b, step.free_names)
+    if step.free_names:
+        closure = b.assign(closure, "cells")
+    nexts = [_next(b, place, layout, closure) for layout in step.successors]
+    orders = [order for _, order in nexts]
+    function = b.assign(place.function(b, step.code, closure), "s")
+    call = f"now = {function}({', '.join(place.words(b, step.local_names))})"
+    choices = ", ".join([*(name for name, _ in nexts), b.constant(give, "give")])
+    chosen = f"rest, given = ({choices},)[now[0]], now[1:]"
+    if any(orders):
+        chosen += f"\nif {orders!r}[now[0]]: given = tuple([now[i] for i in {orders!r}[now[0]]])"
+    if alone:
+        return [call, *chosen.split("\n")], step.code
+    broken = f"rest, given = {b.constant(reraise, 'reraise')}, ({b.constant(trimmed, 'trimmed')}(error),)"
+    indented = [f"    {line}" for line in chosen.split("\n")]
+    return ["try:", f"    {call}", "except BaseException as error:", f"    {broken}", "else:", *indented], step.code
+
+
+def _next(b: Builder, place: Place, layout: Any, closure: str) -> tuple[str, list[int] | None]:
+    """The continuation of one successor, and the order of its arguments if it is not that of the step."""
+    code, index = continuation.original_place(place.code, layout.index)
+    made = continuation.make_continuation(
+        code, index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound
+    )
+    name = b.assign(place.function(b, made.code, closure if made.free_names else "None"), "k")
+    if made.local_names == layout.local_names:
+        return name, None
+    count = layout.stack_depth - len(layout.null_positions)
+    first = 1 + len(layout.local_names)
+    return name, [1 + layout.local_names.index(n) for n in made.local_names] + list(range(first, first + count))

@@ -1,0 +1,74 @@
+"""Which frames wait for nothing but the result of the call in progress: those can go on when it is finished elsewhere.
+
+When a break unwinds the interpreter, its traceback shows every function of the interpreter that was at work between one user
+frame and the next.  Where all of them are marked with ``passes_on``, the caller's instruction has exactly the callee's
+result: the link between the two frames is a *tail link*.  What is not marked (a rule that does something with the result,
+native code that called back, a transform) is none.  So the interpreter's normal path pays nothing for this.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Callable, TypeVar
+
+from alternator.interpreter.frame import Frame
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+Locals = dict[str, Any]
+
+_RUNS = frozenset({Frame.run.__code__, Frame.run_carefully.__code__})
+_PASSES: set[types.CodeType] = set()
+_FINISHES: dict[types.CodeType, Callable[[Locals], Any]] = {}
+
+
+def passes_on(fn: Fn) -> Fn:
+    """Decorator: the result of each call into another such function is this function's result, whatever it is, and an
+    exception leaves it as it is."""
+    _PASSES.add(fn.__code__)
+    return fn
+
+
+def finishes(how: Callable[[Locals], Any]) -> Callable[[Fn], Fn]:
+    """Decorator: what the function does with the result is what the Python function does that ``how`` gives, from the
+    function's local variables, as ``(function, more arguments)``, or None for nothing.  It is called with a function that
+    runs the rest of the callee, the callee's rest (a function and its arguments), and these."""
+
+    def mark(fn: Fn) -> Fn:
+        _PASSES.add(fn.__code__)
+        _FINISHES[fn.__code__] = how
+        return fn
+
+    return mark
+
+
+class Link:
+    """A frame of a chain, and what is done with its result before the frame above has it: outermost last."""
+
+    __slots__ = ("frame", "finishes")
+
+    def __init__(self, frame: Frame, finishes: list[Any]) -> None:
+        self.frame = frame
+        self.finishes = finishes
+
+
+def chain_of(error: BaseException) -> list[Link]:
+    """The user frames that the exception came through, outermost first, for as long as they are joined by tail links."""
+    chain: list[Link] = []
+    finish: list[Any] = []
+    trace = error.__traceback__
+    while trace is not None:
+        here = trace.tb_frame
+        code = here.f_code
+        if code in _RUNS:
+            frame = here.f_locals["self"]
+            chain.append(Link(frame, finish[::-1]))
+            finish = []
+        elif chain:
+            if code not in _PASSES:
+                break
+            how = _FINISHES.get(code)
+            done = how(here.f_locals) if how is not None else None
+            if done is not None:
+                finish.append(done)
+        trace = trace.tb_next
+    return chain
