@@ -109,6 +109,8 @@ class Attempt:
             with _outside_inference_mode(), self.fakes.mode, utils.compiling_flag():
                 try:
                     self.result = self.frame.run_carefully()
+                except RecursionError:  # the program nests deeper than this can follow
+                    raise Break("RECURSION", self.func.__qualname__) from None
                 finally:
                     functorch.restore(self.vm)
                     self.after = GlobalState()
@@ -176,6 +178,8 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     except Break as broken:
         # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
         return _after_break(attempt, values, broken, [])
+    except RecursionError:
+        raise SkipFrame("a value that leaves it is nested too deep") from None
 
 
 def _ambient_is_plain() -> bool:
@@ -232,6 +236,8 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
         return _finish(attempt, values, whole)
     except (Break, UserRaise) as other:
         raise SkipFrame(f"{broken}; and there: {other}") from None
+    except RecursionError:
+        raise SkipFrame(f"{broken}; and the state there is nested too deep") from None
 
 
 def _resumable(chain: list[Link], request: CompileRequest) -> list[Link]:

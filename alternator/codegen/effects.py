@@ -82,6 +82,9 @@ def _family(rec: Outside) -> type:
     raise AssertionError(type(rec.standin))
 
 
+_SET_ITEMS: Any = set.__iter__
+
+
 def _has_changed(rec: Outside) -> bool:
     if rec.snapshot is None:
         return False
@@ -92,7 +95,7 @@ def _has_changed(rec: Outside) -> bool:
         now: Any = list(iterators.dict_items(standin))
         return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
     if isinstance(standin, (set, frozenset)):
-        return set(standin) != set(before)
+        return {id(item) for item in _SET_ITEMS(standin)} != {id(item) for item in before}
     now = list(standin)
     return len(now) != len(before) or any(a is not c for a, c in zip(now, before))
 
@@ -128,10 +131,10 @@ def _replay_dict(b: Builder, rec: Outside) -> None:
 
 def _replay_set(b: Builder, rec: Outside) -> None:
     target = b.load(rec.source)
-    old, new = rec.snapshot, set(rec.standin)
-    if gone := [item for item in old if item not in new]:
+    old, new = {id(item) for item in rec.snapshot}, {id(item) for item in _SET_ITEMS(rec.standin)}
+    if gone := [item for item in rec.snapshot if id(item) not in new]:
         b.emit(f"set.difference_update({target}, ({b.values(gone)},))")
-    if added := [item for item in set.__iter__(rec.standin) if item not in old]:
+    if added := [item for item in _SET_ITEMS(rec.standin) if id(item) not in old]:
         b.emit(f"set.update({target}, ({b.values(added)},))")
 
 

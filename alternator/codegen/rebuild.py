@@ -13,6 +13,7 @@ import torch
 
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
+from alternator.interpreter.attributes import native_base
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.tables import REBUILD
 from alternator.provenance.world import MISSING, Unread
@@ -43,6 +44,7 @@ for _kind in (
     range,
     types.GenericAlias,
     types.UnionType,
+    re.Pattern,
 ):
     REBUILD.put(_kind, _constant)
 
@@ -340,8 +342,7 @@ def rebuild_instance(b: Builder, value: Any) -> str:
         and type(kind.__new__) is types.BuiltinFunctionType
     ):
         raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
-    native = next((c for c in kind.__mro__ if not c.__flags__ & 0x200), object)
-    if native is not object:
+    if native_base(kind) is not object:
         raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
     name = b.assign(f"{b.constant(_new_object, 'new_object')}({b.value(kind)})")
     b.register(value, name)

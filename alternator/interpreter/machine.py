@@ -50,6 +50,7 @@ _ATOMS = frozenset(
 )
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _LENGTHS = (list.__len__, dict.__len__, set.__len__)
+MAX_NESTING = 300
 
 
 class RecordingMode(torch.overrides.TorchFunctionMode):
@@ -85,6 +86,7 @@ class Machine:
         self.generators: list[TracedGenerator] = []
         self.compared: set[type] = set()
         self._closing: set[int] = set()
+        self._nesting = 0
         self.mode = RecordingMode(self)
         self.root_globals = root_globals
         self.shadow_globals: dict[int, dict[str, Any]] = {}
@@ -253,9 +255,13 @@ class Machine:
         return value
 
     def _close_items(self, value: Any) -> None:
-        if id(value) in self._closing:  # it contains itself
+        closing = self._closing  # what this walk has come by: it may meet itself, or meet the same one again and again
+        if id(value) in closing:
             return
-        self._closing.add(id(value))
+        if self._nesting > MAX_NESTING:  # native code would meet the limit on recursion, which is another one here
+            raise Break("RECURSION", "containers in containers")
+        closing.add(id(value))
+        self._nesting += 1
         try:
             items: Any = value
             if isinstance(value, dict):
@@ -264,7 +270,9 @@ class Machine:
                 if type(item) not in _ATOMS:
                     self.close(item, DEEP)
         finally:
-            self._closing.discard(id(value))
+            self._nesting -= 1
+            if not self._nesting:
+                closing.clear()
 
     def compare(self, *values: Any) -> None:
         """Native code compares or hashes these: outside objects that differ now must differ in the next call."""

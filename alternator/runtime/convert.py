@@ -137,7 +137,7 @@ class Callback:
             return eval_frame.SKIP_CODE if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
         if config.disable or stance.current().runs_plainly or not _may_compile_here():
             return None
-        if not skip.may_hold_tensors(func, values):
+        if not config.allow_empty_graphs and not skip.may_hold_tensors(func, values):
             return None
         with compile_lock:
             for entry in self.entries(code):  # another thread may have compiled it while this one waited

@@ -2,6 +2,7 @@
 
 from alternator.semantics import (  # noqa: F401
     admission,
+    arity,
     autograd_function,
     builtin_functions,
     class_creation,
@@ -26,3 +27,5 @@ from alternator.semantics import (  # noqa: F401
     text,
     torch_functions,
 )
+
+arity.install()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import types
 import weakref
 from typing import Any, cast
@@ -13,8 +14,6 @@ from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
-
-_IDENTITY_KEYS = (type, types.FunctionType, types.ModuleType)
 
 
 def _new(kind: type) -> Any:
@@ -104,8 +103,8 @@ def fill_dict(vm: Any, rec: Outside) -> None:
 
 
 def _is_value(key: Any) -> bool:
-    """A constant, or a tuple of such: equal ones are the same key, made anew for each call or not."""
-    return ADMIT.is_constant(type(key)) or type(key) is tuple and all(map(_is_value, key))
+    """A constant, or a tuple or frozenset of such: equal ones are the same key, made anew for each call or not."""
+    return ADMIT.is_constant(type(key)) or type(key) in (tuple, frozenset) and all(map(_is_value, key))
 
 
 def _same_keys(keys: tuple[Any, ...]) -> Any:
@@ -139,11 +138,8 @@ def _key(vm: Any, key: Any) -> Any:
 @ADMIT.register(set, frozenset)
 def admit_set(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
-    if not all(ADMIT.is_constant(type(item)) or isinstance(item, _IDENTITY_KEYS) for item in obj):
-        raise Break("UNSUPPORTED_TYPE", "a set of objects from outside")
     if isinstance(obj, frozenset):
-        expected = tuple(frozenset.__iter__(obj))
-        source.guard_predicate(lambda value: _same_items(frozenset.__iter__(value), expected), f"== {list(expected)!r}")
+        _read_items(world, source, tuple(frozenset.__iter__(obj)))
         if type(obj) is not frozenset:
             world.record(obj, source)
         return obj
@@ -154,17 +150,35 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
 
 def fill_set(vm: Any, rec: Outside) -> None:
     expected = tuple(set.__iter__(rec.obj))
-    rec.source.guard_predicate(lambda value: _same_items(set.__iter__(value), expected), f"== {list(expected)!r}")
+    _read_items(vm.world, rec.source, expected)
     set.update(rec.standin, rec.obj)
-    if tuple(set.__iter__(rec.standin)) != expected:
+    if any(a is not b for a, b in zip(set.__iter__(rec.standin), expected)):
         raise Break("UNSUPPORTED_TYPE", "a set whose order tells how it came about")
-    rec.snapshot = frozenset(expected)
+    rec.snapshot = expected
 
 
-def _same_items(items: Any, expected: tuple[Any, ...]) -> bool:
-    """The same items in the same order."""
-    found = tuple(items)
-    return len(found) == len(expected) and all(a is b or type(a) is type(b) and a == b for a, b in zip(found, expected))
+def _read_items(world: World, source: Source, items: tuple[Any, ...]) -> None:
+    """Guard the members of a set in their order: values by equality, others as what is read of them."""
+    if all(map(_is_value, items)):
+        same = _same_keys(items)
+        source.guard_predicate(lambda value: same(_items_of(value)), f"== {list(items)!r}")
+        return
+    listed = source.child("call", _items_of)
+    listed.guard("LEN", len(items))
+    for i, item in enumerate(items):
+        child = listed.child("index", i)
+        if _is_value(item):
+            child.guard_predicate(functools.partial(_is_the_one, _same_keys((item,))), f"== {item!r}")
+        elif world.admit(item, child) is not item:  # a set of stand-ins could not be made without their hashes
+            raise Break("UNSUPPORTED_TYPE", f"a {type(item).__name__} in a set from outside")
+
+
+def _is_the_one(same: Any, value: Any) -> bool:
+    return bool(same((value,)))
+
+
+def _items_of(value: Any) -> tuple[Any, ...]:
+    return tuple(set.__iter__(value) if isinstance(value, set) else frozenset.__iter__(value))
 
 
 @ADMIT.register(collections.deque)

@@ -553,3 +553,32 @@ def test_comparisons_of_numbers_that_vary_as_values() -> None:
         return x + i, i > j, abs(i - j) - 1 > abs(i - j), (i == j, i != i), [i < 7]
 
     same(f, X, 3, 2, graphs=1, breaks=0, then=[(X, 4, 6), (X, 9, 2)])
+
+
+def test_a_dict_is_copied_in_the_order_of_its_own_iteration():
+    class Reversed(dict):
+        def keys(self):
+            return reversed(list(dict.keys(self)))
+
+        __iter__ = keys
+
+    def fn(x):
+        moved = collections.OrderedDict([("a", 1), ("b", 2)])
+        moved.move_to_end("a")
+        other = Reversed([("a", 1), ("b", 2)])
+        return x + 1, dict(moved), {**moved}, dict(other), {"z": 0, **other}
+
+    same(fn, torch.ones(2), fullgraph=True)
+
+
+def test_containers_nested_deeper_than_native_code_may_follow():
+    def fn(x):
+        deep = []
+        for _ in range(5000):
+            deep = [deep]
+        try:
+            return x, len(repr(deep))
+        except RecursionError:
+            return x + 1, None
+
+    same(fn, torch.ones(2))

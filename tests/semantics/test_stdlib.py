@@ -17,8 +17,10 @@ import random
 import re
 import string
 import time
+import traceback
 import types
 import typing
+import unittest
 import warnings
 import weakref
 
@@ -424,3 +426,32 @@ def test_native_callables_called_by_native_code() -> None:
         )
 
     same(f, X, 3, 10, graphs=1, breaks=0, then=[(X, 4, 2), (X, 12, 5)])
+
+
+def test_a_compiled_pattern_and_a_sort_key_leave_captured_code():
+    def fn(x):
+        return x + 1, re.compile("a+b")
+
+    same(fn, torch.ones(2), fullgraph=True)
+
+    def keyed(x):
+        return (
+            x + 1,
+            sorted([3, 1], key=functools.cmp_to_key(lambda a, b: a - b)),
+            functools.cmp_to_key(lambda a, b: 0)(1) is None,
+        )
+
+    same(keyed, torch.ones(2), fullgraph=True)
+
+
+def test_tracebacks_of_captured_exceptions_can_be_cleared():
+    def fn(x):
+        try:
+            raise ValueError("v")
+        except ValueError as error:
+            traceback.clear_frames(error.__traceback__)
+        with unittest.TestCase().assertRaisesRegex(KeyError, "k"):
+            raise KeyError("k")
+        return x + 1
+
+    same(fn, torch.ones(2), fullgraph=True)

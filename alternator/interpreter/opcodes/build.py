@@ -116,8 +116,8 @@ def set_update(f: Any, i: Any) -> None:
 
 
 def mapping_items(vm: Any, value: Any) -> list[tuple[Any, Any]]:
-    """What ``**value`` gives: of a dict natively, else through ``keys`` and ``__getitem__``."""
-    if isinstance(value, dict) and type(vm.world.class_attr(type(value), "keys")) is not types.FunctionType:
+    """What ``**value`` gives: of a dict that is iterated as one natively, else through ``keys`` and ``__getitem__``."""
+    if isinstance(value, dict) and vm.world.class_attr(type(value), "__iter__") is dict.__dict__["__iter__"]:
         vm.close(value, SHALLOW)
         return list(dict.items(value))
     keys = vm.call(vm.getattr(value, "keys"), ())
