@@ -93,6 +93,8 @@ def lookup(vm: Any, obj: Any, name: str) -> Any:
     """``object.__getattribute__`` without the final error: the value, or MISSING."""
     kind = type(obj)
     rec: Outside | None = vm.records.get(id(obj))
+    if rec is not None and kind in _VISIBLE:  # it stands for something of another type, and its state is its own
+        rec = None
     raw = vm.world.class_attr(kind, name)
     if raw is not MISSING:
         raw_kind = type(raw)
@@ -414,9 +416,18 @@ def type_of(vm: Any, obj: Any) -> type:
 _VISIBLE: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 
 
-def show_as(kind: type, visible: type) -> None:
-    """``type(x)`` of an instance of ``kind`` is ``visible`` to the user's program."""
+def show_as(kind: type, visible: type, known: bool = False) -> None:
+    """``type(x)`` of an instance of ``kind`` is ``visible`` to the user's program.
+
+    ``known``: interpreted library code asks ``isinstance(x, kind)`` too, and is told the truth.
+    """
     _VISIBLE[kind] = visible
+    if known:
+        KNOWN.add(kind)
+
+
+KNOWN: set[type] = set()
+"""Classes behind a visible type that library code knows by name."""
 
 
 # ---- writes

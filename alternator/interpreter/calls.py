@@ -30,6 +30,8 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """``fn(*args, **kwargs)``"""
     rule = RULES.get(fn)
     if rule is not None:
+        if kwargs and type(fn) is types.BuiltinFunctionType and _takes_no_keywords(fn):
+            raise vm.user_raise(TypeError(f"{fn.__name__}() takes no keyword arguments"))
         return rule(vm, args, kwargs)
     kind = type(fn)
     if kind is types.FunctionType:
@@ -51,6 +53,17 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     if isinstance(fn, type):
         return instantiate(vm, fn, args, kwargs)
     return call_instance(vm, fn, args, kwargs)
+
+
+@functools.lru_cache(None)
+def _takes_no_keywords(fn: Any) -> bool:
+    if fn.__module__ != "builtins":
+        return False
+    try:
+        found = inspect.signature(fn).parameters.values()
+    except ValueError:
+        return False
+    return all(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in found)
 
 
 @passes_on

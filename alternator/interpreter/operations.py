@@ -71,6 +71,10 @@ TEXT_OPERATIONS: list[Callable[[Any, Any, Any], Any]] = []
 """``rule(vm, text, values)`` of the ``%`` of strings (its rules on what can be shown are those of ``semantics``)."""
 
 
+NUMPY_OPERATIONS: list[Callable[[Any, Any, Any, Any], Any]] = []
+"""``rule(vm, fn, left, right)`` of operators where an operand is an object of NumPy's own."""
+
+
 def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     """``left <op> right``; ``fn`` is the operator function, in-place ones included."""
     kind, other = type(left), type(right)
@@ -92,18 +96,14 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         return TEXT_OPERATIONS[0](vm, left, right)
     attributes.check_readable(vm, left)
     attributes.check_readable(vm, right)
-    if _mentions_tensor_type(kind) or _mentions_tensor_type(other):
-        raise Break("TENSOR_SUBCLASS", f"{kind.__name__} and {other.__name__}")
+    if kind.__module__ == "numpy" or other.__module__ == "numpy":
+        return NUMPY_OPERATIONS[0](vm, fn, left, right)
     vm.close(left, DEEP)
     vm.close(right, DEEP)
     guard_special(vm, fn, left)
     guard_special(vm, fn, right)
     vm.ticks += 1
     return vm.native(fn, (left, right))
-
-
-def _mentions_tensor_type(kind: type) -> bool:
-    return kind.__module__ == "numpy" and kind.__name__ not in ("dtype",)
 
 
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:

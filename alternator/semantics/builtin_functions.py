@@ -178,6 +178,8 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             continue
         if issubclass(kind, cls) if type(cls) is type else _virtual(cls, obj, kind):
             return True
+        if cls is type(obj) and cls in attributes.KNOWN:
+            return True
         if kind is type(obj) and _overrides_class(vm, kind):
             seen = vm.getattr(obj, "__class__")
             if isinstance(seen, type) and issubclass(seen, cls):

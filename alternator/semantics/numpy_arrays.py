@@ -10,14 +10,15 @@ import torch
 import torch._numpy as tnp
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls
-from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
+from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.identity import hashable
+from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
 Array = tnp.ndarray
-attributes.show_as(Array, numpy.ndarray)
+attributes.show_as(Array, numpy.ndarray, known=True)
 
 
 @ADMIT.register(numpy.ndarray)
@@ -26,9 +27,13 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
     vm = world.vm
     if type(obj) is not numpy.ndarray or obj.dtype.kind not in "biufc" or not vm.config.trace_numpy:
         raise Break("NUMPY", f"an array of {obj.dtype} at {source.name}")
+    if not obj.flags.writeable:
+        raise Break("NUMPY", f"a read-only array at {source.name}")
     source.guard("TYPE", numpy.ndarray)
     dtype, shape, strides = obj.dtype, obj.shape, obj.strides
-    source.guard_predicate(lambda a: a.dtype == dtype and a.shape == shape and a.strides == strides, f"{dtype}{list(shape)}")
+    source.guard_predicate(
+        lambda a: a.dtype == dtype and a.shape == shape and a.strides == strides and a.flags.writeable, f"{dtype}{list(shape)}"
+    )
     real = torch.as_tensor(obj)
     fake = vm.fakes.of(real, source, None)
     vm.recorder.tensor_input(fake, real, source, "array")
@@ -39,10 +44,17 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
 
 @ADMIT.register(numpy.dtype, numpy.generic)
 def admit_scalar(world: World, obj: Any, source: Source) -> Any:
+    """A dtype, or a scalar, which is a constant: its type and its bits are guarded."""
     if isinstance(obj, numpy.dtype):
         source.guard_predicate(lambda value: value == obj, f"== {obj}")
         return obj
-    raise Break("NUMPY", f"a NumPy scalar at {source.name}")
+    if obj.dtype.kind not in "biufc":
+        raise Break("NUMPY", f"a scalar of {obj.dtype} at {source.name}")
+    source.guard("TYPE", type(obj))
+    bits = obj.tobytes()
+    source.guard_predicate(lambda value: value.tobytes() == bits, f"== {obj!r}")
+    world.record(obj, source)
+    return obj
 
 
 @METHODS.rule(class_attribute(torch.Tensor, "numpy"))
@@ -75,11 +87,27 @@ def _unwrapping(fn: Any) -> None:
             args = (args[0].tensor, *args[1:])
             if fn is torch.tensor:
                 args = (vm.call(torch.clone, args[:1]), *args[1:])
+        elif args:
+            args, kwargs = _of_scalars(args, kwargs)
         return vm.graph_call(
             torch.as_tensor if fn is torch.tensor and args and isinstance(args[0], torch.Tensor) else fn, args, kwargs
         )
 
     RULES.put(fn, rule)
+
+
+def _of_scalars(args: Any, kwargs: Any) -> Any:
+    """NumPy's scalars say by themselves which dtype they are to have; in a graph they are plain numbers."""
+    given = args[0]
+    flat = given if type(given) in (list, tuple) else (given,)
+    if not any(isinstance(item, numpy.generic) for item in flat):
+        return args, kwargs
+    if len({type(item) for item in flat}) > 1:
+        raise Break("NUMPY", "a tensor of scalars of several types")
+    if len(args) == 1 and kwargs.get("dtype") is None:
+        kwargs = {**kwargs, "dtype": torch.from_numpy(numpy.asarray(flat[0])).dtype}
+    plain = [item.item() for item in flat]
+    return (type(given)(plain) if flat is given else plain[0], *args[1:]), kwargs
 
 
 _unwrapping(torch.as_tensor)
@@ -92,6 +120,8 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
         if not vm.config.trace_numpy:
             raise Break("NUMPY", f"numpy.{name}")
         attributes.vm_trusted(vm, twin)
+        if isinstance(fn, numpy.ufunc):
+            args = tuple(_as_array(vm, a) for a in args)
         return calls.call(vm, twin, args, kwargs)
 
     RULES.put(fn, rule)
@@ -115,6 +145,70 @@ for _space in ("linalg", "fft"):
             _as_torch_numpy(f"{_space}.{_name}", _fn, _twin)
 
 PURE_TYPES.put(numpy.dtype, SHALLOW)
+
+
+# ---- dtypes and scalars
+
+
+def _twin_of(kind: Any) -> Any:
+    """The scalar class of ``torch._numpy`` for a dtype or a scalar class of NumPy; others as they are."""
+    if isinstance(kind, numpy.dtype) or isinstance(kind, type) and issubclass(kind, numpy.generic):
+        name = numpy.dtype(kind).name
+        return getattr(tnp, "bool_" if name == "bool" else name, kind)
+    return kind
+
+
+_DType = type(tnp.dtype("float32"))
+
+
+@RULES.rule(_DType.__init__)
+def dtype_init(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Every dtype that a function of ``torch._numpy`` is given comes through here."""
+    return calls.inline(vm, _DType.__init__, tuple(_twin_of(a) for a in args), {k: _twin_of(v) for k, v in kwargs.items()})
+
+
+@REBUILD.rule(_DType)
+def rebuild_captured_dtype(b: Any, value: Any) -> str:
+    return b.constant(numpy.dtype(value.name), "dtype")
+
+
+def _as_array(vm: Any, value: Any) -> Any:
+    """A scalar of NumPy has a dtype that counts, which a plain number has not: beside arrays it is one of no dimensions."""
+    return vm.call(tnp.asarray, (value,)) if isinstance(value, numpy.generic) else value
+
+
+def _binary(vm: Any, fn: Any, left: Any, right: Any) -> Any:
+    if type(left) is Array or type(right) is Array:
+        return operations.binary(vm, fn, _as_array(vm, left), _as_array(vm, right))
+    left, right = hashable(vm, left), hashable(vm, right)
+    for value in (left, right):
+        if not isinstance(value, (numpy.generic, numpy.dtype)) and not ADMIT.is_constant(type(value)):
+            raise Break("NUMPY", f"an operator between a {type(left).__name__} and a {type(right).__name__}")
+    return vm.plain(fn, left, right)
+
+
+operations.NUMPY_OPERATIONS.append(_binary)
+
+
+def _scalar_class(kind: Any) -> None:
+    PURE_TYPES.put(kind, SHALLOW)
+    REBUILD.put(kind, lambda b, value: b.constant(value, "scalar"))
+    READABLE.put(kind, True)
+    twin = _twin_of(kind)
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if any(type(a) is Array or isinstance(a, torch.Tensor) for a in args):
+            return calls.call(vm, twin, args, kwargs)
+        if not all(ADMIT.is_constant(type(a)) or isinstance(a, numpy.generic) for a in args):
+            raise Break("NUMPY", f"numpy.{kind.__name__}() of such an argument")
+        return vm.plain(lambda: kind(*args, **kwargs))
+
+    RULES.put(kind, rule)
+
+
+_kind: Any
+for _kind in {numpy.dtype(code).type for code in "?bhilqBefdFD"}:
+    _scalar_class(_kind)
 
 
 @REBUILD.rule(Array)

@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any, Callable
 
+import numpy
 import sympy
 import torch
 import torch.fx
@@ -199,6 +200,8 @@ class Recorder:
             return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
         if kind is type:
             return _DTYPES.get(value, value)
+        if isinstance(value, numpy.generic):
+            return value.item()
         if dataclasses.is_dataclass(value):
             return self._dataclass(value)
         return value

@@ -41,14 +41,50 @@ def load_const(f: Any, i: Any) -> None:
 
 
 @op("LOAD_FAST")
-def load_fast(f: Any, i: Any) -> None:
+def load_fast(f: Any, i: Any) -> Any:
     value = f.locals[i.arg]
     if type(value) is Unread:
-        value = f.locals[i.arg] = f.vm.world.admit(value.obj, value.source)
+        try:
+            value = f.locals[i.arg] = f.vm.world.admit(value.obj, value.source)
+        except Break as broken:
+            return _hand_on(f, value, broken)
     elif value is NULL:
         name = f.local_name(i.arg)
         raise f.vm.user_raise(UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value"))
     f.stack.append(value)
+    return None
+
+
+_MOVERS = frozenset(
+    {"LOAD_CONST", "LOAD_GLOBAL", "LOAD_CLOSURE", "PUSH_NULL", "STORE_FAST", "DELETE_FAST", "NOP", "RESUME", "COPY", "SWAP", "POP_TOP"}
+    | {"RETURN_VALUE"}
+)
+"""Instructions that do not look at what they move."""
+
+
+def _hand_on(f: Any, value: Any, broken: Break) -> Any:
+    """A value that cannot be looked at while tracing is only passed on, and the instruction that looks at it is the one to break.
+
+    (Or the continuation, which is given the value, would break at it again, without end.)
+    """
+    if f.parent is not None:
+        raise broken
+    f.stack.append(value)
+    while any(type(item) is Unread for item in f.stack):
+        f.at = at = f.pc
+        f.saved = f.stack[:]
+        instr = f.instrs[at]
+        if instr.opname == "LOAD_FAST" and type(f.locals[instr.arg]) is Unread:
+            f.stack.append(f.locals[instr.arg])
+            f.pc = at + 1
+        elif instr.opname in _MOVERS or instr.opname == "LOAD_FAST":
+            f.pc = at + 1
+            done = f.handlers[at](f, instr)
+            if done is not None:
+                return done
+        else:
+            raise broken
+    return None
 
 
 @op("STORE_FAST")

@@ -1,0 +1,99 @@
+"""NumPy code: arrays are tensors, scalars are constants with a dtype, dtypes are NumPy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import same
+
+import alternator
+
+X = torch.arange(4.0)
+
+
+@pytest.mark.parametrize("dtype", [float, int, "float32", "int", np.float64, np.int32, np.uint8, np.dtype("float32")])
+def test_dtypes_are_given_in_every_form(dtype) -> None:
+    def f(n, dt):
+        return np.arange(n, dtype=dt) + np.ones(n, dtype=dt), np.zeros(3).astype(dt)
+
+    report = same(f, 5, dtype, fullgraph=True)
+    assert len(report.graphs) == 1
+
+
+def test_a_dtype_is_compared_and_returned() -> None:
+    def f(a):
+        b = a.astype(np.float32)
+        return b + 1, b.dtype == np.float32, a.dtype == "float64", b.dtype
+
+    same(f, np.ones(3), fullgraph=True, graphs=1)
+
+
+def test_length_and_iteration_of_arrays_from_outside() -> None:
+    def f(a):
+        return a.sum() / len(a), [row * 2 for row in a]
+
+    same(f, np.arange(6.0).reshape(3, 2), fullgraph=True, graphs=1)
+
+
+def test_in_place_operators_write_into_arrays() -> None:
+    def f(a):
+        mask = np.zeros_like(a)
+        mask += a > 1
+        return mask
+
+    same(f, np.arange(4.0), fullgraph=True, graphs=1)
+
+
+def test_scalars_are_constants_of_their_type() -> None:
+    def f(x, a, b):
+        return x + (a % b), x * float(b), np.array([b, b]), b + 1, b > 2
+
+    same(f, X, 4096, np.int64(8), fullgraph=True, graphs=1, then=[(X, 4097, np.int64(9)), (X, 4096, np.int32(8))], recompiles=2)
+
+
+def test_a_scalar_beside_an_array_has_a_dtype() -> None:
+    def f(a, s):
+        return s * a, a + s, np.add(a, s), np.multiply(s, a)
+
+    same(f, np.ones(3, dtype=np.float32), np.float64(2), fullgraph=True, graphs=1, then=[(np.ones(3, dtype=np.float32), np.float32(2))])
+
+
+def test_a_scalar_is_called_with_numbers_and_with_arrays() -> None:
+    def f(x, n):
+        return x * np.float32(n), np.int64(n), np.bool_(n)
+
+    same(f, X, 3, fullgraph=True, graphs=1)
+
+
+def test_read_only_arrays_are_not_captured_and_not_warned_about(recwarn) -> None:
+    def f(x, a):
+        return x + 1, a
+
+    frozen = np.broadcast_to(np.arange(3), (2, 3))
+    compiled = alternator.compile(f, backend="eager")
+    assert compiled(X, frozen)[1] is frozen
+    assert not [w for w in recwarn if "not writable" in str(w.message)]
+
+
+def test_an_array_that_becomes_read_only_is_seen() -> None:
+    def f(a):
+        a += 1
+        return a * 2
+
+    compiled = alternator.compile(f, backend="eager")
+    compiled(np.ones(3))
+    frozen = np.ones(3)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        compiled(frozen)
+
+
+def test_builtins_without_keywords_refuse_them() -> None:
+    def f(x):
+        try:
+            isinstance(x, torch.Tensor, invalid=True)
+        except TypeError as e:
+            return x + 1, str(e)
+
+    same(f, X, fullgraph=True, graphs=1)
