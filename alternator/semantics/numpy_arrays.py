@@ -18,6 +18,7 @@ from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
 Array = tnp.ndarray
+tnp._dtypes_impl.default_dtypes()  # made when first asked for: not in the middle of a capture
 attributes.show_as(Array, numpy.ndarray, known=True)
 
 
@@ -37,9 +38,16 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
     real = torch.as_tensor(obj)
     fake = vm.fakes.of(real, source, None)
     vm.recorder.tensor_input(fake, real, source, "array")
-    made = Array(fake)
+    made = _no_scalar(vm, Array(fake))
     world.record(obj, source, made)
     return made
+
+
+def _no_scalar(vm: Any, array: Any) -> Any:
+    """NumPy's operators and reductions give scalars where no dimension is left; this came from something that does not."""
+    if type(array) is Array and not array.tensor.dim():
+        vm.states.setdefault("arrays", {})[id(array)] = array
+    return array
 
 
 @ADMIT.register(numpy.dtype, numpy.generic)
@@ -68,7 +76,7 @@ def tensor_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
         raise vm.user_raise(RuntimeError(text))
     if tensor.device.type != "cpu":
         raise Break("NUMPY", "Tensor.numpy() of a tensor that is not on the CPU")
-    return Array(tensor)
+    return _no_scalar(vm, Array(tensor))
 
 
 @RULES.rule(torch.from_numpy)
@@ -99,7 +107,7 @@ def _unwrapping(fn: Any) -> None:
 def _of_scalars(args: Any, kwargs: Any) -> Any:
     """NumPy's scalars say by themselves which dtype they are to have; in a graph they are plain numbers."""
     given = args[0]
-    flat = given if type(given) in (list, tuple) else (given,)
+    flat: Any = given if type(given) in (list, tuple) else (given,)
     if not any(isinstance(item, numpy.generic) for item in flat):
         return args, kwargs
     if len({type(item) for item in flat}) > 1:
@@ -107,12 +115,33 @@ def _of_scalars(args: Any, kwargs: Any) -> Any:
     if len(args) == 1 and kwargs.get("dtype") is None:
         kwargs = {**kwargs, "dtype": torch.from_numpy(numpy.asarray(flat[0])).dtype}
     plain = [item.item() for item in flat]
-    return (type(given)(plain) if flat is given else plain[0], *args[1:]), kwargs
+    return (plain if flat is given else plain[0], *args[1:]), kwargs
 
 
 _unwrapping(torch.as_tensor)
 _unwrapping(torch.tensor)
 _unwrapping(torch.asarray)
+
+
+_MAKERS = frozenset(
+    {"array", "asarray", "asanyarray", "ascontiguousarray", "copy", "zeros", "ones", "empty", "full", "reshape", "squeeze"}
+    | {"zeros_like", "ones_like", "empty_like", "full_like", "broadcast_to", "transpose", "expand_dims"}
+)
+"""Functions (and methods) of NumPy that give arrays even of no dimensions."""
+
+
+def _keeps_arrays(name: str) -> None:
+    fn = Array.__dict__[name]
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        result = calls.inline(vm, fn, args, kwargs)
+        return _no_scalar(vm, result) if id(args[0]) in vm.states.get("arrays", ()) or args[0].tensor.dim() else result
+
+    RULES.put(fn, rule)
+
+
+for _name in ("reshape", "squeeze", "copy", "astype", "transpose"):
+    _keeps_arrays(_name)
 
 
 def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
@@ -122,7 +151,8 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
         attributes.vm_trusted(vm, twin)
         if isinstance(fn, numpy.ufunc):
             args = tuple(_as_array(vm, a) for a in args)
-        return calls.call(vm, twin, args, kwargs)
+        result = calls.call(vm, twin, args, kwargs)
+        return _no_scalar(vm, result) if name in _MAKERS else result
 
     RULES.put(fn, rule)
 
@@ -213,7 +243,8 @@ for _kind in {numpy.dtype(code).type for code in "?bhilqBefdFD"}:
 
 @REBUILD.rule(Array)
 def rebuild_array(b: Any, value: Any) -> str:
-    return b.assign(f"{b.value(value.tensor)}.numpy()")
+    scalar = not value.tensor.dim() and id(value) not in b.vm.states.get("arrays", ())
+    return b.assign(f"{b.value(value.tensor)}.numpy(){'[()]' if scalar else ''}")
 
 
 @REBUILD.rule(numpy.dtype)

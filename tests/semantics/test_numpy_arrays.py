@@ -56,7 +56,14 @@ def test_a_scalar_beside_an_array_has_a_dtype() -> None:
     def f(a, s):
         return s * a, a + s, np.add(a, s), np.multiply(s, a)
 
-    same(f, np.ones(3, dtype=np.float32), np.float64(2), fullgraph=True, graphs=1, then=[(np.ones(3, dtype=np.float32), np.float32(2))])
+    same(
+        f,
+        np.ones(3, dtype=np.float32),
+        np.float64(2),
+        fullgraph=True,
+        graphs=1,
+        then=[(np.ones(3, dtype=np.float32), np.float32(2))],
+    )
 
 
 def test_a_scalar_is_called_with_numbers_and_with_arrays() -> None:
@@ -97,3 +104,32 @@ def test_builtins_without_keywords_refuse_them() -> None:
             return x + 1, str(e)
 
     same(f, X, fullgraph=True, graphs=1)
+
+
+def test_scalars_and_arrays_of_no_dimensions() -> None:
+    def f(a, t):
+        zero = np.zeros(())
+        return a.sum(), np.mean(a), a[1], zero, zero + 1, t.numpy(), a[:1].squeeze(), np.array(2.5), a[:1].reshape(()).copy()
+
+    same(f, np.arange(3.0), torch.tensor(2.0), fullgraph=True, graphs=1)
+
+
+class Odd(torch.Tensor):
+    """Cannot be captured."""
+
+
+def test_what_cannot_be_looked_at_is_handed_on() -> None:
+    def f(x, odd, frozen):
+        y = x + 1
+        other = odd
+        pair = (y, frozen)
+        twice = odd + 1
+        return pair, twice * 2, other
+
+    frozen = np.arange(3)
+    frozen.flags.writeable = False
+    compiled = alternator.compile(f, backend="eager")
+    for _ in range(2):
+        (y, kept), twice, other = compiled(X, odd := X.as_subclass(Odd), frozen)
+        assert kept is frozen and other is odd and type(twice) is Odd
+        assert torch.equal(y, X + 1) and torch.equal(twice.as_subclass(torch.Tensor), (X + 1) * 2)

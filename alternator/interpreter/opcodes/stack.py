@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alternator.exc import Break
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import Unread
@@ -56,7 +57,19 @@ def load_fast(f: Any, i: Any) -> Any:
 
 
 _MOVERS = frozenset(
-    {"LOAD_CONST", "LOAD_GLOBAL", "LOAD_CLOSURE", "PUSH_NULL", "STORE_FAST", "DELETE_FAST", "NOP", "RESUME", "COPY", "SWAP", "POP_TOP"}
+    {
+        "LOAD_CONST",
+        "LOAD_GLOBAL",
+        "LOAD_CLOSURE",
+        "PUSH_NULL",
+        "STORE_FAST",
+        "DELETE_FAST",
+        "NOP",
+        "RESUME",
+        "COPY",
+        "SWAP",
+        "POP_TOP",
+    }
     | {"RETURN_VALUE"}
 )
 """Instructions that do not look at what they move."""
