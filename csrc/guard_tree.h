@@ -4,7 +4,8 @@
 // CPython 3.11 dict versions and type versions are unique over all dicts and types, so an equal version proves that it is
 // the same dict with the same contents, and that all that it holds is alive and is what was verified. The walk goes from
 // parents to children and uses a remembered pointer only where its parent has just been proven unchanged. Below such a
-// parent only the "hot" children are visited: those with something of their own that can change.
+// parent only the "hot" children are visited: those with something of their own that can change. Trees that pass again and
+// again are laid flat: see guard_scan.h.
 #pragma once
 
 #include "shape_program.h"
@@ -92,6 +93,7 @@ struct NodeState {
   Own owned;  // the value of an access that makes its value anew
 };
 
+class GuardScan;
 class GuardTree;
 
 // What one walk over the tree remembers for the next.
@@ -119,7 +121,7 @@ struct Call {
 
 class GuardTree {
  public:
-  GuardTree() { ++live_trees; }
+  GuardTree();
   ~GuardTree();
   GuardTree(const GuardTree&) = delete;
   GuardTree& operator=(const GuardTree&) = delete;
@@ -142,12 +144,15 @@ class GuardTree {
 
  private:
   friend class Walk;
+  friend class GuardScan;
   friend struct TreeState;
 
   bool parse_node(PyObject* item, uint32_t id);
   bool parse_guard(PyObject* item, int position, Node* node);
   bool parse_tail(PyObject* item);
   void lay_out();
+  bool walk(TreeState& state, const Call& call, Why* why);
+  void make_scan(const uint32_t* loads, size_t count);
 
   std::vector<Node> nodes_;
   std::vector<uint32_t> roots_;
@@ -155,6 +160,9 @@ class GuardTree {
   std::vector<TailGuard> tail_;
   std::unique_ptr<TreeState> state_;
   size_t max_inputs_ = 0, max_depth_ = 0;
+  std::unique_ptr<GuardScan> scan_;  // the flat form; null until it is worth while
+  unsigned scans_ = 0;               // how many were made
+  unsigned walks_left_ = 2;          // that must pass before the next is made
   bool python_ = false;
   std::vector<uint32_t> makers_;  // nodes whose access makes its value anew
   bool busy_ = false;

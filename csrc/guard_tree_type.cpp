@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include <chrono>
+#include <numeric>
 
 namespace alt {
 
@@ -12,6 +13,7 @@ namespace {
 struct PyGuardTree {
   PyObject_HEAD
   GuardTree* tree;
+  std::vector<uint32_t>* all;  // the numbers of all nodes, for values()
   PyObject* weakrefs;
 };
 
@@ -95,6 +97,7 @@ void tree_dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   if (cast(self)->weakrefs) PyObject_ClearWeakRefs(self);
   delete std::exchange(cast(self)->tree, nullptr);
+  delete std::exchange(cast(self)->all, nullptr);
   type->tp_free(self);
   Py_DECREF(type);
 }
@@ -123,8 +126,11 @@ PyObject* tree_values(PyObject* self, PyObject* const* args, Py_ssize_t n) {
   Arguments arguments;
   if (!two("values", n) || !arguments.read(args[0], args[1])) return nullptr;
   GuardTree* tree = cast(self)->tree;
-  std::vector<uint32_t> loads(tree->size());
-  for (uint32_t i = 0; i < loads.size(); ++i) loads[i] = i;
+  if (!cast(self)->all) {
+    cast(self)->all = new std::vector<uint32_t>(tree->size());
+    std::iota(cast(self)->all->begin(), cast(self)->all->end(), 0u);
+  }
+  const std::vector<uint32_t>& loads = *cast(self)->all;
   Own list = Own::steal(PyList_New(static_cast<Py_ssize_t>(loads.size())));
   if (!list) return nullptr;
   PyObject** items = PySequence_Fast_ITEMS(list.get());

@@ -17,6 +17,8 @@
 #undef Py_BUILD_CORE
 #pragma GCC diagnostic pop
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace alt::py {
@@ -68,6 +70,9 @@ inline int set_code_extra(PyCodeObject* code, Py_ssize_t index, void* extra) {
 // Globally unique per state of a dict: equal versions mean the same dict with the same contents. Never 0.
 inline uint64_t dict_version(PyObject* dict) { return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag; }
 
+// Where the version is kept, for those who look at many in a row. (From 3.12: a word of ours that a dict watcher changes.)
+inline const uint64_t* version_word(PyObject* dict) { return &reinterpret_cast<PyDictObject*>(dict)->ma_version_tag; }
+
 inline PyObject* dict_lookup(PyObject* dict, PyObject* key, Py_hash_t hash) {
   return _PyDict_GetItem_KnownHash(dict, key, hash);
 }
@@ -91,6 +96,11 @@ inline Slot dict_slot(PyObject* obj, PyObject*** slot) {
   *slot = _PyObject_GetDictPtr(obj);  // counted from the end of a var-sized object
   return *slot ? Slot::ready : Slot::none;
 }
+// The words that are 0 as long as an object whose slot is ready, and empty, has no __dict__.
+inline std::array<const void*, 2> empty_dict_words(PyObject* obj, PyObject** slot) {
+  if (Py_TYPE(obj)->tp_flags & Py_TPFLAGS_MANAGED_DICT) return {slot, slot - 1};
+  return {slot, slot};
+}
 inline void make_dict(PyObject* obj) { (void)_PyObject_GetDictPtr(obj); }
 
 // Keys of an OrderedDict in their own order, which the version of its dict does not cover (move_to_end).
@@ -113,6 +123,12 @@ inline const ODictNode* odict_first(PyObject* odict) { return reinterpret_cast<O
 inline uint64_t type_version(PyTypeObject* type) {
   return (type->tp_flags & Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
 }
+// Where the version is kept, with the padding behind it, which is never written. PyType_Modified() sets it to 0.
+static_assert(sizeof(PyTypeObject::tp_version_tag) == 4 && offsetof(PyTypeObject, tp_version_tag) % 8 == 0 &&
+              offsetof(PyTypeObject, tp_finalize) == offsetof(PyTypeObject, tp_version_tag) + 8);
+inline const uint64_t* type_version_word(PyTypeObject* type) {
+  return reinterpret_cast<const uint64_t*>(reinterpret_cast<const char*>(type) + offsetof(PyTypeObject, tp_version_tag));
+}
 inline PyObject* type_lookup(PyTypeObject* type, PyObject* name) { return _PyType_Lookup(type, name); }
 
 // Objects of some types can be given another type by `obj.__class__ = other`.
@@ -120,5 +136,15 @@ inline bool instances_can_change_type(PyTypeObject* type) {
   return !(type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) || PyType_IsSubtype(type, &PyModule_Type);
 }
 inline bool type_can_change(PyTypeObject* type) { return !(type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE); }
+
+// ---- other fields that change, by address ---------------------------------------------------------------------------
+
+inline const void* type_word(PyObject* obj) { return &obj->ob_type; }
+inline const void* size_word(PyObject* obj) { return &reinterpret_cast<PyVarObject*>(obj)->ob_size; }
+inline const void* cell_word(PyObject* cell) { return &reinterpret_cast<PyCellObject*>(cell)->ob_ref; }
+inline const void* weakref_word(PyObject* ref) { return &reinterpret_cast<PyWeakReference*>(ref)->wr_object; }
+inline const uint64_t* list_items_word(PyObject* list) {
+  return reinterpret_cast<const uint64_t*>(&reinterpret_cast<PyListObject*>(list)->ob_item);
+}
 
 }  // namespace alt::py

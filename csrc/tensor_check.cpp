@@ -2,6 +2,7 @@
 
 #include "tensor_check.h"
 
+#include <algorithm>
 #include <sstream>
 #include <vector>
 
@@ -141,6 +142,71 @@ bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept {
     if (spec.check_sizes ? !dims_match(spec.sizes, impl->sizes()) : impl->dim() != spec.rank) return false;
     return !spec.check_strides || dims_match(spec.strides, impl->strides());
   } catch (...) {
+    PyErr_Clear();
+    return false;
+  }
+}
+
+const uint64_t* tensor_impl_word(PyObject* obj) {
+  static_assert(sizeof(at::Tensor) == sizeof(uint64_t));
+  return reinterpret_cast<const uint64_t*>(&tensor_of(obj));
+}
+
+// The virtual requires_grad() only where the object is a view, which alone overrides it.
+static bool requires_grad(const c10::TensorImpl* impl) {
+  const c10::AutogradMetaInterface* meta = impl->autograd_meta();
+  if (!meta) return false;
+  auto autograd = static_cast<const torch::autograd::AutogradMeta*>(meta);
+  return autograd->AutogradMeta::requires_grad() || (autograd->is_view_ && meta->requires_grad());
+}
+
+inline bool TensorTable::matches(const Row& row) const {
+  auto impl = static_cast<const c10::TensorImpl*>(row.impl);
+  if (impl->key_set().raw_repr() != row.keys || static_cast<uint16_t>(impl->dtype().toScalarType()) != row.dtype) return false;
+  const c10::Device device = impl->device();
+  if (static_cast<int8_t>(device.type()) != row.device_type || device.index() != row.device_index) return false;
+  const c10::IntArrayRef sizes = impl->sizes(), strides = impl->strides();
+  if (sizes.size() != row.rank) return false;
+  const int64_t* want = dims_.data() + row.first;
+  for (size_t i = 0; i < row.rank; ++i)
+    if (sizes[i] != want[i] || strides[i] != want[row.rank + i]) return false;
+  return requires_grad(impl) == row.requires_grad;
+}
+
+bool TensorTable::add(const TensorSpec& spec, PyObject* obj) {
+  auto all = [&](const std::vector<int64_t>& dims, bool checked) {
+    return spec.rank == 0 || (checked && std::find(dims.begin(), dims.end(), kDynamic) == dims.end());
+  };
+  if (tensor_check_may_run_python(spec) || spec.layout != c10::kStrided || spec.rank > UINT8_MAX ||
+      !all(spec.sizes, spec.check_sizes) || !all(spec.strides, spec.check_strides))
+    return false;
+  Row row{};
+  row.impl = tensor_of(obj).unsafeGetTensorImpl();
+  row.keys = spec.keys;
+  row.first = static_cast<uint32_t>(dims_.size());
+  row.dtype = static_cast<uint16_t>(spec.dtype.toScalarType());
+  row.rank = static_cast<uint8_t>(spec.rank);
+  row.requires_grad = spec.requires_grad;
+  row.device_type = static_cast<int8_t>(spec.device.type());
+  row.device_index = static_cast<int8_t>(spec.device.index());
+  dims_.insert(dims_.end(), spec.sizes.begin(), spec.sizes.end());
+  dims_.insert(dims_.end(), spec.strides.begin(), spec.strides.end());
+  rows_.push_back(row);
+  try {
+    if (matches(row)) return true;
+  } catch (...) {
+    PyErr_Clear();
+  }
+  rows_.pop_back();
+  return false;
+}
+
+bool TensorTable::match() const noexcept {
+  try {
+    for (const Row& row : rows_)
+      if (!matches(row)) return false;
+    return true;
+  } catch (...) {  // sizes that have become symbolic
     PyErr_Clear();
     return false;
   }

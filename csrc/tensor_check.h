@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace alt {
 
@@ -26,6 +27,32 @@ bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept;
 std::string tensor_mismatch(const TensorSpec& spec, PyObject* obj);
 // A tensor subclass may answer questions about its sizes with Python code.
 bool tensor_check_may_run_python(const TensorSpec& spec);
+
+// The word of a tensor object that says which TensorImpl it stands for.
+const uint64_t* tensor_impl_word(PyObject* obj);
+
+// Tensors that were found to match, with what is to be found in them, packed for a quick pass. The caller proves that each
+// object still stands for the same TensorImpl before a pass.
+class TensorTable {
+ public:
+  // False: what this one needs does not fit into a row; check it with tensor_matches().
+  bool add(const TensorSpec& spec, PyObject* obj);
+  bool match() const noexcept;
+
+ private:
+  struct Row {
+    const void* impl;
+    uint64_t keys;
+    uint32_t first;  // of its sizes, then strides, in dims_
+    uint16_t dtype;
+    uint8_t rank;
+    bool requires_grad;
+    int8_t device_type, device_index;
+  };
+  bool matches(const Row& row) const;
+  std::vector<Row> rows_;
+  std::vector<int64_t> dims_;
+};
 
 enum class TensorNumber { size, stride, offset };
 bool tensor_number(PyObject* obj, TensorNumber what, int64_t dim, int64_t* out) noexcept;

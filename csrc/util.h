@@ -52,6 +52,8 @@ class Ref {
     return obj == Py_None ? nullptr : obj;
   }
   bool dead() const { return weak_ && get() == nullptr; }
+  bool weak() const { return weak_; }
+  PyObject* object() const { return held_.get(); }  // the weak reference, where it is weak
   int visit(visitproc v, void* arg) const { return held_.visit(v, arg); }
   void clear() {
     held_.clear();

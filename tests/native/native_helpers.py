@@ -29,13 +29,13 @@ class Checked:
 
     def passes(self):
         assert self.tree.explain(self.func, self.values) is None
-        for _ in range(3):  # the first check after a change is the slow one
+        for _ in range(6):  # the first ones after a change are slow
             assert self.tree.check(self.func, self.values) is True
 
     def fails(self, *words, node=None, position=None):
         why = self.tree.explain(self.func, self.values)
         assert why is not None
-        for _ in range(3):
+        for _ in range(4):
             assert self.tree.check(self.func, self.values) is False
         for word in words:
             assert word in why[2], why
