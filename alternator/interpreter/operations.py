@@ -258,6 +258,8 @@ def read_key(vm: Any, rec: Any, key: Any) -> Any:
 def read_index(vm: Any, rec: Any, index: int) -> Any:
     """One item of an outside list that was not read as a whole: guard that item only.  MISSING: out of range."""
     count = list.__len__(rec.obj)
+    if rec.overlaid:  # what was appended counts, too: read as a whole
+        return MISSING
     if index < 0:
         rec.source.guard("LEN", count)
         index += count

@@ -582,3 +582,11 @@ def test_containers_nested_deeper_than_native_code_may_follow():
             return x + 1, None
 
     same(fn, torch.ones(2))
+
+
+def test_an_index_counts_what_was_appended_to_an_unread_list():
+    def fn(x, items):
+        items.append(x + 1)
+        return items[-1], items[0], len(items), items[2]
+
+    same(fn, torch.ones(2), [1, 2], fullgraph=True)
