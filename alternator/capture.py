@@ -98,6 +98,7 @@ class Attempt:
             world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))
         self.result: Any = None
         self.after: GlobalState = self.before
+        request.attempts.append(self)
 
     def run(self) -> None:
         """Raises Break, StopHere or UserRaise; the state of the world is as it was before, in any case."""
@@ -119,6 +120,16 @@ class Attempt:
             sys.setrecursionlimit(limit)
             if collecting:
                 gc.enable()
+
+    def release(self) -> None:
+        """Let go of the user's objects, which reference cycles would keep until the garbage collector comes by."""
+        for frame in (self.frame, self.vm.broken):
+            while frame is not None:
+                frame.locals, frame.stack, frame.saved, frame.result = [], [], [], None
+                frame = frame.parent
+        self.vm.release()
+        self.recorder.release()
+        self.result = None
 
 
 @contextlib.contextmanager
@@ -165,6 +176,14 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     """
     if not _ambient_is_plain():
         return None
+    try:
+        return _attempt(func, values, request)
+    finally:
+        while request.attempts:
+            request.attempts.pop().release()
+
+
+def _attempt(func: types.FunctionType, values: list[Any], request: CompileRequest) -> Any:
     attempt = Attempt(func, values, request)
     try:
         attempt.run()

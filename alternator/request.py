@@ -72,6 +72,9 @@ class CompileRequest:
     options: Any = None
     """Whatever else the caller of ``compile`` gave (``name``, ``shapes_spec``)."""
 
+    attempts: list[Any] = dataclasses.field(default_factory=list)
+    """The runs of the interpreter that this capture took; they are taken apart when it is over."""
+
     def frame_state(self, code: types.CodeType) -> dict[Any, Any]:
         """What earlier captures of this code object learned: a dict for the capture to use."""
         return frame_states.of(code)

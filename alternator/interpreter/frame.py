@@ -137,7 +137,10 @@ class Frame:
         """Go to the handler that the exception table names, or leave."""
         entry = self.decoded.exception_entry(self.at)
         if entry is None:
-            raise raised
+            try:
+                raise raised
+            finally:
+                del raised  # its traceback has this frame, which would keep it until the garbage collector comes by
         target, depth, lasti = entry
         stack = self.stack
         del stack[depth:]

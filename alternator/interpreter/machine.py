@@ -111,6 +111,28 @@ class Machine:
         self.memo = FakeMemo(fakes.mode)
         self.broken: Frame | None = None
 
+    def release(self) -> None:
+        """The capture is over: let go of the user's objects."""
+        self.frame = self.broken = self.handled = self.handled_below = None
+        for generator in self.generators:
+            generator.frame = None
+        for table in (
+            self.generators,
+            self.compared,
+            self.shadow_globals,
+            self.global_sources,
+            self._globals_memo,
+            self.attr_memo,
+            self.type_facts,
+            self.module_stack,
+            self.inlined,
+            self.cells,
+            self.numbers,
+            self.states,
+        ):
+            table.clear()
+        self.world.release()
+
     # ---- bookkeeping of an instruction in progress
 
     def mark(self) -> tuple[int, int, int]:

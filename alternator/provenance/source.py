@@ -156,6 +156,17 @@ class SourceTree:
             second.want()
             self.tail.append(("ALIAS", first, second))
 
+    def release(self) -> None:
+        """The table has been made: let go of the objects that it names.  Sources keep their names."""
+        waiting = list(self.roots.values())
+        for node in waiting:
+            waiting += node.children.values()
+            if node.access == "object" or type(node.key) not in _HASHABLE:
+                node._name, node.key = node.name, None
+            node.children, node.guards = {}, {}
+        for table in (self.roots, self.tail, self._pins):
+            table.clear()
+
     def flatten(self) -> list[Source]:
         """The nodes that are guarded or wanted, parents first; sets their ``index``."""
         order: list[Source] = []

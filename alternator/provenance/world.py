@@ -112,6 +112,15 @@ class World:
         self._made: set[int] = set()
         self.opaque: dict[type, str] = {}  # types of values that nobody may look into yet, and what to call them
 
+    def release(self) -> None:
+        """The capture is over: let go of the user's objects."""
+        for rec in self.records.values():
+            rec.state = rec.snapshot = rec.attrs = rec.partial = rec.space = None
+        for table in (self.records, self.effects, self._class_attrs, self._fills, self.pins):
+            table.clear()
+        self.vm = None
+        self.tree.release()
+
     # ---- coming in
 
     def admit(self, obj: Any, source: Source) -> Any:

@@ -61,10 +61,33 @@ class Options:
             value if isinstance(value, (bool, int, str, type(None))) else id(value)
             for value in (getattr(self, field.name) for field in dataclasses.fields(self)[1:])
         )
-        try:
-            return (self.backend, *rest) if hash(self.backend) is not None else None
-        except TypeError:
-            return (id(self.backend), *rest)
+        return (backend_key(self.backend), *rest)
+
+
+def backend_key(backend: Callable[..., Any]) -> Any:
+    """Equal for backends that are the same.  One that is compared by identity is not kept alive by its key."""
+    if type(backend) is types.MethodType:
+        return id(backend.__self__), id(backend.__func__)
+    try:
+        return id(backend) if type(backend).__hash__ is object.__hash__ or hash(backend) is None else backend
+    except TypeError:
+        return id(backend)
+
+
+def hold_backend(backend: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:
+    """Gives the backend for as long as somebody else keeps it.
+
+    Entries keep their callback, and code objects their entries, where the garbage collector cannot look: a backend that knows
+    the compiled function, or its model, would never be freed.
+    """
+    try:
+        if type(backend) is types.MethodType:
+            return weakref.WeakMethod(backend)
+        if type(backend_key(backend)) is int:
+            return weakref.ref(backend)
+    except TypeError:
+        pass
+    return lambda: backend
 
 
 _callbacks: weakref.WeakValueDictionary[tuple[Any, ...], Callback] = weakref.WeakValueDictionary()
@@ -115,16 +138,21 @@ def make_callback(options: Options) -> Callback:
         return Callback(options)
     with compile_lock:
         found = _callbacks.get(key)
-        if found is None:
+        if found is None or found.backend() is None:  # the same address, but another backend than that which is gone
             found = _callbacks[key] = Callback(options)
         return found
+
+
+def _nobody(gm: torch.fx.GraphModule, example_inputs: Any) -> Any:
+    raise exc.InternalError("the backend is gone, although a function that was compiled with it runs")
 
 
 class Callback:
     """Called by the frame hook with a function and its fast locals when no entry fits."""
 
     def __init__(self, options: Options) -> None:
-        self.options = options
+        self.backend = hold_backend(options.backend)
+        self.options = dataclasses.replace(options, backend=_nobody)
 
     def __call__(self, func: types.FunctionType, values: list[Any]) -> Any:
         """None (run plainly), False (and compile nothing below), ``SKIP_CODE``, ``SKIP_CODE_RECURSIVE`` or a new entry."""
@@ -197,7 +225,7 @@ class Callback:
         options = self.options
         forced = stance.current().backend
         return CompileRequest(
-            backend=forced or options.backend,
+            backend=forced or self.backend() or _nobody,
             backend_name=stance.current().backend_name if forced else options.backend_name,
             fullgraph=options.fullgraph,
             error_on_graph_break=bool(utils.error_on_graph_break()),

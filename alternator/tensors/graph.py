@@ -59,6 +59,12 @@ class Recorder:
         self._last_input: torch.fx.Node | None = None
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
 
+    def release(self) -> None:
+        """The graph has been handed over: let go of the program's values."""
+        for table in (self.inputs, self._nodes, self._pins, self._symbols, self.tensor_inputs, self.closers, self.open_regions):
+            table.clear()
+        self.annotate = lambda node: None
+
     # ---- inputs
 
     def _placeholder(self, name: str, example: Any) -> torch.fx.Node:
