@@ -1,4 +1,5 @@
 // CompiledFunction and DisabledCall: callables that put a callback in force, or take it away, while a function runs.
+#include "bind.h"
 #include "frame_hook.h"
 
 #include <structmember.h>
@@ -14,6 +15,10 @@ struct Wrapper {
   PyObject* fn;
   PyObject* callback;  // null: none
   PyObject* wrapped;   // where attributes come from that the wrapper does not have
+  PyObject* entrance;  // null, or makes the two that follow
+  PyObject* prelude;   // a GuardTree: while it holds, calling fn comes to direct(fn, ...), and to nothing else
+  PyObject* direct;
+  int patience, asked;
   PyObject* dict;
   PyObject* weakrefs;
   vectorcallfunc vectorcall;
@@ -21,48 +26,54 @@ struct Wrapper {
 
 Wrapper* cast(PyObject* self) { return reinterpret_cast<Wrapper*>(self); }
 
-// The arguments as the function's frame would have them, if that can be told without making the frame.
-const PyFunctionObject* plain_target(PyObject* fn, size_t count, bool* bound) {
-  *bound = PyMethod_Check(fn);
-  if (*bound) {
+// The function whose frame a call of `fn` comes to, and its first argument (or null). A module comes to its `forward` as long
+// as its prelude holds; see entrance() in runtime/entrance.py.
+PyFunctionObject* target_of(Wrapper* self, PyObject** first) {
+  PyObject* fn = self->fn;
+  *first = nullptr;
+  if (PyFunction_Check(fn)) return reinterpret_cast<PyFunctionObject*>(fn);
+  if (PyMethod_Check(fn)) {
+    *first = PyMethod_GET_SELF(fn);
     fn = PyMethod_GET_FUNCTION(fn);
-    ++count;
+    return PyFunction_Check(fn) ? reinterpret_cast<PyFunctionObject*>(fn) : nullptr;
   }
-  if (!PyFunction_Check(fn)) return nullptr;
-  auto func = reinterpret_cast<const PyFunctionObject*>(fn);
-  auto code = reinterpret_cast<const PyCodeObject*>(func->func_code);
-  if (!py::func_is_plain(func) || !code_can_be_captured(code) ||
-      (py::code_flags(code) & (CO_VARARGS | CO_VARKEYWORDS)) || py::code_kwonly(code) != 0 ||
-      static_cast<size_t>(py::code_argcount(code)) != count)
-    return nullptr;
-  return func;
+  if (!self->prelude || torch_is_tracing() || !guard_tree_of(self->prelude)->check({})) return nullptr;
+  *first = fn;
+  return reinterpret_cast<PyFunctionObject*>(self->direct);
 }
 
-constexpr size_t kDirectArguments = 16;
+// Asks for a prelude where there is none that holds; less and less often if that does not help.
+bool find_prelude(Wrapper* self) {
+  if (!self->entrance || self->patience-- > 0) return true;
+  self->patience = self->asked < 16 ? 1 << self->asked++ : 1 << 16;
+  HookOff off;
+  Own entrance = Own::share(self->entrance);
+  Own made = Own::steal(PyObject_CallNoArgs(entrance.get()));
+  if (!made) return false;
+  PyObject *tree = nullptr, *function = nullptr;
+  if (made.get() != Py_None) {
+    if (!PyArg_ParseTuple(made.get(), "OO!", &tree, &PyFunction_Type, &function)) return false;
+    if (!guard_tree_of(tree)) return PyErr_Format(PyExc_TypeError, "the prelude must be a GuardTree"), false;
+  }
+  Own old = Own::steal(std::exchange(self->prelude, Py_XNewRef(tree)));
+  Own old_function = Own::steal(std::exchange(self->direct, Py_XNewRef(function)));
+  return true;
+}
 
 // Straight from the arguments to the guards. False: nothing was found, take the long way.
-bool call_directly(Wrapper* self, PyObject* const* args, size_t count, PyObject** result) {
-  bool bound;
-  const PyFunctionObject* func = plain_target(self->fn, count, &bound);
-  if (!func) return false;
+bool call_directly(Wrapper* self, PyObject* const* args, size_t count, PyObject* kwnames, PyObject** result) {
+  *result = nullptr;
+  PyObject* first;
+  PyFunctionObject* func = target_of(self, &first);
+  if (!func) return !find_prelude(self);
   ExtraState* extra = find_extra(reinterpret_cast<PyCodeObject*>(func->func_code));
   if (!extra || extra->skip != Skip::no || extra->entries->empty()) return false;
-  PyObject* with_self[kDirectArguments + 1];
-  if (bound) {
-    if (count > kDirectArguments) return false;
-    with_self[0] = PyMethod_GET_SELF(self->fn);
-    for (size_t i = 0; i < count; ++i) with_self[i + 1] = args[i];
-    args = with_self;
-    ++count;
-  }
-  Own hold = Own::share(reinterpret_cast<PyObject*>(const_cast<PyFunctionObject*>(func)));
-  const Call call = {const_cast<PyFunctionObject*>(func), args, static_cast<Py_ssize_t>(count)};
+  Own hold = Own::share(reinterpret_cast<PyObject*>(func));
+  Binding binding;
+  if (!binding.bind(func, first, args, count, kwnames)) return false;
   Hit hit;
-  if (!find_entry(extra, call, self->callback, &hit)) return false;
-  if (!hit.build_arguments()) {
-    *result = nullptr;
-    return true;
-  }
+  if (!find_entry(extra, binding.call(), self->callback, &hit)) return false;
+  if (!hit.build_arguments()) return true;
   PyObject* callback = hit.keep_hook() ? self->callback : nullptr;
   if (thread_hook.callback == callback) {
     *result = hit.call();
@@ -77,15 +88,15 @@ PyObject* compiled_call(PyObject* obj, PyObject* const* args, size_t nargsf, PyO
   Wrapper* self = cast(obj);
   Own hold = Own::share(obj);
   PyObject* result;
-  if (self->callback && !kwnames && !thread_hook.redirect &&
-      call_directly(self, args, static_cast<size_t>(PyVectorcall_NARGS(nargsf)), &result))
+  if (self->callback && !thread_hook.redirect &&
+      call_directly(self, args, static_cast<size_t>(PyVectorcall_NARGS(nargsf)), kwnames, &result))
     return result;
   if (thread_hook.callback == self->callback) return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
   CallbackScope scope(self->callback);
   return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
 }
 
-PyObject* make(PyTypeObject* type, PyObject* fn, PyObject* callback, PyObject* wrapped) {
+PyObject* make(PyTypeObject* type, PyObject* fn, PyObject* callback, PyObject* wrapped, PyObject* entrance = nullptr) {
   if (!PyCallable_Check(fn)) return PyErr_Format(PyExc_TypeError, "%s: fn is not callable", type->tp_name);
   if (callback && callback != Py_False && !PyCallable_Check(callback))
     return PyErr_Format(PyExc_TypeError, "%s: the callback must be None, False or a callable", type->tp_name);
@@ -96,15 +107,18 @@ PyObject* make(PyTypeObject* type, PyObject* fn, PyObject* callback, PyObject* w
   self->fn = Py_NewRef(fn);
   self->callback = Py_XNewRef(callback);
   self->wrapped = Py_NewRef(wrapped);
+  self->entrance = Py_XNewRef(entrance);
   self->vectorcall = compiled_call;
   return obj;
 }
 
 PyObject* compiled_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"fn", "callback", "wrapped", nullptr};
-  PyObject *fn, *callback, *wrapped = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O", const_cast<char**>(names), &fn, &callback, &wrapped)) return nullptr;
-  return make(type, fn, callback == Py_None ? nullptr : callback, wrapped && wrapped != Py_None ? wrapped : fn);
+  static const char* names[] = {"fn", "callback", "wrapped", "entrance", nullptr};
+  PyObject *fn, *callback, *wrapped = nullptr, *entrance = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO", const_cast<char**>(names), &fn, &callback, &wrapped, &entrance))
+    return nullptr;
+  return make(type, fn, callback == Py_None ? nullptr : callback, wrapped && wrapped != Py_None ? wrapped : fn,
+              entrance == Py_None ? nullptr : entrance);
 }
 
 PyObject* disabled_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
@@ -119,6 +133,9 @@ int wrapper_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(cast(self)->fn);
   Py_VISIT(cast(self)->callback);
   Py_VISIT(cast(self)->wrapped);
+  Py_VISIT(cast(self)->entrance);
+  Py_VISIT(cast(self)->prelude);
+  Py_VISIT(cast(self)->direct);
   Py_VISIT(cast(self)->dict);
   return 0;
 }
@@ -132,6 +149,9 @@ int wrapper_clear(PyObject* self) {
   Py_CLEAR(cast(self)->fn);
   Py_CLEAR(cast(self)->callback);
   Py_CLEAR(cast(self)->wrapped);
+  Py_CLEAR(cast(self)->entrance);
+  Py_CLEAR(cast(self)->prelude);
+  Py_CLEAR(cast(self)->direct);
   Py_CLEAR(cast(self)->dict);
   return 0;
 }

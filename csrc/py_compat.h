@@ -51,6 +51,16 @@ inline int code_argcount(const PyCodeObject* code) { return code->co_argcount; }
 inline int code_kwonly(const PyCodeObject* code) { return code->co_kwonlyargcount; }
 inline int code_flags(const PyCodeObject* code) { return code->co_flags; }
 
+inline PyObject* code_local_name(PyCodeObject* code, Py_ssize_t i) { return PyTuple_GET_ITEM(code->co_localsplusnames, i); }
+// Which of the first `named` variables a keyword argument is for; -1: none.
+inline Py_ssize_t code_find_argument(PyCodeObject* code, PyObject* name, Py_ssize_t named) {
+  for (Py_ssize_t i = code->co_posonlyargcount; i < named; ++i)
+    if (code_local_name(code, i) == name) return i;
+  for (Py_ssize_t i = code->co_posonlyargcount; i < named; ++i)
+    if (_PyUnicode_EQ(code_local_name(code, i), name)) return i;
+  return -1;
+}
+
 // True for a function that takes its arguments plainly and whose body is run by calling CPython's own function call.
 inline bool func_is_plain(const PyFunctionObject* fn) { return fn->vectorcall == _PyFunction_Vectorcall; }
 

@@ -282,6 +282,8 @@ bool tensor_span(PyObject* obj, MemorySpan* out) noexcept {
   }
 }
 
+bool torch_is_tracing() { return c10::impl::tls_local_dispatch_key_set().included_.has(c10::DispatchKey::Tracer); }
+
 // ---- global state ---------------------------------------------------------------------------------------------------
 
 namespace {

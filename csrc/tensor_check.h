@@ -64,6 +64,8 @@ struct MemorySpan {
 };
 bool tensor_span(PyObject* obj, MemorySpan* out) noexcept;
 
+bool torch_is_tracing();  // by torch.jit.trace
+
 struct GlobalState;
 struct GlobalStateDelete {
   void operator()(GlobalState* state) const;

@@ -15,6 +15,7 @@ from alternator import config, marks
 from alternator._C import eval_frame
 from alternator.runtime import skip, trampoline
 from alternator.runtime.convert import Options, make_callback
+from alternator.runtime.entrance import entrance
 from alternator.runtime.module import OptimizedModule, original_of
 from alternator.runtime.skip import Verdict
 
@@ -54,7 +55,8 @@ class Context:
 
     def wrap_call(self, mod: torch.nn.Module) -> Any:
         """What calling the module's stand-in calls."""
-        return eval_frame.CompiledFunction(self.target_of_module(mod), self.callback, mod)
+        target = self.target_of_module(mod)
+        return eval_frame.CompiledFunction(target, self.callback, mod, entrance(mod) if target is mod else None)
 
     def wrap_class(self, cls: type) -> type:
         """A class: calling its instances is wrapped; the class itself is returned."""

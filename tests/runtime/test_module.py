@@ -284,3 +284,53 @@ def test_disabled_module(net: Net) -> None:
 
     torch.testing.assert_close(use(X), net(X + 1) * 2)
     assert recorder.frame_count == 2
+
+
+class Offset(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor, scale: float = 2.0, *rest: Any, **more: Any) -> torch.Tensor:
+        return self.lin(x) * scale + len(rest) + len(more)
+
+
+BETWEEN: dict[str, Any] = {
+    "forward hook": lambda m: m.register_forward_hook(lambda mod, args, out: out + 100),
+    "forward pre-hook": lambda m: m.register_forward_pre_hook(lambda mod, args: (args[0] + 1, *args[1:])),
+    "backward hook": lambda m: m.register_full_backward_hook(lambda mod, gin, gout: None),
+    "global hook": lambda m: torch.nn.modules.module.register_module_forward_hook(
+        lambda mod, args, out: out + 100 if mod is m else out
+    ),
+    "forward of the instance": lambda m: setattr(m, "forward", lambda x, *args, **kwargs: x - 5),
+    "forward of the class": lambda m: setattr(type(m), "forward", lambda self, x, *args, **kwargs: x - 5),
+    "_call_impl": lambda m: setattr(type(m), "_call_impl", lambda self, x, *args, **kwargs: x - 6),
+    "_compiled_call_impl": lambda m: setattr(m, "_compiled_call_impl", lambda x, *args, **kwargs: x - 7),
+    "__call__": lambda m: setattr(type(m), "__call__", lambda self, x, *args, **kwargs: x - 8),
+    "another class": lambda m: setattr(
+        m, "__class__", type("Other", (type(m),), {"forward": lambda self, x, *args, **kwargs: x - 9})
+    ),
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_what_comes_between_the_call_and_forward(between: str) -> None:
+    cls = type("Mine", (Offset,), {"forward": Offset.forward})
+    mod = cls()
+    compiled = alternator.compile(mod, backend="eager")
+    x = torch.randn(2, 3)
+
+    def check() -> None:
+        for _ in range(5):
+            torch.testing.assert_close(compiled(x), mod(x))
+            torch.testing.assert_close(compiled(x, scale=3.0), mod(x, scale=3.0))
+            torch.testing.assert_close(compiled(x, 3.0, 1, k=1), mod(x, 3.0, 1, k=1))
+
+    check()
+    handle = BETWEEN[between](mod)
+    try:
+        check()
+    finally:
+        if handle is not None:
+            handle.remove()
+    check()
