@@ -22,6 +22,7 @@ from alternator._C.guards import GuardTree
 from alternator.bytecode.decode import decode
 from alternator.codegen import rebuild  # noqa: F401  (fills the REBUILD table)
 from alternator.codegen.builder import Builder
+from alternator.codegen.checks import raising
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, resume
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
@@ -349,6 +350,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
             words.append(f"{b.load(source)}.{entry.kind}({entry.dim})")
         examples.append(entry.example)
     compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
+    compiled = raising(compiled, attempt.vm.states.get("checks"))
     if keep_hook:
         compiled = DisabledCall(compiled)
     call = f"{b.constant(compiled, 'graph')}({', '.join(words)})"

@@ -11,6 +11,7 @@ import torch
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.provenance import iterators
+from alternator.provenance.changes import has_changed, records
 from alternator.provenance.world import MISSING, Outside
 from alternator.tensors.state import GlobalState
 
@@ -18,7 +19,7 @@ from alternator.tensors.state import GlobalState
 def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     """Write the statements for every effect of the capture."""
     b.vm.check_abandoned()
-    changed = [rec for rec in _records(b) if _has_changed(rec)]
+    changed = [rec for rec in records(b.vm) if has_changed(rec)]
     for rec in changed:
         b.load(rec.source)
     containers = [lambda rec=rec: _REPLAY[_family(rec)](b, rec) for rec in changed]  # type: ignore[misc]
@@ -41,7 +42,7 @@ def _keep_apart(b: Builder, changed: list[Outside]) -> None:
     for kind in kinds:
         if issubclass(kind, (type, types.ModuleType, types.FunctionType, torch.Tensor)):
             continue
-        alike = [rec for rec in _records(b) if type(rec.obj) is kind]
+        alike = [rec for rec in records(b.vm) if type(rec.obj) is kind]
         if len(alike) > 1 and not all(_is_one(rec) for rec in alike):
             b.vm.world.tree.tail.append(("DISTINCT", tuple(rec.source.want() for rec in alike)))
 
@@ -68,13 +69,6 @@ def _condensed(effects: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return list(kept.values())
 
 
-def _records(b: Builder) -> list[Outside]:
-    seen: dict[int, Outside] = {}
-    for rec in b.vm.records.values():
-        seen[id(rec)] = rec
-    return list(seen.values())
-
-
 def _family(rec: Outside) -> type:
     for kind in _REPLAY:
         if isinstance(rec.standin, kind):
@@ -83,21 +77,6 @@ def _family(rec: Outside) -> type:
 
 
 _SET_ITEMS: Any = set.__iter__
-
-
-def _has_changed(rec: Outside) -> bool:
-    if rec.snapshot is None:
-        return False
-    standin, before = rec.standin, rec.snapshot
-    if type(standin) in iterators.KINDS:
-        return bool(iterators.position(standin) != before)
-    if isinstance(standin, dict):
-        now: Any = list(iterators.dict_items(standin))
-        return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
-    if isinstance(standin, (set, frozenset)):
-        return {id(item) for item in _SET_ITEMS(standin)} != {id(item) for item in before}
-    now = list(standin)
-    return len(now) != len(before) or any(a is not c for a, c in zip(now, before))
 
 
 def _replay_list(b: Builder, rec: Outside) -> None:

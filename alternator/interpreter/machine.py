@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import attributes, calls, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.pending import PendingText
@@ -339,7 +339,8 @@ class Machine:
         if isinstance(value, torch.Tensor):
             return tensor_ops.truth(self, value)
         if isinstance(value, SYMBOLIC):
-            return self.symbolic(bool, value)
+            known = assertions.passing_value(self, value) if assertions.is_unbacked(value) else None
+            return self.symbolic(bool, value) if known is None else known
         if isinstance(value, type):
             found = self.world.class_attr(type(value), "__bool__")
             if found is MISSING:

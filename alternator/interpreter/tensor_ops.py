@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.interpreter import assertions
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 
@@ -313,7 +314,10 @@ def truth(vm: Any, tensor: torch.Tensor) -> bool:
     constant = getattr(tensor, "constant", None)
     if constant is not None and constant.numel() == 1 and vm.records.get(id(tensor)) is None:
         return bool(constant)
-    raise Break("DATA_DEPENDENT_BRANCH", "the truth value of a tensor")
+    value = assertions.passing_value(vm, tensor)
+    if value is None:
+        raise Break("DATA_DEPENDENT_BRANCH", "the truth value of a tensor")
+    return value
 
 
 def from_native(vm: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

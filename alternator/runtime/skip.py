@@ -6,6 +6,7 @@ A frame that is run plainly may still call code that is captured, unless the ver
 
 from __future__ import annotations
 
+import collections
 import enum
 import importlib.util
 import os
@@ -220,7 +221,7 @@ def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
     if id(obj) in seen or depth == 0:
         return False
     seen.add(id(obj))
-    if kind in (list, tuple, set, frozenset) or isinstance(obj, (list, tuple)):
+    if isinstance(obj, (list, tuple, set, frozenset, collections.deque)):
         return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj)[:64])  # type: ignore[call-overload]
     if isinstance(obj, dict):
         return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj.values())[:64])
@@ -228,10 +229,27 @@ def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
         return True
     if isinstance(obj, types.MethodType):
         return _leads_to_tensors(obj.__self__, seen, depth)
-    if isinstance(obj, types.FunctionType):
+    if isinstance(obj, types.FunctionType) or hasattr(kind, "__next__"):
+        return True
+    if any(_leads_to_tensors(raw.__get__(obj), seen, depth - 1) for raw in _slots(kind) if _is_set(raw, obj)):
         return True
     inner = getattr(kind, "__dictoffset__", 0) and getattr(obj, "__dict__", None)
     return isinstance(inner, dict) and any(_leads_to_tensors(item, seen, depth - 1) for item in list(inner.values())[:64])
+
+
+def _slots(kind: type) -> list[types.MemberDescriptorType]:
+    if not kind.__flags__ & 0x200:
+        return []
+    spaces = [vars(base) for base in kind.__mro__ if "__slots__" in vars(base)]
+    return [raw for space in spaces for raw in space.values() if type(raw) is types.MemberDescriptorType]
+
+
+def _is_set(slot: types.MemberDescriptorType, obj: object) -> bool:
+    try:
+        slot.__get__(obj)
+    except AttributeError:
+        return False
+    return True
 
 
 def forget() -> None:

@@ -15,7 +15,7 @@ import torch.overrides
 from torch.fx.experimental import symbolic_shapes
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls, operations, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, operations, tensor_ops
 from alternator.interpreter.tables import CODES, DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
 from alternator.provenance.world import MISSING
 
@@ -358,17 +358,19 @@ def parse_to(vm: Any, args: Any, kwargs: Any) -> Any:
 def _check_rule(fn: Any, error: type[Exception]) -> Any:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         condition = args[0]
-        if isinstance(condition, torch.SymBool):
+        if assertions.is_unbacked(condition):
+            if not assertions.check(vm, condition, error, (message(vm, args),)):
+                raise Break("DATA_DEPENDENT_BRANCH", f"torch.{fn.__name__} of a number that only the graph knows")
+        elif isinstance(condition, torch.SymBool):
             vm.symbolic(fn, condition)
-            return None
-        if not vm.truth(condition):
-            text = (
-                calls.call(vm, args[1], (), {})
-                if len(args) > 1 and args[1] is not None
-                else "Expected cond to be True, but got False."
-            )
-            raise vm.user_raise(error(text))
+        elif not vm.truth(condition):
+            raise vm.user_raise(error(message(vm, args)))
         return None
+
+    def message(vm: Any, args: Any) -> Any:
+        if len(args) < 2 or args[1] is None:
+            return "Expected cond to be True, but got False."
+        return calls.call(vm, args[1], (), {}) if callable(args[1]) else args[1]
 
     return rule
 

@@ -104,6 +104,11 @@ class Recorder:
         self._nodes[id(pending.fake)] = node
         return node
 
+    def changed_in_place(self, entry: Input) -> bool:
+        """Whether the graph has written into one of its inputs so far."""
+        value = entry.node.meta["example_value"]
+        return isinstance(value, torch.Tensor) and value._version != 0
+
     # ---- values
 
     def knows(self, value: Any) -> bool:

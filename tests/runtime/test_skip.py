@@ -115,3 +115,18 @@ def test_code_called_by_plain_frames_is_captured() -> None:
         return max([x], key=lambda item: 1) + 1
 
     same(run, torch.ones(2))
+
+
+def test_tensors_are_looked_for_in_deques_slots_and_iterators() -> None:
+    class Slotted:
+        __slots__ = ("first", "second")
+
+    def nothing() -> None:
+        pass
+
+    held, empty = Slotted(), Slotted()
+    held.second = X = torch.ones(2)
+    for value in (collections.deque(["a", X]), held, iter([X])):
+        assert skip.may_hold_tensors(nothing, [value]), value
+    for value in (collections.deque(["a"]), empty):
+        assert not skip.may_hold_tensors(nothing, [value]), value

@@ -1,0 +1,89 @@
+"""``assert tensor_condition`` and checks of unbacked symbols: assertions in the graph instead of breaks.
+
+An assertion that fails leaves the captured function in the middle of the graph, when nothing of what generated code does after
+the graph has happened.  So it is put there only while there is nothing to do: no effect so far, nothing outside changed in
+place, torch's state as it was, no handler that could catch the exception.  Anywhere else the branch is a break.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+from alternator.interpreter import tensor_ops
+from alternator.provenance.changes import has_changed, records
+from alternator.tensors.subgraph import running_statistics
+
+_FALLS_THROUGH = {"POP_JUMP_FORWARD_IF_TRUE": True, "POP_JUMP_FORWARD_IF_FALSE": False}
+"""Opcode -> the value with which it jumps."""
+
+
+def passing_value(vm: Any, condition: Any) -> bool | None:
+    """The truth value with which the program goes on, where the branch in progress is an assertion; it is in the graph now.
+
+    None: it is no assertion, or cannot be one of the graph.
+    """
+    frame = vm.frame
+    if frame is None or not vm.config.rewrite_assert_with_torch_assert:
+        return None
+    instr = frame.instrs[frame.at]
+    jumps_if = _FALLS_THROUGH.get(instr.opname)
+    if jumps_if is None:
+        return None
+    for passing, failing in ((jumps_if, frame.at + 1), (not jumps_if, instr.target)):
+        args = _message(frame.instrs, failing)
+        if args is not None and check(vm, condition, AssertionError, args, passing):
+            return passing
+    return None
+
+
+def _message(instrs: Any, at: int) -> tuple[Any, ...] | None:
+    """The arguments of the AssertionError that is raised there, if they are constants."""
+    names = [instr.opname for instr in instrs[at : at + 5]]
+    if names[:2] == ["LOAD_ASSERTION_ERROR", "RAISE_VARARGS"]:
+        return ()
+    if names == ["LOAD_ASSERTION_ERROR", "LOAD_CONST", "PRECALL", "CALL", "RAISE_VARARGS"]:
+        return (instrs[at + 1].argval,)
+    return None
+
+
+def check(vm: Any, condition: Any, error: type[Exception], args: tuple[Any, ...], passing: bool = True) -> bool:
+    """Put into the graph that ``error(*args)`` is raised unless ``condition`` has the passing value; False: not possible."""
+    if isinstance(condition, torch.Tensor) and condition.numel() != 1 or not _nothing_to_do(vm):
+        return False
+    frame = vm.frame
+    checks = vm.states.setdefault("checks", {})
+    text = f"{args[0] if args else 'assertion failed'} [check {len(checks)}, {frame.code.co_filename}:{frame.line()}]"
+    checks[text] = error, args, frame.code, frame.line()
+    if isinstance(condition, torch.Tensor):
+        if not passing:
+            condition = tensor_ops.call(vm, torch.logical_not, (condition,), {})
+        tensor_ops.call(vm, torch._assert_async, (condition, text), {})
+        return True
+    if not passing:
+        condition = torch.sym_not(condition)
+    vm.recorder.record("call_function", torch.ops.aten._assert_scalar.default, (condition, text), {}, None)
+    vm.symbolic(torch._check, condition)
+    return True
+
+
+def is_unbacked(condition: Any) -> bool:
+    """Only the run of the graph can tell."""
+    return isinstance(condition, torch.SymBool) and bool(free_unbacked_symbols(condition))
+
+
+def _nothing_to_do(vm: Any) -> bool:
+    if vm.world.effects or vm.changed_state or vm.generators:
+        return False
+    frame = vm.frame
+    while frame is not None:
+        if frame.decoded.exception_entry(frame.at) is not None:
+            return False
+        frame = frame.parent
+    if any(entry.example is not None and vm.recorder.changed_in_place(entry) for entry in vm.recorder.inputs):
+        return False
+    if any(node.target is getattr or any(True for _ in running_statistics(node)) for node in vm.recorder.graph.nodes):
+        return False
+    return not any(has_changed(rec) for rec in records(vm))

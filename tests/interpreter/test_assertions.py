@@ -1,0 +1,161 @@
+"""``assert tensor_condition`` and ``torch._check``: in the graph where that cannot be told from plain Python.
+
+PYTEST_DONT_REWRITE: the assertions in captured functions are what is tested."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+import torch
+from helpers import same
+
+import alternator
+from alternator import config
+
+X = torch.ones(3)
+seen: list[int] = []
+
+
+def test_a_failed_assertion_is_an_assertion_error() -> None:
+    def f(x):
+        y = x + 1
+        assert y.sum() > 0, "negative"
+        assert (y < 5).all()
+        return y * 2
+
+    same(f, X, fullgraph=True, graphs=1, then=[(-9 * X,), (9 * X,), (X,)])
+
+
+def test_each_form_of_assertion() -> None:
+    def f(x):
+        assert not x.sum() > 100
+        assert x.sum() > 0 and x.max() < 50, "both"
+        assert x.numel() == 3 and x.sum()
+        return x + 1
+
+    same(f, X, fullgraph=True, graphs=1, then=[(-X,), (99 * X,), (X - 1,)])
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_backends_keep_assertions(backend) -> None:
+    def f(x):
+        assert x.sum() > 0, "negative"
+        return x * 2
+
+    compiled = alternator.compile(f, backend=backend, fullgraph=True)
+    assert torch.equal(compiled(X), X * 2)
+    with pytest.raises(AssertionError, match="^negative$") as raised:
+        compiled(-X)
+    last = traceback.extract_tb(raised.value.__traceback__)[-1]
+    assert (last.filename, last.name) == (__file__, "f") and "assert x.sum()" in str(last.line)
+
+
+def test_effects_before_an_assertion_have_happened() -> None:
+    def f(x, items):
+        items.append(x + 1)
+        assert x.sum() > 0, "negative"
+        items.append(x + 2)
+        return x * 2
+
+    same(f, X, [], breaks=["DATA_DEPENDENT_BRANCH"], then=[(-X, [])])
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda x, box: box.__setattr__("value", 1),
+        lambda x, box: x.add_(1),
+        lambda x, box: print("so far"),
+        lambda x, box: x.detach().add_(1),
+        lambda x, box: seen.append(1),
+        lambda x, box: x.data.add_(1),
+    ],
+)
+def test_each_kind_of_effect_before_an_assertion(before) -> None:
+    def f(x, box):
+        before(x, box)
+        assert x.sum() > 0
+        x.add_(5)
+        return x * 2
+
+    same(f, X, Box(), then=[(-9 * X, Box())])
+
+
+class Box:
+    """Something from outside."""
+
+
+def test_a_handler_that_may_catch_it() -> None:
+    def f(x):
+        try:
+            assert x.sum() > 0, "negative"
+            y = x + 1
+        except AssertionError as e:
+            y = x - 1
+            return y, str(e)
+        return y, None
+
+    same(f, X, then=[(-X,)])
+
+
+def test_state_of_torch_is_as_it_was() -> None:
+    def f(x):
+        with torch.no_grad():
+            assert x.sum() > 0
+            y = x + 1
+        return y
+
+    def fails(x):
+        torch.set_grad_enabled(False)
+        assert x.sum() > 0
+        torch.set_grad_enabled(True)
+        return x + 1
+
+    same(f, X, then=[(-X,)])
+    compiled = alternator.compile(fails, backend="eager")
+    compiled(X)
+    try:
+        with pytest.raises(AssertionError):
+            compiled(-X)
+        assert not torch.is_grad_enabled()
+    finally:
+        torch.set_grad_enabled(True)
+
+
+def test_messages_that_are_made_break() -> None:
+    def f(x):
+        assert x.sum() > 0, f"negative: {x.shape}"
+        return x * 2
+
+    same(f, X, breaks=["DATA_DEPENDENT_BRANCH"], then=[(-X,)])
+
+
+@config.patch(capture_scalar_outputs=True)
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_checks_of_numbers_that_only_the_graph_knows(backend) -> None:
+    def f(x, n):
+        z = n.item()
+        torch._check(z == 3, lambda: "not three")
+        return x + z
+
+    def g(x, n):
+        z = n.item()
+        assert z > 2
+        return x + z if z > 1 else x - z  # known from here on
+
+    for fn, error in ((f, RuntimeError), (g, AssertionError)):
+        alternator.reset()
+        compiled = alternator.compile(fn, backend=backend, fullgraph=True)
+        assert torch.equal(compiled(X, torch.tensor(3)), X + 3)
+        with pytest.raises(error):
+            compiled(X, torch.tensor(1))
+
+
+@config.patch(rewrite_assert_with_torch_assert=False)
+def test_by_option_an_assertion_breaks() -> None:
+    def f(x):
+        assert x.sum() > 0
+        return x * 2
+
+    same(f, X, breaks=["DATA_DEPENDENT_BRANCH"], then=[(-X,)])
