@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         reset,
         reset_code,
         reset_code_caches,
+        why_recompiled,
     )
     from alternator.backends.registry import list_backends, lookup_backend, register_backend
     from alternator.callback import on_compile_end, on_compile_start
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "alternator.api": "OptimizedModule compile is_compiling is_dynamo_supported is_inductor_supported optimize optimize_assert "
-    "reset reset_code reset_code_caches",
+    "reset reset_code reset_code_caches why_recompiled",
     "alternator.backends.registry": "list_backends lookup_backend register_backend",
     "alternator.callback": "on_compile_end on_compile_start",
     "alternator.decorators": "allow_c_slot allow_in_graph assume_constant_result disable disable_nested_graph_breaks "

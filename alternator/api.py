@@ -15,7 +15,7 @@ from alternator.backends.inductor import InductorBackend
 from alternator.backends.registry import get_default_backend, lookup_backend
 from alternator.runtime import traced
 from alternator.runtime.contexts import Context, OptimizeContext
-from alternator.runtime.convert import Options
+from alternator.runtime.convert import Options, why_recompiled
 from alternator.runtime.module import OptimizedModule
 from alternator.runtime.reset import code_of, reset, reset_code, reset_code_caches
 
@@ -253,4 +253,5 @@ __all__ = [
     "reset",
     "reset_code",
     "reset_code_caches",
+    "why_recompiled",
 ]

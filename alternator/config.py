@@ -130,7 +130,7 @@ class Snapshot:
 
     # -- limits -----------------------------------------------------------------------------------------------------
     recompile_limit: int = 8
-    """How many entries one code object may have."""
+    """How many entries one code object may have: then the one that is used least goes for a new one, if that pays."""
     accumulated_recompile_limit: int = 256
     """How many entries one code object may ever have had."""
     fail_on_recompile_limit_hit: bool = False

@@ -24,7 +24,8 @@ from alternator import callback as callbacks
 from alternator import capture, config, exc, marks, utils
 from alternator._C import eval_frame
 from alternator.request import CompileRequest, frame_states
-from alternator.runtime import skip, stance
+from alternator.runtime import recompiles, skip, stance
+from alternator.runtime.module import original_of
 from alternator.runtime.skip import Verdict
 
 log = logging.getLogger("alternator")
@@ -103,6 +104,9 @@ class _CodeState:
     """Entries made so far, those that are gone included."""
     calls: int = 0
     limit_reported: bool = False
+    why_again: list[recompiles.Recompile] = dataclasses.field(default_factory=list)
+    replacements: dict[int, recompiles.Replacement] = dataclasses.field(default_factory=dict)
+    """Of each callback, by its id."""
     failed: bool = False
 
 
@@ -317,7 +321,7 @@ class Callback:
     def _look_at_entries(self, func: types.FunctionType, values: list[Any], state: _CodeState) -> list[str] | None:
         """Why the present entries do not fit, newest first; None if there may be no further one."""
         code = func.__code__
-        reasons = [why_not(entry, func, values) for entry in self.entries(code)]
+        reasons = [recompiles.why_not(entry, func, values) for entry in self.entries(code)]
         name = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
         listed = "\n".join(f"    - {reason}" for reason in reasons)
         if stance.current().fails_on_recompile:
@@ -327,7 +331,13 @@ class Callback:
             )
         if not reasons:
             if state.captures >= config.accumulated_recompile_limit:
-                self._at_the_limit(func, state, ["entries were made and dropped again and again"], accumulated=True)
+                self._report_limit(
+                    func,
+                    state,
+                    ["entries were made and dropped again and again"],
+                    "accumulated_recompile_limit",
+                    config.accumulated_recompile_limit,
+                )
                 return None
             return []
         if config.report_guard_failures:
@@ -341,32 +351,40 @@ class Callback:
                 f"    triggered by the following guard failure(s):\n{listed}"
             )
         limit = self.options.recompile_limit if self.options.recompile_limit is not None else config.recompile_limit
-        if len(reasons) >= limit:
-            self._at_the_limit(func, state, reasons, limit=limit)
+        most = config.accumulated_recompile_limit
+        if state.captures >= most:
+            self._report_limit(func, state, reasons, "accumulated_recompile_limit", most)
             return None
-        if state.captures >= config.accumulated_recompile_limit:
-            self._at_the_limit(func, state, reasons, accumulated=True)
+        if len(reasons) >= limit and not self._replaced(func, state, reasons, limit):
             return None
+        state.why_again.append(recompiles.of_reason(code, reasons[0]))
         log.info("compiling %s again:\n%s", name, listed)
         return reasons
 
-    def _at_the_limit(
-        self,
-        func: types.FunctionType,
-        state: _CodeState,
-        reasons: list[str],
-        limit: int | None = None,
-        accumulated: bool = False,
-    ) -> None:
-        """No further entry; those that exist are still used."""
+    def _replaced(self, func: types.FunctionType, state: _CodeState, reasons: list[str], limit: int) -> bool:
+        """At the limit the version that is used least goes; False: compiling another one is not worth it now."""
+        self._report_limit(func, state, reasons, "recompile_limit", limit)
         code = func.__code__
-        setting = "accumulated_recompile_limit" if accumulated else "recompile_limit"
-        limit = config.accumulated_recompile_limit if accumulated else limit
+        victim = state.replacements.setdefault(id(self), recompiles.Replacement()).victim(self.entries(code))
+        if victim is None:
+            return False
+        extra = eval_frame._debug_get_extra_state(code)
+        assert extra is not None  # it has the entries
+        extra.invalidate(victim)
+        return True
+
+    def _report_limit(self, func: types.FunctionType, state: _CodeState, reasons: list[str], setting: str, limit: int) -> None:
+        """Once; an error where everything has to be compiled."""
+        code = func.__code__
+        what = recompiles.what_keeps_changing(code, reasons)
+        changing = f"  what keeps changing: {what.expression}\n" if what.expression else ""
+        then = "the one that is used least goes for a new one" if setting == "recompile_limit" else "no further one is made"
         text = (
             f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {max(state.captures, len(reasons))} times, "
-            f"and config.{setting} is {limit}; where no compiled version fits it runs plainly from now on.\n"
+            f"and config.{setting} is {limit}: from now on {then}, and calls that no compiled version fits run plainly "
+            f"as long as compiling them does not pay.\n{changing}"
             f"  last reason: {reasons[0]}\n"
-            f"  cure: {cure_for(reasons[0])}"
+            f"  cure: {what.cure}"
         )
         if self.options.fullgraph or config.fail_on_recompile_limit_hit:
             raise exc.FailOnRecompileLimitHit(text)
@@ -376,42 +394,34 @@ class Callback:
             log.warning("%s", text)
 
 
-def why_not(entry: Any, func: types.FunctionType, values: list[Any]) -> str:
-    """The guard of an entry that these values fail, for people."""
-    try:
-        found = entry.check_fn.explain(func, values)
-    except Exception as error:
-        return f"a guard raised {type(error).__name__}: {error}"
-    if found is None:
-        return "the entry was made for other settings"
-    return found[2] if isinstance(found, tuple) else str(found)
+def why_recompiled(fn: Any = None) -> list[recompiles.Recompile]:
+    """Why functions were compiled again since the last reset: the expression, what it was and what it is now, and the cure.
+
+    Args:
+        fn: a function, method, module or what ``compile`` made of it; None: whatever was compiled.
+
+    Example:
+        >>> for why in alternator.why_recompiled(model):
+        ...     print(why)
+    """
+    wanted = None if fn is None else code_of(fn)
+    return [why for code in known_codes() if wanted in (None, code) for why in _state_of(code).why_again]
 
 
-def cure_for(reason: str) -> str:
-    """What can be done about a guard that keeps failing."""
-    text = reason.lower()
-    for words, cure in _CURES:
-        if any(word in text for word in words):
-            return cure
-    return "make the value that varies a tensor, or an argument that may be symbolic; or raise the limit"
-
-
-_CURES = (
-    (("size", "stride", "dimension", "shape"), "mark what varies with alternator.mark_dynamic, or compile with dynamic=True"),
-    (("global state", "grad mode", "autocast"), "call it under the same grad mode, autocast and defaults each time"),
-    (
-        ("expected a tensor", "tensor dtype", "tensor device", "requires_grad"),
-        "pass tensors of one kind, or compile a function for each",
-    ),
-    (
-        ("expected the object", "same object", "different objects"),
-        "pass the same object each time, or make what differs an argument",
-    ),
-    (("expected length", "expected the keys"), "keep length and keys the same, or take the container apart outside"),
-    (("expected type",), "pass values of the same type each time"),
-    ((".__dict__",), "keep what varies out of the module's attributes, or make it a buffer: attributes are constants"),
-)
-"""Words of a guard's text -> what to do."""
+def code_of(fn: Any) -> types.CodeType:
+    """The code object of a function, method, module or compiled one of these."""
+    fn = original_of(fn)
+    if isinstance(fn, types.CodeType):
+        return fn
+    if isinstance(fn, torch.nn.Module):
+        fn = fn.forward
+    fn = getattr(fn, "__func__", fn)
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)
+    if code is None:
+        raise TypeError(f"{fn!r} has no code object")
+    return code
 
 
 def _skip_wrapped(func: types.FunctionType) -> None:

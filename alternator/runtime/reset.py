@@ -11,7 +11,7 @@ import torch
 from alternator import utils
 from alternator.callback import callback_handler
 from alternator.runtime import convert, skip
-from alternator.runtime.module import original_of
+from alternator.runtime.convert import code_of
 
 
 def reset() -> None:
@@ -33,22 +33,6 @@ def reset_code_caches() -> None:
 def reset_code(code: types.CodeType | Callable[..., Any]) -> None:
     """Drop the compiled entries of one function."""
     convert.forget(code_of(code))
-
-
-def code_of(fn: Any) -> types.CodeType:
-    """The code object of a function, method, module or compiled one of these."""
-    fn = original_of(fn)
-    if isinstance(fn, types.CodeType):
-        return fn
-    if isinstance(fn, torch.nn.Module):
-        fn = fn.forward
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)
-    if code is None:
-        raise TypeError(f"{fn!r} has no code object")
-    return code
 
 
 def _reset_of_torch() -> None:
