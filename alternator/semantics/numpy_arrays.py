@@ -150,6 +150,8 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
             raise Break("NUMPY", f"numpy.{name}")
         attributes.vm_trusted(vm, twin)
         if isinstance(fn, numpy.ufunc):
+            if not kwargs and all(isinstance(a, numpy.generic) or ADMIT.is_constant(type(a)) for a in args):
+                return vm.plain(fn, *args)  # of numbers, a scalar: there is no array in it
             args = tuple(_as_array(vm, a) for a in args)
         result = calls.call(vm, twin, args, kwargs)
         return _no_scalar(vm, result) if name in _MAKERS else result

@@ -133,3 +133,15 @@ def test_what_cannot_be_looked_at_is_handed_on() -> None:
         (y, kept), twice, other = compiled(X, odd := X.as_subclass(Odd), frozen)
         assert kept is frozen and other is odd and type(twice) is Odd
         assert torch.equal(y, X + 1) and torch.equal(twice.as_subclass(torch.Tensor), (X + 1) * 2)
+
+
+def test_functions_of_plain_numbers_give_scalars() -> None:
+    def f(x, d):
+        root = np.sqrt(d)
+        x = x.clone()
+        x *= root
+        x += np.add(d, np.float32(0.5))
+        return x * root, root, type(root).__name__, torch.exp(x * -np.log(2.0)), x.dtype
+
+    same(f, torch.ones(3), 16, fullgraph=True, graphs=1)
+    same(f, torch.ones(3, dtype=torch.float64), 2.0, fullgraph=True, graphs=1)
