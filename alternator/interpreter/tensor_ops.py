@@ -286,6 +286,8 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
         return types.MethodType(raw, tensor)
     if type(raw) in (types.GetSetDescriptorType, property):
         raise Break("TENSOR_ATTRIBUTE", name)
+    if type(raw) is types.MethodDescriptorType:
+        return raw.__get__(tensor)  # not what the class of fakes has in its place
     return execute(vm, getattr, (tensor, name), {})
 
 

@@ -125,7 +125,11 @@ def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
     constant = getattr(tensor, "constant", None)
     if constant is not None and vm.records.get(id(tensor)) is None:
         return constant.tolist()
-    raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
+    if not vm.config.capture_scalar_outputs:
+        raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
+    if not tensor.dim():
+        return vm.call(torch.Tensor.item, (tensor,))
+    return [tolist(vm, (row,), {}) for row in vm.call(torch.Tensor.unbind, (tensor,))]
 
 
 for _name in ("__bool__", "__int__", "__float__", "__index__", "__complex__"):

@@ -3,6 +3,8 @@
 import torch
 from helpers import same
 
+import alternator
+
 
 def test_a_check_of_a_whole_tensor_is_made_by_the_graph() -> None:
     def f(x):
@@ -29,3 +31,13 @@ def test_a_check_with_a_message_or_another_error_is_as_in_plain_python() -> None
     for fn in (f, g, not_bool):
         same(fn, torch.ones(2))
         same(fn, torch.zeros(2))
+
+
+def test_a_list_of_what_a_tensor_holds() -> None:
+    def f(x):
+        rows = (x * 2).tolist()
+        return x + rows[0][1], rows
+
+    same(f, torch.arange(6).reshape(2, 3), breaks=["DATA_DEPENDENT_VALUE"])
+    with alternator.config.patch(capture_scalar_outputs=True):
+        same(f, torch.arange(6).reshape(2, 3), fullgraph=True, graphs=1)
