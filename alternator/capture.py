@@ -7,7 +7,7 @@ import gc
 import sys
 import traceback
 import types
-from typing import Any, Iterator
+from typing import Any, Iterator, NamedTuple
 
 import torch
 from torch._guards import TracingContext, tracing
@@ -29,6 +29,7 @@ from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
+from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
 from alternator.semantics import functorch
@@ -317,47 +318,70 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:
             return _plainly(attempt.func, request, "empty", 3)
-    graph_lines: list[str] = []
+    graph = GraphCall(None, None, [])
     if recorder.calls or builder.outputs:
         module = recorder.finish(builder.outputs)
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1
-        graph_lines = _graph_call(builder, attempt, module, keep_hook=stop is not None)
+        graph = _graph_call(builder, attempt, module, keep_hook=stop is not None)
     code = attempt.func.__code__
-    fn, params, text = builder.compile(graph_lines, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
+    fn, params, text = builder.compile(graph.lines, graph.first, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
     skip_code(fn.__code__)
-    return _entry(attempt, values, fn, params, text, stop is not None)
+    return _entry(attempt, values, fn, params, text, stop is not None, graph)
 
 
-def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> list[str]:
-    """Compile the graph; the statements that call it."""
+class GraphCall(NamedTuple):
+    """How an entry calls its graph.
+
+    ``inputs``: what it is called with, where all of it comes straight from the guards: then the native side calls it, and
+    hands ``results`` to the entry's function.  None: the function calls it itself.  ``single``: the function would return
+    the only result.
+    """
+
+    compiled: Any
+    inputs: tuple[Source, ...] | None
+    lines: list[str]
+    single: bool = False
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """What comes before the other parameters of the function."""
+        return ("results",) if self.inputs is not None else ()
+
+
+def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> GraphCall:
+    """Compile the graph, and say how to call it."""
     mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
     inputs.sort(key=lambda entry: nodes[entry.node])
-    words = []
-    examples: list[Any] = []
-    for entry in inputs:
-        source = entry.source
-        if entry.kind in ("tensor", "int", "float"):
-            words.append(b.load(source))
-        elif entry.kind == "array":
-            words.append(f"{b.constant(torch.as_tensor, 'as_tensor')}({b.load(source)})")
-        elif entry.kind == "offset":
-            words.append(f"{b.load(source)}.storage_offset()")
-        else:
-            words.append(f"{b.load(source)}.{entry.kind}({entry.dim})")
-        examples.append(entry.example)
+    examples = [entry.example for entry in inputs]
     compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
     compiled = raising(compiled, attempt.vm.states.get("checks"))
     if keep_hook:
         compiled = DisabledCall(compiled)
-    call = f"{b.constant(compiled, 'graph')}({', '.join(words)})"
-    if not b.outputs:
-        return [call]
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
-    return [f"{names}{',' if len(b.outputs) == 1 else ''} = {call}"]
+    names += "," if len(b.outputs) == 1 else ""
+    if all(entry.kind in ("tensor", "int", "float") for entry in inputs):
+        sources = tuple(entry.source.want() for entry in inputs)
+        lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
+        if b.outputs:
+            lines.append(f"{names} = results")
+        return GraphCall(compiled, sources, lines, single=b.lines == ["return g0"] and len(b.outputs) == 1)
+    call = f"{b.constant(compiled, 'graph')}({', '.join(_input_text(b, entry) for entry in inputs)})"
+    return GraphCall(compiled, None, [f"{names} = {call}" if b.outputs else call])
+
+
+def _input_text(b: Builder, entry: Any) -> str:
+    name = b.load(entry.source)
+    if entry.kind in ("tensor", "int", "float"):
+        return name
+    if entry.kind == "array":
+        return f"{b.constant(torch.as_tensor, 'as_tensor')}({name})"
+    if entry.kind == "offset":
+        return f"{name}.storage_offset()"
+    return f"{name}.{entry.kind}({entry.dim})"
 
 
 def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any], mode: FakeTensorMode) -> Any:
@@ -384,7 +408,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     return compiled
 
 
-def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool) -> Any:
+def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool, graph: GraphCall) -> Any:
     tree = attempt.vm.world.tree
     tensors = [entry.source for entry in attempt.recorder.inputs if entry.kind == "tensor"]
     if len(tensors) > 1:
@@ -395,4 +419,7 @@ def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str,
     guards = GuardTree(nodes, tail, attempt.func, values)
     loads = tuple(source.index for source in params)
     extra = EntryInfo(text, tree, attempt.request)
-    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra)
+    if graph.inputs is None:
+        return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra)
+    inputs = tuple(source.index for source in graph.inputs)
+    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra, graph.compiled, inputs, graph.single)

@@ -14,6 +14,7 @@ struct EntryData {
   GuardTree* tree = nullptr;
   Own code;  // a weak reference once the entry belongs to that very code object
   bool weak_code = false;
+  Own graph;  // null, or called first; what it returns is the first argument of fn
   Own fn;
   Own extra;
   Own callback;  // whose entry it is: a lookup under another callback does not see it
@@ -21,8 +22,10 @@ struct EntryData {
   std::vector<Own> owners;      // weak references whose callback invalidates the entry
   std::vector<uint32_t> loads;  // nodes, in the order in which the arguments need them
   std::vector<int> layout;      // per item: -1 takes the next value, n makes a tuple of the n items that follow
-  size_t arguments = 0;
+  size_t arguments = 0;         // of fn, without what the graph returned
+  size_t inputs = 0;            // of the graph: the first of the loads
   bool nested = false;
+  bool single = false;  // fn would return the only item of what the graph returned
   bool keep_hook = false;
   bool valid = true;
   uint64_t hits = 0;
@@ -92,15 +95,16 @@ bool watch_owners(PyObject* self, PyObject* owners) {
 }
 
 PyObject* entry_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"code", "guards", "fn", "loads", "keep_hook", "owners", "extra", nullptr};
-  PyObject *code, *guards, *fn, *loads, *owners = nullptr, *extra = Py_None;
-  int keep_hook = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!|pOO", const_cast<char**>(names), &code, &guards, &fn,
-                                   &PyTuple_Type, &loads, &keep_hook, &owners, &extra))
+  static const char* names[] = {"code", "guards", "fn", "loads", "keep_hook", "owners", "extra", "graph", "inputs", "single", nullptr};
+  PyObject *code, *guards, *fn, *loads, *owners = nullptr, *extra = Py_None, *graph = Py_None, *inputs = nullptr;
+  int keep_hook = 0, single = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!|pOOOO!p", const_cast<char**>(names), &code, &guards, &fn,
+                                   &PyTuple_Type, &loads, &keep_hook, &owners, &extra, &graph, &PyTuple_Type, &inputs, &single))
     return nullptr;
   GuardTree* tree = guard_tree_of(guards);
   if (!tree) return PyErr_Format(PyExc_TypeError, "_CacheEntry: guards must be a GuardTree, not %s", Py_TYPE(guards)->tp_name);
-  if (!PyCallable_Check(fn)) return PyErr_Format(PyExc_TypeError, "_CacheEntry: fn is not callable");
+  if (!PyCallable_Check(fn) || (graph != Py_None && !PyCallable_Check(graph)))
+    return PyErr_Format(PyExc_TypeError, "_CacheEntry: fn or graph is not callable");
   Own self = Own::steal(type->tp_alloc(type, 0));
   if (!self) return nullptr;
   entry_of(self.get())->data = new EntryData;
@@ -112,9 +116,18 @@ PyObject* entry_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   data.fn = Own::share(fn);
   data.extra = Own::share(extra);
   data.keep_hook = keep_hook != 0;
+  if (graph != Py_None) {
+    data.graph = Own::share(graph);
+    data.single = single != 0;
+    for (Py_ssize_t i = 0; inputs && i < PyTuple_GET_SIZE(inputs); ++i)
+      if (!read_load(PyTuple_GET_ITEM(inputs, i), &data)) return nullptr;
+    data.inputs = data.loads.size();
+  }
   data.arguments = static_cast<size_t>(PyTuple_GET_SIZE(loads));
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(loads); ++i)
     if (!read_load(PyTuple_GET_ITEM(loads, i), &data)) return nullptr;
+  if (data.nested && data.graph)
+    return PyErr_Format(PyExc_ValueError, "_CacheEntry: with a graph, loads and inputs must be nodes");
   if (owners && owners != Py_None && !watch_owners(self.get(), owners)) return nullptr;
   return self.release();
 }
@@ -123,7 +136,7 @@ int entry_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   if (!entry_of(self)->data) return 0;
   EntryData& data = data_of(self);
-  for (const Own* own : {&data.guards, &data.code, &data.fn, &data.extra, &data.callback, &data.key})
+  for (const Own* own : {&data.guards, &data.code, &data.graph, &data.fn, &data.extra, &data.callback, &data.key})
     if (int stop = own->visit(visit, arg)) return stop;
   for (const Own& owner : data.owners)
     if (int stop = owner.visit(visit, arg)) return stop;
@@ -135,7 +148,7 @@ int entry_clear(PyObject* self) {
   EntryData& data = data_of(self);
   data.valid = false;  // `guards` stays: it has no way back that the collector could not cut elsewhere
   std::vector<Own> owners = std::move(data.owners);
-  Own fn = std::move(data.fn), extra = std::move(data.extra), code = std::move(data.code);
+  Own fn = std::move(data.fn), extra = std::move(data.extra), code = std::move(data.code), graph = std::move(data.graph);
   data.owners.clear();
   return 0;
 }
@@ -390,10 +403,28 @@ bool Hit::build_arguments() {
   return ok;
 }
 
-PyObject* Hit::call() const {
+PyObject* Hit::call() {
   const EntryData& data = data_of(entry_.get());
   Own fn = Own::share(data.fn.get());
-  return PyObject_Vectorcall(fn.get(), values_, data.arguments | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+  constexpr size_t kOffset = PY_VECTORCALL_ARGUMENTS_OFFSET;
+  if (!data.graph) return PyObject_Vectorcall(fn.get(), values_, data.arguments | kOffset, nullptr);
+  Own graph = Own::share(data.graph.get());
+  Own result = Own::steal(PyObject_Vectorcall(graph.get(), values_, data.inputs | kOffset, nullptr));
+  if (!result) return nullptr;
+  if (data.single) {
+    if (PyTuple_CheckExact(result.get()) && PyTuple_GET_SIZE(result.get()) == 1)
+      return Py_NewRef(PyTuple_GET_ITEM(result.get(), 0));
+    if (PyList_CheckExact(result.get()) && PyList_GET_SIZE(result.get()) == 1)
+      return Py_NewRef(PyList_GET_ITEM(result.get(), 0));
+  }
+  // The inputs are free now: what has been returned takes the place in front of the other arguments. The graph may have
+  // let go of them, so that the memory that they hold can be used again while fn runs.
+  for (size_t i = 0; i < data.inputs; ++i) Py_CLEAR(values_[i]);
+  PyObject** arguments = values_ + data.inputs - 1;
+  PyObject* before = std::exchange(*arguments, result.get());
+  PyObject* answer = PyObject_Vectorcall(fn.get(), arguments, data.arguments + 1, nullptr);
+  *arguments = before;
+  return answer;
 }
 
 // Settings differ, or another compile() call made it: not for this lookup. Run-only (False) takes anybody's.

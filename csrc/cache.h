@@ -33,7 +33,7 @@ class Hit {
   ~Hit();
 
   bool keep_hook() const;
-  PyObject* call() const;  // a new reference; null with an exception set
+  PyObject* call();  // a new reference; null with an exception set
 
   // Runs the entry's guards, and takes the arguments if they hold.
   bool check(CacheEntry* entry, const Call& call);

@@ -22,6 +22,9 @@ class _CacheEntry:
         keep_hook: bool = False,
         owners: Sequence[Any] = (),
         extra: Any = None,
+        graph: Callable[..., Any] | None = None,
+        inputs: tuple[int, ...] = (),
+        single: bool = False,
     ) -> _CacheEntry: ...
     extra: Any
     @property

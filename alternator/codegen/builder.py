@@ -151,11 +151,14 @@ class Builder:
     # ---- the finished function
 
     def compile(
-        self, graph_call: list[str], name: str, filename: str, line: int
+        self, before: list[str], first: tuple[str, ...], name: str, filename: str, line: int
     ) -> tuple[types.FunctionType, tuple[Source, ...], str]:
-        """The function, the sources of its parameters, and its text."""
-        body = graph_call + self.lines
-        text = f"def {name}({', '.join(self.params)}):\n" + "".join(f"    {row}\n" for row in body)
+        """The function, the sources of its parameters, and its text.
+
+        ``before``: statements that come before those that were collected; ``first``: parameters that come before the sources.
+        """
+        body = before + self.lines
+        text = f"def {name}({', '.join((*first, *self.params))}):\n" + "".join(f"    {row}\n" for row in body)
         code = compile(text, filename, "exec")
         exec(code, self.namespace)
         made = self.namespace.pop(name)

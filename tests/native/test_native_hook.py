@@ -924,3 +924,69 @@ def test_submodules_and_opcode_caches():
 
     assert len(py_opcode_caches) == 256
     assert eval_frame.unsupported(1, 2) == 2
+
+
+# ---- entries whose graph the native side calls ------------------------------------------------------------------------
+
+
+def with_graph(func, count, graph, fn, loads=(), **kwargs):
+    """A callable whose entries call graph with the first `count` variables, then fn."""
+
+    def callback(found, values):
+        nodes = [(-1, "local", i, ()) for i in range(len(values))]
+        tree = GuardTree(nodes, [], found, values)
+        return _CacheEntry(found.__code__, tree, fn, loads, graph=graph, inputs=tuple(range(count)), **kwargs)
+
+    return CompiledFunction(func, callback)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_graph_then_function(count):
+    space = {}
+    exec(f"def f({', '.join(f'a{i}' for i in range(max(count, 1)))}): pass", space)
+    seen = []
+
+    def graph(*args):
+        seen.append(args)
+        return (len(args), "second")
+
+    compiled = with_graph(space["f"], count, graph, lambda results, last: (results, last), (max(count, 1) - 1,))
+    values = [object() for _ in range(max(count, 1))]
+    for _ in range(3):
+        assert compiled(*values) == ((count, "second"), values[-1])
+        assert seen.pop() == tuple(values[:count])
+    assert sys.getrefcount(values[0]) == sys.getrefcount(object()) + 1
+
+
+def test_graph_with_one_result():
+    def f(a):
+        pass
+
+    answers = [(1,), [2], [3, 4], 5]
+    compiled = with_graph(f, 1, lambda a: answers.pop(0), lambda results: ("fn", results), single=True)
+    assert [compiled(0) for _ in range(4)] == [1, 2, ("fn", [3, 4]), ("fn", 5)]
+
+
+def test_graph_that_raises():
+    def f(a):
+        pass
+
+    called = []
+    compiled = with_graph(f, 1, lambda a: 1 // a, lambda results: called.append(results))
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            compiled(0)
+    assert not called
+    compiled(1)
+    assert called == [1]
+
+
+def test_graph_and_nested_loads():
+    def f(a):
+        pass
+
+    tree = GuardTree([(-1, "local", 0, ())], [], f, [1])
+    with pytest.raises(ValueError, match="must be nodes"):
+        _CacheEntry(f.__code__, tree, len, ((0,),), graph=len, inputs=(0,))
+    with pytest.raises(TypeError, match="not callable"):
+        _CacheEntry(f.__code__, tree, len, (0,), graph=3, inputs=(0,))

@@ -145,8 +145,7 @@ def test_an_item_that_comes_back_at_the_same_address_is_not_the_same_item():
         holder[0] = thing()
         assert not checked.tree.check(None, [holder])
         if id(holder[0]) == address:
-            return
-    pytest.skip("no address came back")
+            break  # what it is about; in the other rounds the answer must be the same
 
 
 def test_a_number_in_a_list_that_comes_back_at_the_same_address():
