@@ -19,6 +19,7 @@ import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, utils
 from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, skip_code
 from alternator._C.guards import GuardTree
+from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
 from alternator.codegen import rebuild  # noqa: F401  (fills the REBUILD table)
 from alternator.codegen.builder import Builder
@@ -39,6 +40,9 @@ from alternator.tensors.graph import Recorder
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState
+
+IDLE_PIECES = 16
+"""So many pieces of a function without tensor work are tolerated, if those with tensor work are few."""
 
 MAX_CHAIN = 64
 """A break below more frames than this is taken at the call in the root."""
@@ -237,6 +241,7 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
     utils.report_break(utils.break_reason(broken, stack))
     if len(chain) > MAX_CHAIN:  # hardly more than recursion without end: each part would have to be captured
         chain = chain[:1]
+    _count_piece(attempt, broken)
     in_time, whole = bool(chain), _resumable(chain or [Link(attempt.frame, [])], request)
     if not whole:
         raise SkipFrame(str(broken))
@@ -259,6 +264,26 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
         raise SkipFrame(f"{broken}; and there: {other}") from None
     except RecursionError:
         raise SkipFrame(f"{broken}; and the state there is nested too deep") from None
+
+
+def _count_piece(attempt: Attempt, broken: Break) -> None:
+    """A function that is cut into many pieces, nearly all of them without tensor work, is left alone from now on."""
+    code = attempt.func.__code__
+    while (origin := origin_of(code)) is not None and origin.code is not None:
+        code = origin.code
+    state = attempt.request.frame_state(code)
+    state["pieces"] = pieces = state.get("pieces", 0) + 1
+    state["idle pieces"] = idle = state.get("idle pieces", 0) + (not attempt.vm.recorder.calls)
+    if idle < IDLE_PIECES or idle * 5 < pieces * 4:
+        return
+    if "left alone" not in state:
+        state["left alone"] = True
+        utils.log.warning(
+            "%s (%s:%s) broke %s times, mostly without tensor work in between, and runs plainly from now on.\n  last break: %s",
+            *(code.co_qualname, code.co_filename, code.co_firstlineno, pieces, broken),
+        )
+    skip_code(code)
+    raise SkipFrame(f"it breaks nearly everywhere; last: {broken}")
 
 
 def _resumable(chain: list[Link], request: CompileRequest) -> list[Link]:

@@ -10,6 +10,7 @@ import torch
 
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
+from alternator.interpreter.lookahead import Ahead
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
 from alternator.provenance.world import MISSING, Outside
@@ -19,7 +20,7 @@ from alternator.tensors.state import GlobalState
 def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     """Write the statements for every effect of the capture."""
     b.vm.check_abandoned()
-    changed = [rec for rec in records(b.vm) if has_changed(rec)]
+    changed = sorted(filter(has_changed, records(b.vm)), key=_takes_from_unchanged, reverse=True)
     for rec in changed:
         b.load(rec.source)
     containers = [lambda rec=rec: _REPLAY[_family(rec)](b, rec) for rec in changed]  # type: ignore[misc]
@@ -30,6 +31,11 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
         _EFFECTS[effect[0]](b, *effect[1:])
     for fn, *args in before.steps_to(after):
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
+
+
+def _takes_from_unchanged(rec: Outside) -> bool:
+    """Items were taken before what they are in was changed."""
+    return isinstance(rec.standin, Ahead) and rec.standin.pinned is None
 
 
 def _keep_apart(b: Builder, changed: list[Outside]) -> None:
@@ -125,12 +131,16 @@ def _replay_deque(b: Builder, rec: Outside) -> None:
 
 
 def _replay_iterator(b: Builder, rec: Outside) -> None:
-    target, at = b.load(rec.source), iterators.position(rec.standin)
+    target, ahead = b.load(rec.source), rec.standin
+    if ahead.pinned is None:
+        b.emit(f"{b.constant(iterators.take, 'take')}({target}, {ahead.taken + ahead.ended})")
+        return
+    at = iterators.position(ahead.pinned)
     b.emit(f"{target}.__setstate__({at})" if at >= 0 else f"for _ in {target}: pass")
 
 
 _REPLAY: dict[type, Any] = {list: _replay_list, dict: _replay_dict, set: _replay_set, collections.deque: _replay_deque}
-_REPLAY.update(dict.fromkeys(iterators.KINDS, _replay_iterator))
+_REPLAY[Ahead] = _replay_iterator
 
 
 # ---- attributes, cells, globals, deferred calls

@@ -16,6 +16,7 @@ from alternator.exc import Break
 from alternator.interpreter.attributes import native_base
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.tables import REBUILD
+from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Unread
 
 _new_object = object.__new__
@@ -293,12 +294,26 @@ for _iterator in (
     reversed([]),
     enumerate(()),
     zip(),
-    iter({}),
-    iter({}.values()),
-    iter({}.items()),
     iter(set()),
 ):
     REBUILD.put(type(_iterator), _by_reduce)
+_VIEWS_OF = {type(iter({})): "keys", type(iter({}.values())): "values", type(iter({}.items())): "items"}
+
+
+@REBUILD.rule(*_VIEWS_OF)
+def rebuild_dict_iterator(b: Builder, value: Any) -> str:
+    """One over the same dict, moved on as far: it must notice when the dict changes."""
+    table = iterators.table_of(value)
+    if table is None:
+        return b.assign(f"iter({{}}.{_VIEWS_OF[type(value)]}())")
+    left = value.__length_hint__()
+    if not left and not iterators.can_look_ahead(value):
+        raise Break("UNREBUILDABLE_OUTPUT", "an iterator over a dict that changed since")
+    name = b.assign(f"iter(dict.{_VIEWS_OF[type(value)]}({b.value(table)}))")
+    b.emit(f"{b.constant(iterators.take, 'take')}({name}, {len(table) - left})")
+    return name
+
+
 for _name in (
     "chain",
     "count",

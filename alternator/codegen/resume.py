@@ -101,6 +101,9 @@ class Place:
 
 def can_stop_before(frame: Frame) -> bool:
     """Whether the frame can be left before its present instruction, and continued behind it."""
+    origin = origin_of(frame.code)
+    if origin is not None and origin.indices[frame.at] < 0:  # what it is called with cannot be read: that would not end
+        return False
     return _is_plain(frame) and not analysis.in_handler(frame.decoded, frame.at)
 
 

@@ -14,6 +14,7 @@ from alternator.exc import Break, InternalError, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.source import Source
@@ -489,6 +490,8 @@ OWN_CODES = {
     TracedGenerator.send.__code__,
     TracedGenerator.throw.__code__,
     TracedGenerator.close.__code__,
+    Ahead.__iter__.__code__,
+    Ahead.__next__.__code__,
 }
 
 __all__ = ["ADMIT", "Frame", "Machine", "NULL"]

@@ -13,6 +13,7 @@ from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
+from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -368,7 +369,7 @@ def _contains_tensor(vm: Any, container: Any, item: Any) -> bool:
 def iterate(vm: Any, obj: Any) -> Any:
     """``iter(obj)``"""
     kind = type(obj)
-    if issubclass(kind, TracedGenerator):
+    if issubclass(kind, (TracedGenerator, Ahead)):
         return obj
     if isinstance(obj, torch.Tensor):
         if obj.dim() == 0:
@@ -405,6 +406,8 @@ def advance(vm: Any, iterator: Any) -> Any:
     try:
         if issubclass(kind, TracedGenerator):
             return iterator.resume(None, None)
+        if issubclass(kind, Ahead):
+            return iterator.take()
         if kind in _SIMPLE_ITERATORS:
             vm.ticks += 1
             rec = vm.records.get(id(iterator))

@@ -20,8 +20,8 @@ def has_changed(rec: Outside) -> bool:
     if rec.snapshot is None:
         return False
     standin, before = rec.standin, rec.snapshot
-    if type(standin) in iterators.KINDS:
-        return bool(iterators.position(standin) != before)
+    if isinstance(standin, iterators.LookAhead):
+        return standin.moved()
     if isinstance(standin, dict):
         now: Any = list(iterators.dict_items(standin))
         return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))

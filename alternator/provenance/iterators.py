@@ -1,12 +1,30 @@
-"""Iterators over builtin sequences: what they go over, and how far they are; the order of dicts."""
+"""Iterators over builtin containers: what they go over, how far they are, what comes next; the order of dicts."""
 
 from __future__ import annotations
 
 import collections
+import copy
+import gc
+import itertools
 from typing import Any
 
-KINDS: tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter("")))
-"""Those that show both (``__reduce__``) and whose position can be set (``__setstate__``)."""
+KINDS: tuple[type, ...] = (
+    type(iter([])),
+    type(iter(())),
+    type(iter(range(0))),
+    type(iter("")),
+    type(reversed([])),
+    type(iter(b"")),
+)
+"""Those over sequences: they show both (``__reduce__``), and their position can be set (``__setstate__``)."""
+
+HASHED: tuple[type, ...] = tuple(
+    type(make({})) for make in (iter, lambda d: iter(d.values()), lambda d: iter(d.items()), lambda d: reversed(d))
+) + (type(iter(set())),)
+"""Those over dicts and sets: they show what is left."""
+
+COMPOSED: tuple[type, ...] = (enumerate, zip)
+"""Those that take from other iterators."""
 
 
 def sequence(iterator: Any) -> Any:
@@ -19,6 +37,84 @@ def position(iterator: Any) -> int:
     """How many items were taken; -1 once it is exhausted."""
     parts = iterator.__reduce__()
     return int(parts[2]) if len(parts) > 2 else -1
+
+
+def table_of(iterator: Any) -> Any:
+    """The dict or set that an iterator over one goes over; None once it is exhausted."""
+    return next((obj for obj in gc.get_referents(iterator) if isinstance(obj, (dict, set, frozenset))), None)
+
+
+def parts_of(iterator: Any) -> list[Any]:
+    """The iterators that it takes from, itself first."""
+    kind = type(iterator)
+    if kind not in COMPOSED:
+        return [iterator]
+    given = iterator.__reduce__()[1]
+    inner = given[:1] if kind is enumerate else given
+    return [iterator, *(part for one in inner for part in parts_of(one))]
+
+
+def can_look_ahead(iterator: Any) -> bool:
+    """Whether what comes next can be seen without taking it: each part is of a known kind, and nobody else's."""
+    parts = parts_of(iterator)
+    known = (*KINDS, *HASHED, *COMPOSED)
+    if any(type(part) not in known for part in parts) or len({id(part) for part in parts}) < len(parts):
+        return False
+    try:
+        fork(iterator)
+    except RuntimeError:  # a dict that changed since
+        return False
+    return True
+
+
+def fork(iterator: Any) -> Any:
+    """Another iterator that will give the same items."""
+    kind = type(iterator)
+    if kind is enumerate:
+        inner, count = iterator.__reduce__()[1]
+        return enumerate(fork(inner), count)
+    if kind is zip:
+        made = iterator.__reduce__()
+        return zip(*map(fork, made[1]), strict=len(made) > 2 and made[2])
+    return copy.copy(iterator)
+
+
+class LookAhead:
+    """A stand-in of an iterator, from which the program takes items that stay in the iterator."""
+
+    def moved(self) -> bool:
+        """Whether the program took any, or saw that there are none."""
+        raise NotImplementedError
+
+
+class Upcoming:
+    """Gives the next ``count`` items of an iterator, as a list, or those that there are.
+
+    The count grows while a capture looks further ahead; the object is the key of one node of the guard tree.
+    """
+
+    __name__ = "upcoming"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, iterator: Any) -> list[Any] | None:
+        try:
+            return list(itertools.islice(fork(iterator), self.count)) if can_look_ahead(iterator) else None
+        except (RuntimeError, ValueError):  # a dict that changed since; a strict zip
+            return None
+
+
+def take(iterator: Any, count: int) -> None:
+    """Take items and forget them; one more than there are exhausts the iterator."""
+    for _ in itertools.islice(iterator, count):
+        pass
+
+
+def are_apart(*iterators: Any) -> bool:
+    """No part of one is a part of another."""
+    parts = [id(part) for iterator in iterators for part in parts_of(iterator)]
+    return len(set(parts)) == len(parts)
 
 
 def dict_items(table: dict[Any, Any]) -> Any:

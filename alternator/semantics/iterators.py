@@ -1,27 +1,63 @@
-"""Iterators from outside over builtin sequences: the sequence and the position are guarded, and the position is an effect."""
+"""Iterators from outside over builtin containers (``interpreter/lookahead.py`` says how they are read)."""
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
-from alternator.provenance.iterators import KINDS, position, sequence
+from alternator.exc import Break
+from alternator.interpreter import attributes
+from alternator.interpreter.lookahead import STANDINS, Ahead
+from alternator.interpreter.tables import GETATTR, RULES
+from alternator.provenance import iterators
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
 
-@ADMIT.register(*KINDS)
+@ADMIT.register(*STANDINS)
 def admit_iterator(world: World, obj: Any, source: Source) -> Any:
-    """An iterator of our own at the same position, over the stand-in of the same sequence."""
+    """One that can be looked ahead in, unless another one takes from it too."""
     source.guard("TYPE", type(obj))
-    at = position(obj)
-    source.child("call", position).guard("EQ", at)
-    items = world.admit(sequence(obj), source.child("call", sequence))
-    standin = iter(world.vm.fill_value(items))
-    if at >= 0:
-        standin.__setstate__(at)
-    else:
-        for _ in standin:
-            pass
-    rec = world.record(obj, source, standin)
-    rec.snapshot = at if at >= 0 else None
+    if type(obj) not in STANDINS or not iterators.can_look_ahead(obj) or not _kept_apart(world, obj, source):
+        world.record(obj, source)
+        return obj
+    standin = STANDINS[type(obj)](world.vm, obj, source)
+    world.record(obj, source, standin).snapshot = 0
     return standin
+
+
+def _kept_apart(world: World, obj: Any, source: Source) -> bool:
+    """Whether none of the iterators that are looked ahead in takes from what this one takes from; guarded."""
+    others = world.vm.states.setdefault("iterators", [])
+    if not all(iterators.are_apart(obj, other) for other, _ in others):
+        return False
+    for _, seen in others:
+        world.tree.tail.append(("PY", (source.want(), seen.want()), iterators.are_apart, "iterators of their own"))
+    others.append((obj, source))
+    return True
+
+
+@RULES.rule(Ahead.__iter__)
+def ahead_iter(vm: Any, args: Any, kwargs: Any) -> Any:
+    return args[0]
+
+
+@RULES.rule(Ahead.__next__)
+def ahead_next(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.plain(args[0].__next__)
+
+
+def load_attr(vm: Any, iterator: Ahead, name: str) -> Any:
+    """``iterator.name`` as of the iterator that it stands for."""
+    if name in ("__next__", "__iter__"):
+        return types.MethodType(getattr(Ahead, name), iterator)
+    if name == "__class__":
+        return iterator.kind
+    if hasattr(iterator.kind, name):
+        raise Break("OUTSIDE_ITERATOR", f"{name} of a {iterator.kind.__name__}")
+    raise vm.user_raise(AttributeError(f"'{iterator.kind.__name__}' object has no attribute '{name}'", name=name, obj=iterator))
+
+
+for _kind, _standin in STANDINS.items():
+    attributes.show_as(_standin, _kind)
+    GETATTR.put(_standin, load_attr)

@@ -6,6 +6,7 @@ import collections.abc
 from typing import Any
 
 from alternator.interpreter import operations
+from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import MISSING
 
@@ -66,7 +67,11 @@ def get_iter(f: Any, i: Any) -> None:
 
 @op("FOR_ITER")
 def for_iter(f: Any, i: Any) -> None:
-    value = operations.advance(f.vm, f.stack[-1])
+    iterator = f.stack[-1]
+    if isinstance(iterator, Ahead) and f.instrs[f.pc].opname == "STORE_FAST":
+        value = iterator.take_unread()  # nothing is guarded if the loop's variable is not read
+    else:
+        value = operations.advance(f.vm, iterator)
     if value is MISSING:
         f.stack.pop()
         f.pc = i.target

@@ -1,0 +1,103 @@
+"""Iterators from outside: what they give next is seen, with guards, without taking it; taking it is an effect.
+
+How far an iterator is, and what it is over, is not relied on, only the items that are looked at: so the rest of a loop,
+captured once, serves every iteration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alternator.exc import Break
+from alternator.provenance import iterators
+from alternator.provenance.changes import has_changed
+from alternator.provenance.source import Source
+from alternator.provenance.world import MISSING, Unread
+
+
+class Ahead(iterators.LookAhead):
+    """The stand-in of an iterator from outside."""
+
+    kind: type
+
+    def __init__(self, vm: Any, iterator: Any, source: Source) -> None:
+        self.vm = vm
+        self.iterator = iterator
+        self.source = source
+        self.upcoming = iterators.Upcoming()
+        self.items = source.child("call", self.upcoming)
+        self.fork = iterators.fork(iterator)
+        self.taken = 0
+        self.ended = False
+        self.pinned: Any = None
+
+    def __iter__(self) -> "Ahead":
+        return self
+
+    def __next__(self) -> Any:
+        value = self.take()
+        if value is MISSING:
+            raise StopIteration
+        return value
+
+    def moved(self) -> bool:
+        return bool(self.taken or self.ended or self.pinned is not None)
+
+    def take(self) -> Any:
+        """The next item; MISSING if there is none."""
+        value = self.take_unread()
+        return self.vm.world.admit(value.obj, value.source) if type(value) is Unread else value
+
+    def take_unread(self) -> Any:
+        """The next item, without a guard if it is from outside."""
+        self.vm.ticks += 1
+        if self.pinned is None and self._changed():
+            self._pin()
+        if self.pinned is not None:
+            return self.vm.plain(next, self.pinned, MISSING)
+        if self.ended:
+            return MISSING
+        value = self.vm.plain(next, self.fork, MISSING)
+        number = self.taken
+        if value is MISSING:
+            self.ended = True
+            self.upcoming.count = number + 1
+            self.items.guard("LEN", number)
+            return MISSING
+        self.taken += 1
+        self.upcoming.count = self.taken
+        found = self.items.child("index", number)
+        found.want()
+        return Unread(value, found)
+
+    def _changed(self) -> bool:
+        """Whether the program has written to what the iterator goes over."""
+        for part in iterators.parts_of(self.iterator):
+            kind = type(part)
+            if kind not in iterators.COMPOSED:
+                over = iterators.sequence(part) if kind in iterators.KINDS else iterators.table_of(part)
+                rec = self.vm.records.get(id(over))
+                if rec is not None and has_changed(rec):
+                    return True
+        return False
+
+    def _pin(self) -> None:
+        """Rely on the position after all: go on over the stand-in of what was changed."""
+        if self.kind not in iterators.KINDS or self.ended:
+            raise Break("OUTSIDE_ITERATOR", f"{self.kind.__name__}, of something that was changed")
+        at = iterators.position(self.iterator)
+        self.source.child("call", iterators.position).guard("EQ", at)
+        items = self.vm.world.admit(iterators.sequence(self.iterator), self.source.child("call", iterators.sequence))
+        make = reversed if self.kind is type(reversed([])) else iter
+        self.pinned = make(self.vm.fill_value(items))
+        if at >= 0:
+            self.pinned.__setstate__(at + self.taken if make is iter else at - self.taken)
+        else:
+            iterators.take(self.pinned, len(items) + 1)
+
+
+STANDINS: dict[type, type[Ahead]] = {
+    kind: type(f"Ahead_{kind.__name__}", (Ahead,), {"kind": kind})
+    for kind in (*iterators.KINDS, *iterators.HASHED, *iterators.COMPOSED)
+}
+"""Kind of an iterator -> the class of its stand-in."""
