@@ -297,7 +297,7 @@ for _iterator in (
     iter(set()),
 ):
     REBUILD.put(type(_iterator), _by_reduce)
-_VIEWS_OF = {type(iter({})): "keys", type(iter({}.values())): "values", type(iter({}.items())): "items"}
+_VIEWS_OF: dict[type, str] = {type(iter({})): "keys", type(iter({}.values())): "values", type(iter({}.items())): "items"}
 
 
 @REBUILD.rule(*_VIEWS_OF)

@@ -24,7 +24,8 @@ class Outside:
     ``attrs`` is the shadow of its attributes (name -> new value or MISSING), ``filled`` says whether a container's
     stand-in holds the contents, ``snapshot`` what these were, ``inner`` the source that reads below it start from, ``space``
     the stand-in of the instance's ``__dict__`` once the program has it in hand and writes attributes too; ``overlaid`` says that
-    ``partial``, what is known of a dict's single keys, holds such writes, or that the stand-in of a list holds what was appended to it unread.
+    ``partial``, what is known of a dict's single keys, holds such writes; or that the stand-in of a list holds
+    what was appended to it before anybody read it.
     """
 
     __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state", "space", "overlaid")
