@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break
-from alternator.interpreter.tables import REBUILD
+from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, Outside, Unread
 
@@ -103,8 +103,8 @@ class Builder:
         rule = REBUILD.get(kind)
         if rule is None:
             for base in kind.__mro__[1:]:
-                rule = REBUILD.get(base)
-                if rule is not None:
+                rule = SUBCLASSES.get(base)
+                if rule is not None or base in REBUILD:
                     break
         if rule is None:
             raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")

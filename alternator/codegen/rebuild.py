@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import enum
 import functools
 import itertools
 import re
@@ -15,7 +16,7 @@ from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.interpreter.attributes import native_base
 from alternator.interpreter.frame import NULL
-from alternator.interpreter.tables import REBUILD
+from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Unread
 
@@ -77,15 +78,61 @@ def _mentions(text: str, name: str) -> bool:
     return re.search(rf"\b{name}\b", text) is not None
 
 
+def _of_value(base: Any) -> None:
+    """An instance of a subclass of an immutable builtin: made of its value as the builtin sees it, then given its attributes."""
+
+    def rule(b: Builder, value: Any) -> str:
+        if isinstance(value, enum.Enum):
+            return _member(b, value)
+        plain = base(base.__iter__(value)) if base is frozenset else base(*base.__getnewargs__(value))
+        name = b.assign(f"{b.constant(base.__new__, 'new')}({b.value(type(value))}, {b.value(plain)})")
+        _attributes(b, value, name)
+        return name
+
+    SUBCLASSES.put(base, rule)
+
+
+for _kind in (int, float, complex, str, bytes, frozenset):
+    _of_value(_kind)
+
+
+@SUBCLASSES.rule(bytearray)
+def _bytearray_instance(b: Builder, value: Any) -> str:
+    name = b.assign(f"bytearray.__new__({b.value(type(value))})")
+    b.register(value, name)
+    b.emit(f"bytearray.__init__({name}, {bytes(memoryview(value))!r})")
+    _attributes(b, value, name)
+    return name
+
+
+@SUBCLASSES.rule(collections.deque)
+def _deque_instance(b: Builder, value: Any) -> str:
+    deque = b.constant(collections.deque, "deque")
+    name = b.assign(f"{deque}.__new__({b.value(type(value))})")
+    b.register(value, name)
+    b.emit(f"{deque}.__init__({name}, (), {value.maxlen!r})")
+    items = list(collections.deque.__iter__(value))
+    if items:
+        b.emit(f"{deque}.extend({name}, ({b.values(items)},))")
+    _attributes(b, value, name)
+    return name
+
+
 @REBUILD.rule(bytearray)
 def rebuild_bytearray(b: Builder, value: Any) -> str:
     return b.assign(f"bytearray({bytes(value)!r})")
 
 
+@SUBCLASSES.rule(enum.Enum)
+def _member(b: Builder, value: Any) -> str:
+    """A member of an enumeration from outside is itself."""
+    if b.vm.world.is_made(type(value)):
+        raise Break("UNREBUILDABLE_OUTPUT", f"a member of {type(value).__name__}, which was made while tracing")
+    return b.constant(value, "member")
+
+
 @REBUILD.rule(list)
 def rebuild_list(b: Builder, value: Any) -> str:
-    if type(value) is not list:
-        return _container_instance(b, value, list)
     name = b.assign("[]")
     b.register(value, name)
     if value:
@@ -99,6 +146,7 @@ def rebuild_list(b: Builder, value: Any) -> str:
     return name
 
 
+@SUBCLASSES.rule(tuple)
 @REBUILD.rule(tuple)
 def rebuild_tuple(b: Builder, value: Any) -> str:
     kind = type(value)
@@ -114,8 +162,6 @@ def rebuild_tuple(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(dict)
 def rebuild_dict(b: Builder, value: Any) -> str:
-    if type(value) is not dict:
-        return _container_instance(b, value, dict)
     name = b.assign("{}")
     b.register(value, name)
     if value:
@@ -131,8 +177,6 @@ def rebuild_dict(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(set)
 def rebuild_set(b: Builder, value: Any) -> str:
-    if type(value) is not set:
-        return _container_instance(b, value, set)
     name = b.assign("set()")
     b.register(value, name)
     if value:
@@ -175,6 +219,10 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
         b.emit(f"{base.__name__}.{method}({name}, ({b.values(items)},))")
     _attributes(b, value, name)
     return name
+
+
+for _kind in (list, dict, set):
+    SUBCLASSES.put(_kind, functools.partial(_container_instance, base=cast(type, _kind)))
 
 
 def _attributes(b: Builder, value: Any, name: str) -> None:
@@ -256,6 +304,7 @@ def rebuild_partial(b: Builder, value: Any) -> str:
     )
 
 
+@SUBCLASSES.rule(BaseException)
 @REBUILD.rule(BaseException)
 def rebuild_exception(b: Builder, value: Any) -> str:
     kind = type(value)
@@ -346,6 +395,7 @@ for _mapping in ({}, collections.OrderedDict()):
         REBUILD.put(type(_views), _view)
 
 
+@SUBCLASSES.rule(object)
 @REBUILD.rule(object)
 def rebuild_instance(b: Builder, value: Any) -> str:
     """An instance of a user's class: allocated without ``__init__``, then given its attributes."""

@@ -86,6 +86,9 @@ OBJECT_GETATTR = IdentityTable("__getattr__ functions with a rule")
 REBUILD = IdentityTable("rebuilding values")
 """type -> ``rule(builder, value)``: the expression that makes the value anew in generated code."""
 
+SUBCLASSES = IdentityTable("rebuilding instances of subclasses")
+"""class -> ``rule(builder, value)``: the same for instances of its subclasses, where these are not made as its own are."""
+
 CODES = IdentityTable("functions by their code")
 """code object -> ``rule(vm, fn, args, kwargs)``: for every function that a decorator makes with this code."""
 

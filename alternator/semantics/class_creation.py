@@ -16,7 +16,7 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.machine import OWN_CODES
-from alternator.interpreter.tables import REBUILD, RULES
+from alternator.interpreter.tables import REBUILD, RULES, SUBCLASSES
 from alternator.provenance.world import MISSING
 
 _MARK = "__alternator_made__"
@@ -128,6 +128,7 @@ def process_class(vm: Any, args: Any, kwargs: Any) -> Any:
 _GIVEN = frozenset({"__dict__", "__weakref__", "__abstractmethods__", "_abc_impl"})
 
 
+@SUBCLASSES.rule(type)
 @REBUILD.rule(type)
 def rebuild_class(b: Any, value: Any) -> str:
     """An outside class is itself; one that the program made is a new one in every call, so it is made again."""

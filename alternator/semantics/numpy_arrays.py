@@ -12,7 +12,7 @@ import torch._numpy as tnp
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.identity import hashable
-from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
+from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW, SUBCLASSES
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
@@ -249,6 +249,7 @@ def rebuild_array(b: Any, value: Any) -> str:
     return b.assign(f"{b.value(value.tensor)}.numpy(){'[()]' if scalar else ''}")
 
 
+@SUBCLASSES.rule(numpy.dtype)
 @REBUILD.rule(numpy.dtype)
 def rebuild_dtype(b: Any, value: Any) -> str:
     return b.constant(value, "dtype")
