@@ -153,6 +153,12 @@ add(
     "The exception that is being handled (or its traceback) is used in a way that cannot be traced.",
     "Handle the exception without looking at its traceback or at sys.exc_info().",
 )
+add(
+    "FINALIZER",
+    "object with __del__",
+    "An object that is made while tracing dies when tracing ends, which would run its __del__ at the wrong time.",
+    "Make the object outside of the compiled function, or clean up in a with statement.",
+)
 add("WEAKREF", "weak reference", "Weak references to values that only exist while tracing cannot be made.", _REWRITE)
 add(
     "IDENTITY",

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import io
 import math
+import sys
 import types
 from typing import Any, Callable, Mapping, Sequence
 
@@ -249,7 +250,9 @@ def assert_same(
     if id(plain) in seen:
         assert seen[id(plain)][1] is captured, f"{where}: the same object in the plain run, another one in the captured run"
         return
-    assert type(plain) is type(captured), f"{where}: {type(captured)} instead of {type(plain)}"
+    assert type(plain) is type(captured) or _both_made(type(plain), type(captured)), (
+        f"{where}: {type(captured)} instead of {type(plain)}"
+    )
     if not isinstance(plain, (float, *_PLAIN_TYPES)) and not (type(plain) in (tuple, frozenset) and not plain):
         seen[id(plain)] = (plain, captured)  # both are kept alive: ids are not reused
     if isinstance(plain, torch.Tensor):
@@ -273,6 +276,12 @@ def assert_same(
             assert plain == captured, f"{where}: {captured} is not {plain}"
     if hasattr(plain, "__dict__") and not isinstance(plain, torch.Tensor):
         assert_same(plain.__dict__, captured.__dict__, f"{where}.__dict__", rtol, atol, seen)
+
+
+def _both_made(plain: type, captured: type) -> bool:
+    """Classes that the two runs made: two of one name, which no module has."""
+    names = {(cls.__module__, cls.__qualname__) for cls in (plain, captured)}
+    return len(names) == 1 and getattr(sys.modules.get(plain.__module__), plain.__qualname__, None) not in (plain, captured)
 
 
 def _assert_same_tensor(plain: torch.Tensor, captured: torch.Tensor, where: str, rtol: float, atol: float) -> None:

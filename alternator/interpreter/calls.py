@@ -74,6 +74,8 @@ def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, An
         raise vm.user_raise(TypeError(f"'{type(obj).__name__}' object is not callable"))
     if type(found) is types.FunctionType:
         return call(vm, found, (obj, *args), kwargs)
+    if type(found) is types.BuiltinFunctionType:  # does not bind
+        return call(vm, found, args, kwargs)
     depth = PURE_TYPES.get(type(obj))
     if depth is not None:
         attributes.check_readable(vm, obj)
@@ -407,6 +409,7 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     """``type.__call__``: ``__new__``, then ``__init__``."""
     if cls.__flags__ & 0x200:
         vm.world.trusted(cls)
+        no_finalizer(vm, cls)
     if issubclass(cls, torch.Tensor):
         raise Break("TENSOR_SUBCLASS", f"construction of {cls.__name__}")
     new = vm.world.class_attr(cls, "__new__")
@@ -436,6 +439,12 @@ def _user_init(vm: Any, obj: Any, init: Any, args: tuple[Any, ...], kwargs: dict
     if result is not None:
         raise vm.user_raise(TypeError(f"__init__() should return None, not '{type(result).__name__}'"))
     return obj
+
+
+def no_finalizer(vm: Any, cls: type) -> None:
+    """An object that is made while tracing dies with the capture: its ``__del__`` would run then, and once too often."""
+    if vm.world.class_attr(cls, "__del__") is not MISSING:
+        raise Break("FINALIZER", cls.__name__)
 
 
 def _native_base(cls: type) -> type:

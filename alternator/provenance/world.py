@@ -179,6 +179,12 @@ class World:
         if id(obj) not in self._made and id(obj) not in self.records:
             self._made.add(id(obj))
             self.pins.append(obj)
+            if type(obj) in (staticmethod, classmethod):
+                self.note_made(obj.__func__)
+            elif type(obj) is property:
+                for part in (obj.fget, obj.fset, obj.fdel):
+                    if part is not None:
+                        self.note_made(part)
 
     def is_made(self, obj: Any) -> bool:
         return id(obj) in self._made

@@ -11,11 +11,13 @@ from alternator.semantics import (  # noqa: F401
     contexts,
     control_flow,
     copying,
+    enums,
     functorch,
     generators,
     higher_order,
     identity,
     iterators,
+    memoizing,
     nn_module,
     numpy_arrays,
     output_calls,
@@ -26,6 +28,7 @@ from alternator.semantics import (  # noqa: F401
     tensors,
     text,
     torch_functions,
+    weakrefs,
 )
 
 arity.install()

@@ -19,7 +19,7 @@ from alternator.provenance.world import MISSING
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 _fn: Any
-for _fn in (bin, chr, hex, oct, ord):
+for _fn in (bin, chr, hex, oct, ord, str.maketrans, bytes.maketrans, bytearray.maketrans):
     PURE.put(_fn, DEEP)
 
 
@@ -176,6 +176,11 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
                 if isinstance(_real(vm, obj), cls):
                     return True
             continue
+        hook = _hook_of(vm, cls, "__instancecheck__")
+        if hook is not None:
+            if vm.truth(hook(cls, obj)):
+                return True
+            continue
         if issubclass(kind, cls) if type(cls) is type else _virtual(cls, obj, kind):
             return True
         if cls is type(obj) and cls in attributes.KNOWN:
@@ -185,6 +190,26 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             if isinstance(seen, type) and issubclass(seen, cls):
                 return True
     return False
+
+
+_LIBRARIES = frozenset(
+    {"abc", "_collections_abc", "typing", "typing_extensions", "enum", "torch", "numbers", "collections", "io"}
+)
+
+
+def _hook_of(vm: Any, cls: type, name: str) -> Any:
+    """How to ask a class whose checks are code of the program, or None: what the libraries define only looks at types."""
+    meta = type(cls)
+    if meta is type:
+        return None
+    hook = vm.world.class_attr(meta, name)
+    if type(hook) is types.FunctionType and hook.__module__.partition(".")[0] not in _LIBRARIES:
+        return lambda *args: calls.call(vm, hook, args, {})
+    hook = vm.world.class_attr(cls, "__subclasshook__")
+    if type(hook) is classmethod and (hook.__func__.__module__ or "").partition(".")[0] not in _LIBRARIES:
+        check = isinstance if name == "__instancecheck__" else issubclass
+        return lambda _, obj: vm.native(check, (obj, cls))
+    return None
 
 
 def _overrides_class(vm: Any, kind: type) -> bool:
@@ -212,7 +237,11 @@ def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
     cls, classes = args
     if not isinstance(cls, type):
         raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
-    return vm.plain(issubclass, cls, tuple(_flat(vm, classes)))
+    for one in _flat(vm, classes):
+        hook = _hook_of(vm, one, "__subclasscheck__")
+        if vm.truth(hook(one, cls)) if hook is not None else vm.plain(issubclass, cls, one):
+            return True
+    return False
 
 
 @RULES.rule(callable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _abc
 import abc
 import builtins
+import collections
 import dataclasses
 import enum
 import types
@@ -16,8 +17,9 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.machine import OWN_CODES
-from alternator.interpreter.tables import REBUILD, RULES, SUBCLASSES
-from alternator.provenance.world import MISSING
+from alternator.interpreter.tables import DEEP, NOTHING, PURE, REBUILD, RULES, SUBCLASSES
+from alternator.provenance.world import ADMIT, MISSING
+from alternator.semantics import enums
 
 _MARK = "__alternator_made__"
 
@@ -49,9 +51,11 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(meta, type):
         meta = vm.plain(types._calculate_meta, meta, bases)  # type: ignore[attr-defined]
     space: Any = {}
-    if isinstance(meta, type) and vm.world.class_attr(meta, "__prepare__") is not type.__dict__["__prepare__"]:
+    if isinstance(meta, type) and issubclass(meta, enum.EnumMeta):
+        space = enums.Body(vm, meta, name, bases, kwargs)
+    elif isinstance(meta, type) and vm.world.class_attr(meta, "__prepare__") is not type.__dict__["__prepare__"]:
         space = vm.call(vm.getattr(meta, "__prepare__"), (name, bases), kwargs)
-    if type(space) is not dict or id(space) in vm.records:
+    if type(space) not in (dict, enums.Body) or id(space) in vm.records:
         raise Break("CLASS_CREATION", f"class {name}: a namespace of its own")
     frame = Frame(
         vm, body, [NULL] * len(body.__code__.co_varnames + body.__code__.co_cellvars + body.__code__.co_freevars), vm.frame
@@ -63,6 +67,8 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
     del vm.states[id(frame)]
     if bases != tuple(given):
         space["__orig_bases__"] = tuple(given)
+    if type(space) is enums.Body:
+        return enums.build(vm, meta, name, bases, space, kwargs)
     return vm.call(meta, (name, bases, space), kwargs)
 
 
@@ -102,6 +108,38 @@ def type_prepare(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(_abc._abc_init)
 def abc_init(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.plain(_abc._abc_init, *args)
+
+
+for _check in (_abc._abc_instancecheck, _abc._abc_subclasscheck):
+    PURE.put(_check, NOTHING)
+
+
+@RULES.rule(_abc._abc_register)
+def abc_register(vm: Any, args: Any, kwargs: Any) -> Any:
+    if not vm.world.is_made(args[0]):
+        raise Break("UNSUPPORTED_EFFECT", f"registration with the outside class {args[0].__name__}")
+    return vm.plain(_abc._abc_register, *args)
+
+
+@RULES.rule(collections.namedtuple)
+def make_namedtuple(vm: Any, args: Any, kwargs: Any) -> Any:
+    """A class of constants: made natively, in the module of the caller."""
+    vm.close_all(args, kwargs, DEEP)
+    if kwargs.get("module") is None:
+        kwargs = {**kwargs, "module": vm.load_global_or(vm.frame.func, "__name__", "__main__")}
+    made: Any = vm.plain(lambda: collections.namedtuple(*args, **kwargs))  # type: ignore[misc]
+    vm.ticks += 1
+    space = made.__new__.__globals__
+    vm.shadow_globals[id(space)] = dict(space)  # its own: nothing of it is from outside
+    vm.world.note_made(made)
+    for value in vars(made).values():
+        if not ADMIT.is_constant(type(value)):
+            vm.world.note_made(value)
+    return made
+
+
+_Field: Any = type(vars(collections.namedtuple("_Field", "x"))["x"])
+REBUILD.put(_Field, lambda b, value: b.constant(value, "field"))  # immutable: a position and a docstring
 
 
 @RULES.rule(dataclasses._process_class)  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import types
+import weakref
 from typing import Any
 
 import torch
@@ -44,7 +45,11 @@ def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
     if type(found) is types.FunctionType:
         return calls.call(vm, found, (value,), {})
     if found is object.__hash__:
-        return hash(rule_id(vm, args, kwargs))
+        rec = vm.records.get(id(value))
+        real = object.__hash__(value if rec is None else rec.obj)
+        return real if type(rule_id(vm, args, kwargs)) is int else TracedId(real)
+    if kind is weakref.ref and id(value) not in vm.records:
+        return rule_hash(vm, (calls.call(vm, value, (), {}),), {})
     return calls.run_pure(vm, hash, DEEP, args, kwargs)
 
 

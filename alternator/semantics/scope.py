@@ -20,10 +20,21 @@ def rule_globals(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.world.admit(vm.frame.globals, vm.globals_source(vm.frame.func))
 
 
-@RULES.rule(locals, dir)
+@RULES.rule(dir)
+def rule_dir(vm: Any, args: Any, kwargs: Any) -> Any:
+    if not args:
+        return sorted(rule_locals(vm, args, kwargs))
+    kind = type(args[0])
+    found = vm.world.class_attr(kind, "__dir__")
+    if type(found) is types.FunctionType:
+        return calls.call(vm, sorted, (calls.call(vm, found, args, {}),), {})
+    if id(args[0]) in vm.records or kind.__flags__ & 0x200 and not vm.world.is_made(kind):
+        raise Break("FRAME_INTROSPECTION", f"all names of a {kind.__name__}")
+    return vm.plain(dir, *args)
+
+
+@RULES.rule(locals)
 def rule_locals(vm: Any, args: Any, kwargs: Any) -> Any:
-    if args:
-        raise Break("FRAME_INTROSPECTION", "dir()")
     frame = vm.frame
     found = {}
     for name, value in zip(frame.decoded.localsplus_names, frame.locals):

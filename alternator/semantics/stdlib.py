@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _string
 import bisect
 import builtins
 import collections
@@ -16,7 +17,6 @@ import sys
 import traceback
 import types
 import typing
-import weakref
 from typing import Any, cast
 
 import torch
@@ -27,17 +27,15 @@ from alternator.interpreter.opcodes.exceptions import TRACEBACK
 from alternator.interpreter.tables import (
     CODES,
     DEEP,
-    DESCRIPTORS,
     GETATTR,
     GETTERS,
-    INSTANCE_CALLS,
     NOTHING,
     PURE,
     PURE_TYPES,
     RULES,
     SHALLOW,
 )
-from alternator.provenance.world import ADMIT, MISSING
+from alternator.provenance.world import MISSING
 
 # ---- pure native types and functions
 
@@ -152,6 +150,13 @@ for _fn in (re.compile, re.match, re.search, re.fullmatch, re.sub, re.findall, r
     RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 
 
+PURE.put(typing._idfunc, NOTHING)  # type: ignore[attr-defined]
+PURE.put(_string.formatter_parser, DEEP)
+PURE.put(_string.formatter_field_name_split, DEEP)
+PURE_TYPES.put(type(_string.formatter_parser("")), NOTHING)
+PURE_TYPES.put(type(_string.formatter_field_name_split("")[1]), NOTHING)
+
+
 # ---- functools
 
 
@@ -195,34 +200,6 @@ def rule_partial(vm: Any, args: Any, kwargs: Any) -> Any:
 PURE_TYPES.put(functools.partial, SHALLOW)
 
 
-@INSTANCE_CALLS.rule(type(functools.lru_cache(lambda: None)))
-def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    """Interpret through the cache, since a fake must not be kept in it; with constants only, ask the cache itself."""
-    if all(ADMIT.is_constant(type(a)) for a in (*args, *kwargs.values())):
-        result = _ask_cache(vm, obj, args, kwargs)
-        if ADMIT.is_constant(type(result)):
-            return result
-    return calls.call(vm, attributes.vm_trusted(vm, obj.__wrapped__), args, kwargs)
-
-
-def _ask_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    """What the plain program would get; computed, if it is not known yet, as the plain program would."""
-    flag = torch.compiler._is_compiling_flag
-    torch.compiler._is_compiling_flag = False
-    try:
-        with torch._C._DisableTorchDispatch():
-            return vm.plain(lambda: obj(*args, **kwargs))
-    finally:
-        torch.compiler._is_compiling_flag = flag
-
-
-def _lru_bind(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
-    return types.MethodType(raw, obj)
-
-
-DESCRIPTORS.put(type(functools.lru_cache(lambda: None)), _lru_bind)
-
-
 def _partial_attr(vm: Any, obj: Any, name: str) -> Any:
     rec = vm.records.get(id(obj))
     if rec is not None and name in ("func", "args", "keywords"):
@@ -237,6 +214,10 @@ GETATTR.put(functools.partial, _partial_attr)
 
 
 # ---- typing
+
+
+def _subscript_type_parameters(vm: Any, args: Any, kwargs: Any) -> Any:
+    return vm.plain(typing._collect_parameters, *args)  # type: ignore[attr-defined]
 
 
 def _subscript_type(vm: Any, args: Any, kwargs: Any) -> Any:
@@ -256,6 +237,7 @@ for _name in (
     _getter = vars(getattr(typing, _name)).get("__getitem__")
     if isinstance(_getter, types.FunctionType) and _getter not in RULES:
         RULES.put(_getter, _subscript_type)
+RULES.put(typing._collect_parameters, _subscript_type_parameters)  # type: ignore[attr-defined]
 for _fn in (typing.get_origin, typing.get_args):
     RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 
@@ -334,7 +316,7 @@ def _function_attr(vm: Any, obj: Any, name: str) -> Any:
 GETATTR.put(types.FunctionType, _function_attr)
 
 
-# ---- copy, inspect, contextlib, os, weakref
+# ---- inspect, sys, exceptions
 
 
 @RULES.rule(inspect.signature)
@@ -350,21 +332,15 @@ def rule_signature(vm: Any, args: Any, kwargs: Any) -> Any:
 PURE_TYPES.put(inspect.Signature, DEEP)
 
 
-@RULES.rule(weakref.ref)
-def rule_weakref(vm: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("WEAKREF", "weakref.ref()")
-
-
-@INSTANCE_CALLS.rule(weakref.ref)
-def call_weakref(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    rec = vm.records.get(id(obj))
-    if rec is None:
-        return vm.plain(obj)
-    return vm.world.admit(obj(), rec.source.child("call", _dereference))
-
-
-def _dereference(ref: Any) -> Any:
-    return ref()
+@RULES.rule(typing._caller)  # type: ignore[attr-defined]
+def rule_caller(vm: Any, args: Any, kwargs: Any) -> Any:
+    """In which module a type variable or the like is made."""
+    frame = vm.frame
+    for _ in range(args[0] if args else kwargs.get("depth", 1)):
+        frame = frame.parent if frame is not None else None
+    if frame is None:
+        raise Break("FRAME_INTROSPECTION", "the module of the caller")
+    return vm.load_global_or(frame.func, "__name__", "__main__")
 
 
 @RULES.rule(sys._getframe)
@@ -384,7 +360,7 @@ def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
 for _kind in vars(builtins).values():
     if isinstance(_kind, type) and issubclass(_kind, BaseException) and _kind not in PURE_TYPES:
         PURE_TYPES.put(_kind, SHALLOW)
-for _kind in (types.MappingProxyType, torch.Size, property, types.CodeType, torch.dtype, torch.device):
+for _kind in (types.MappingProxyType, torch.Size, property, classmethod, staticmethod, types.CodeType, torch.dtype, torch.device):
     if _kind not in PURE_TYPES:
         PURE_TYPES.put(_kind, SHALLOW)
 
