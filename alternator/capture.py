@@ -21,7 +21,7 @@ from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry,
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
-from alternator.codegen import rebuild  # noqa: F401  (fills the REBUILD table)
+from alternator.codegen import exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.builder import Builder
 from alternator.codegen.checks import raising
 from alternator.codegen.effects import replay
@@ -196,15 +196,17 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     except UserRaise as raised:  # the program raises: let it do so itself, with its own traceback
         utils.report_skip(utils.SkipReport(func.__code__, f"it raised {type(raised.exc).__name__}: {raised.exc}"))
         return _plainly(func, request, "raised", 16)
-    except Break as broken:
-        return _after_break(attempt, values, broken, chain_of(broken))
-    try:
-        return _finish(attempt, values, None)
-    except Break as broken:
-        # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
-        return _after_break(attempt, values, broken, [])
-    except RecursionError:
-        raise SkipFrame("a value that leaves it is nested too deep") from None
+    except Break as stopped:
+        broken, chain = stopped, chain_of(stopped)
+    else:
+        try:
+            return _finish(attempt, values, None)
+        except Break as stopped:  # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
+            broken, chain = stopped, []
+        except RecursionError:
+            raise SkipFrame("a value that leaves it is nested too deep") from None
+    # not in the handlers: the program must not find that our exception is being handled
+    return _after_break(attempt, values, broken, chain)
 
 
 def _ambient_is_plain() -> bool:
@@ -300,16 +302,17 @@ def _resumable(chain: list[Link], request: CompileRequest) -> list[Link]:
 def _state_before(func: types.FunctionType, values: list[Any], request: CompileRequest) -> tuple[Attempt, list[Link]]:
     """Run again, to the break, so that the state before the breaking instruction of an inlined frame is known."""
     attempt = Attempt(func, values, request, careful=True)
+    chain: list[Link] = []
     try:
         attempt.run()
     except Break as broken:
         chain = _resumable(chain_of(broken), request)
-        if chain:
-            leaf = chain[-1].frame
-            if not attempt.vm.unmoved(leaf):
-                return _stopped(func, values, request, (leaf.number, leaf.count))
-            leaf.stack[:] = leaf.saved
-            return attempt, chain
+    if chain:
+        leaf = chain[-1].frame
+        if not attempt.vm.unmoved(leaf):
+            return _stopped(func, values, request, (leaf.number, leaf.count))
+        leaf.stack[:] = leaf.saved
+        return attempt, chain
     raise SkipFrame("the program took another way when it was looked at again")
 
 

@@ -86,8 +86,8 @@ def test_in_exit_of_with() -> None:
             log.append((repr(e), now()))
         return x * 2, log
 
-    same(f, X, True, graphs=2, breaks=1)
-    same(f, X, False, graphs=2, breaks=1)
+    same(f, X, True, graphs=2)
+    same(f, X, False, graphs=2)
 
 
 def test_the_break_raises_inside_of_try() -> None:

@@ -488,8 +488,6 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         if value is MISSING:
             vm.plain(object.__delattr__, obj, name)
         else:
-            if name == "__traceback__" and isinstance(obj, BaseException):
-                value = None  # exceptions carry no traceback while they are traced
             vm.plain(object.__setattr__, obj, name, value)
         return
     if name == "__class__" or name == "__dict__":

@@ -17,6 +17,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
+from alternator.interpreter.tracebacks import made_here
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
@@ -215,7 +216,7 @@ class Machine:
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
-        error.__traceback__ = None
+        error.__traceback__ = made_here(error.__traceback__)
         handled = self.current_error()
         if handled is not None and handled is not error and error.__context__ is None:
             error.__context__ = handled
