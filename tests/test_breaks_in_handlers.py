@@ -105,7 +105,7 @@ def test_the_break_raises_inside_of_try() -> None:
             out = repr(e), now()
         return x - 1, out, now()
 
-    same(f, X, graphs=2, breaks=2)
+    same(f, X, graphs=2, breaks=1)
 
 
 def test_bare_raise_and_chaining_after_the_break() -> None:
@@ -262,7 +262,7 @@ def test_exceptions_with_fields_cross_a_break() -> None:
         lambda: ExceptionGroup("g", [ValueError(1)]),
     ]
     for make in makers:
-        same(f, X, make, graphs=2, breaks=1)
+        same(f, X, make)
 
 
 def test_contextlib_around_breaks() -> None:

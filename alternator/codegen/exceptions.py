@@ -17,7 +17,8 @@ def rebuild_exception(b: Builder, value: BaseException) -> str:
     native = next(base for base in kind.__mro__ if not base.__flags__ & 0x200)
     made = value.args
     if isinstance(value, OSError) and value.filename is not None:
-        made = (*value.args[:2], value.filename, None, value.filename2) if value.filename2 is not None else (*made, value.filename)
+        more = (value.filename,) if value.filename2 is None else (value.filename, None, value.filename2)
+        made = (*value.args[:2], *more)
     args = b.values(made)
     words = f"{b.value(kind)}, {args}" if args else b.value(kind)
     name = b.assign(f"{b.constant(native.__new__, 'new')}({words})")

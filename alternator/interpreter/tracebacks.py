@@ -21,9 +21,8 @@ Row = tuple[types.CodeType, int, int]
 """Code, offset of the instruction, line."""
 
 _MARK: Final = object()
-_DROPPED: Final = (
-    inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
-)
+_ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+_DROPPED: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | _ASYNC
 _stubs: Final[CodeCache[types.CodeType]] = CodeCache()
 
 
