@@ -75,7 +75,7 @@ def make_continuation(
         _cache.put(code, known := {})
     key = (index, stack_depth, nulls, layout.unbound)
     if key not in known:
-        known[key] = Continuation(*layout.parts, code=_assemble(code, layout), free_names=shape.free_names)
+        known[key] = Continuation(**layout.fields, code=_assemble(code, layout), free_names=shape.free_names)
     return known[key]
 
 
@@ -159,7 +159,7 @@ def make_call_continuation(
         for position in body:
             out.copy(position)
         made = out.finish(code, f"__call_at_{instr.offset}")
-        known[key] = Continuation(*layout.parts, code=made, free_names=shape.free_names), child
+        known[key] = Continuation(**layout.fields, code=made, free_names=shape.free_names), child
     return known[key][0]
 
 

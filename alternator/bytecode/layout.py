@@ -28,9 +28,9 @@ class Layout:
     handles: bool
 
     @property
-    def parts(self) -> tuple[Any, ...]:
+    def fields(self) -> dict[str, Any]:
         """The fields, for a subclass's constructor."""
-        return tuple(getattr(self, name) for name in Layout.__slots__)
+        return {name: getattr(self, name) for name in Layout.__annotations__}
 
     @property
     def passed(self) -> tuple[int, ...]:

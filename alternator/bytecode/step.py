@@ -69,7 +69,7 @@ def make_step(
     if key not in known:
         following = _successors(shape, layout)
         made = _assemble(code, layout, following)
-        known[key] = Step(*layout.parts, code=made, free_names=shape.free_names, successors=following)
+        known[key] = Step(**layout.fields, code=made, free_names=shape.free_names, successors=following)
     return known[key]
 
 

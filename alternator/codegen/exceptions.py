@@ -24,7 +24,8 @@ def rebuild_exception(b: Builder, value: BaseException) -> str:
     name = b.assign(f"{b.constant(native.__new__, 'new')}({words})")
     b.register(value, name)
     if isinstance(value, UnicodeError) and len(made) > 1 or isinstance(value, SyntaxError):
-        b.emit(f"{b.constant(native.__init__, 'init')}({name}{', ' if args else ''}{args})")
+        start = getattr(native, "__init__")
+        b.emit(f"{b.constant(start, 'init')}({name}{', ' if args else ''}{args})")
     b.emit(f"{name}.args = ({b.values(value.args)}{',' if value.args else ''})")
     _fields(b, value, native, name)
     if value.__dict__:

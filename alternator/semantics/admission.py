@@ -79,7 +79,12 @@ def admit_function(world: World, obj: Any, source: Source) -> Any:
 
 def _is_known(fn: types.FunctionType) -> bool:
     """A call of it is more than its code, or its attributes say so."""
-    return RULES.get(fn) is not None or fn in IN_GRAPH or CODES.get(fn.__code__) is not None or bool(fn.__dict__.keys() - {"__wrapped__"})
+    return (
+        RULES.get(fn) is not None
+        or fn in IN_GRAPH
+        or CODES.get(fn.__code__) is not None
+        or bool(fn.__dict__.keys() - {"__wrapped__"})
+    )
 
 
 def _made_at_run_time(fn: types.FunctionType) -> bool:
