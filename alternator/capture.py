@@ -33,7 +33,7 @@ from alternator.interpreter.machine import Machine
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
-from alternator.semantics import functorch
+from alternator.semantics import function_modes, functorch
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
@@ -332,6 +332,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
     """Generate code for what was captured, compile the graph, make the entry; ``stop``: the frames to go on in."""
     vm, request = attempt.vm, attempt.request
     functorch.check_closed(vm)
+    function_modes.check_closed(vm)
     builder = Builder(vm)
     if stop is None:
         answer = builder.value(attempt.result)

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions
+from alternator.interpreter import assertions, function_modes
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 
@@ -257,6 +257,8 @@ def class_attribute(cls: type, name: str) -> Any:
 
 def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
     """``tensor.name``"""
+    if vm.function_modes and type(class_attribute(torch.Tensor, name)) in (types.GetSetDescriptorType, property):
+        return function_modes.seen_natively(vm, getattr, (tensor, name))
     if name == "shape":
         return tensor.shape
     if name in _METADATA:
@@ -293,6 +295,7 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
 
 def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
     """``tensor.name = value``"""
+    function_modes.refuse(vm, "an attribute of a tensor written")
     rule = SET_ATTRIBUTES.get(name)
     if rule is not None:
         rule(vm, tensor, value)
@@ -313,6 +316,7 @@ def type_of(vm: Any, tensor: torch.Tensor) -> type:
 
 
 def truth(vm: Any, tensor: torch.Tensor) -> bool:
+    function_modes.refuse(vm, "the truth value of a tensor")
     constant = getattr(tensor, "constant", None)
     if constant is not None and constant.numel() == 1 and vm.records.get(id(tensor)) is None:
         return bool(constant)
