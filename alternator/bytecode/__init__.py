@@ -10,7 +10,6 @@ from .analysis import (
     in_loop,
     live_locals,
     stack_depth,
-    stack_state,
     step_start,
     successors,
 )
@@ -18,8 +17,8 @@ from .assemble import origin_of
 from .codecache import CodeCache
 from .continuation import (
     Continuation,
-    Layout,
     Step,
+    SuccessorLayout,
     links,
     make_call_continuation,
     make_continuation,
@@ -36,8 +35,8 @@ __all__ = [
     "DecodedCode",
     "ExceptionEntry",
     "Instr",
-    "Layout",
     "Step",
+    "SuccessorLayout",
     "decode",
     "in_handler",
     "in_loop",
@@ -51,7 +50,6 @@ __all__ = [
     "original_place",
     "stack_below",
     "stack_depth",
-    "stack_state",
     "step_start",
     "successors",
 ]

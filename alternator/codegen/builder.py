@@ -76,8 +76,7 @@ class Builder:
         if kind in _LITERALS:
             return repr(value) if kind is not int or abs(value) < 1 << 62 else self.constant(value)
         if kind is Unread:
-            rec = self.vm.records.get(id(value.obj))
-            return self.load(rec.source if rec is not None else value.source)
+            return self.load(value.source)  # another name may have given the same object; it need not in the next call
         name = self._names.get(id(value))
         if name is not None:
             return name

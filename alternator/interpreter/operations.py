@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, function_modes, tensor_ops
+from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -19,6 +19,7 @@ from alternator.provenance.world import MISSING
 
 SCALARS = frozenset({int, float, bool, str, bytes, complex, type(None)})
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+NUMBERS = frozenset({int, float, bool, torch.SymInt, torch.SymFloat})
 _HEAP = 0x200
 
 _SPECIAL: dict[Any, tuple[str, ...]] = {
@@ -84,13 +85,14 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     if isinstance(left, torch.Tensor) or isinstance(right, torch.Tensor):
         return tensor_binary(vm, fn, left, right)
     if isinstance(left, SYMBOLIC) or isinstance(right, SYMBOLIC):
-        if (
-            kind in (int, float, bool)
-            or other in (int, float, bool)
-            or isinstance(left, SYMBOLIC)
-            and isinstance(right, SYMBOLIC)
-        ):
+        if isinstance(left, torch.SymBool) or isinstance(right, torch.SymBool):
+            left, right = _without_symbolic_bools(vm, fn, left, right)
+            return binary(vm, fn, left, right) if not isinstance(left, torch.SymBool) else vm.symbolic(fn, left, right)
+        if kind in NUMBERS and other in NUMBERS:
             return vm.symbolic(fn, left, right)
+        foreign = right if isinstance(left, SYMBOLIC) else left
+        if not type(foreign).__flags__ & _HEAP:  # it looks at the number itself
+            left, right = hashable(vm, left), hashable(vm, right)
     if (kind is TracedId) is not (other is TracedId):
         left, right = settled(left), settled(right)
     if fn is operator.mod and isinstance(left, (str, bytes)):
@@ -107,6 +109,14 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     return vm.native(fn, (left, right))
 
 
+def _without_symbolic_bools(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> tuple[Any, Any]:
+    """Conditions joined by ``&``, ``|`` stay what they are; elsewhere a symbolic bool is decided."""
+    joined = fn in (operator.and_, operator.or_, operator.xor)
+    if joined and isinstance(left, torch.SymBool) and isinstance(right, (bool, torch.SymBool)):
+        return left, right
+    return tuple([vm.truth(value) if isinstance(value, torch.SymBool) else value for value in (left, right)])  # type: ignore[return-value]
+
+
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     if not isinstance(left, torch.Tensor):
         fn = _NOT_IN_PLACE.get(fn, fn)
@@ -121,8 +131,6 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     if foreign is None or kind in (str, dict, list, tuple, type) and fn in _COMPARE_IDENTITY:
         return tensor_ops.execute(vm, fn, (left, right), {})
     vm.close(foreign)
-    if vm.function_modes:
-        return function_modes.seen_natively(vm, fn, (left, right))
     result = tensor_ops.execute(vm, fn, (left, right), {})
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 
@@ -149,9 +157,9 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     if type(value) in SCALARS:
         return vm.plain(fn, value)
     if isinstance(value, torch.Tensor):
-        if vm.function_modes:
-            return function_modes.seen_natively(vm, fn, (value,))
         return tensor_ops.call(vm, fn, (value,), {})
+    if isinstance(value, torch.SymBool):
+        return fn(vm.truth(value))
     if isinstance(value, SYMBOLIC):
         return vm.symbolic(fn, value)
     guard_special(vm, fn, value)
@@ -178,8 +186,6 @@ def same(vm: Any, left: Any, right: Any) -> bool:
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
     if isinstance(obj, torch.Tensor):
-        if vm.function_modes:
-            return function_modes.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
             return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
         return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
@@ -283,9 +289,6 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
     vm.ticks += 1
     if isinstance(obj, torch.Tensor):
-        if vm.function_modes:
-            function_modes.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
-            return
         tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")
@@ -381,7 +384,6 @@ def iterate(vm: Any, obj: Any) -> Any:
     if issubclass(kind, (TracedGenerator, Ahead)):
         return obj
     if isinstance(obj, torch.Tensor):
-        function_modes.refuse(vm, "iteration over a tensor")
         if obj.dim() == 0:
             raise vm.user_raise(TypeError("iteration over a 0-d tensor"))
         return iter(tensor_ops.call_method(vm, "unbind", obj.unbind, (obj, 0), {}))

@@ -19,9 +19,10 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, function_modes
+from alternator.interpreter import assertions
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
+from alternator.tensors.eager_errors import eager_error
 
 METHODS = IdentityTable("tensor methods with a rule")
 """raw attribute of torch.Tensor -> ``rule(vm, args, kwargs)``."""
@@ -96,7 +97,7 @@ _UNKNOWABLE = (DataDependentOutputException, GuardOnDataDependentSymNode)
 _OURS = (Break, InternalError, SkipFrame, UserRaise)
 
 
-def classify(vm: Any, what: Any, error: Exception) -> BaseException:
+def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any = None) -> BaseException:
     """An exception of fake execution: what eager would raise too is the user's; what only a fake cannot know is a break."""
     name = getattr(what, "__name__", str(what))
     cause: BaseException | None = error
@@ -110,7 +111,26 @@ def classify(vm: Any, what: Any, error: Exception) -> BaseException:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, NotImplementedError):
         return Break("NO_FAKE_RULE", f"{name}: {error}")
-    return UserRaise(vm.adopt(error))
+    if args is None:
+        return UserRaise(vm.adopt(error))
+    in_eager = eager_error(what, args, kwargs, lambda symbol: vm.symbolic(_NUMBERS[type(symbol)], symbol))
+    if type(in_eager) is not type(error):
+        if _may_be_seen(vm.frame):
+            return Break("NO_FAKE_RULE", f"how {name} fails: {error}")
+        in_eager = error
+    return UserRaise(vm.adopt(in_eager))
+
+
+_NUMBERS: Any = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool, int: int}
+
+
+def _may_be_seen(frame: Any) -> bool:
+    """The program would go on with the exception: a handler, or the end of a ``with``, comes next."""
+    while frame is not None:
+        if frame.decoded.exception_entry(frame.at) is not None:
+            return True
+        frame = frame.parent
+    return False
 
 
 def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -123,7 +143,7 @@ def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     except _OURS:
         raise
     except Exception as error:
-        raise classify(vm, fn, error) from None
+        raise classify(vm, fn, error, args, kwargs) from None
 
 
 def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -257,8 +277,6 @@ def class_attribute(cls: type, name: str) -> Any:
 
 def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
     """``tensor.name``"""
-    if vm.function_modes and type(class_attribute(torch.Tensor, name)) in (types.GetSetDescriptorType, property):
-        return function_modes.seen_natively(vm, getattr, (tensor, name))
     if name == "shape":
         return tensor.shape
     if name in _METADATA:
@@ -295,7 +313,6 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
 
 def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
     """``tensor.name = value``"""
-    function_modes.refuse(vm, "an attribute of a tensor written")
     rule = SET_ATTRIBUTES.get(name)
     if rule is not None:
         rule(vm, tensor, value)
@@ -316,7 +333,6 @@ def type_of(vm: Any, tensor: torch.Tensor) -> type:
 
 
 def truth(vm: Any, tensor: torch.Tensor) -> bool:
-    function_modes.refuse(vm, "the truth value of a tensor")
     constant = getattr(tensor, "constant", None)
     if constant is not None and constant.numel() == 1 and vm.records.get(id(tensor)) is None:
         return bool(constant)

@@ -94,14 +94,25 @@ def _numeric(fn: Any) -> Any:
         if any(isinstance(a, torch.Tensor) for a in args):
             return tensor_ops.call(vm, fn, args, kwargs)
         if any(isinstance(a, SYMBOLIC) for a in args):
-            return vm.symbolic(fn, *args)
+            if len(args) == 1 or fn is pow and len(args) == 2:
+                return operations.unary(vm, fn, args[0]) if len(args) == 1 else operations.binary(vm, operator.pow, *args)
+            return vm.plain(fn, *[hashable(vm, a) for a in args])
         return calls.run_pure(vm, fn, DEEP, args, kwargs)
 
     return rule
 
 
-for _fn in (abs, round, pow, divmod):
+for _fn in (abs, round, pow):
     RULES.put(_fn, _numeric(_fn))
+
+
+@RULES.rule(divmod)
+def rule_divmod(vm: Any, args: Any, kwargs: Any) -> Any:
+    if any(isinstance(a, torch.Tensor) for a in args):
+        return tensor_ops.call(vm, divmod, args, kwargs)
+    if len(args) == 2 and _symbolic_or_tensor(args):
+        return operations.binary(vm, operator.floordiv, *args), operations.binary(vm, operator.mod, *args)
+    return calls.run_pure(vm, divmod, DEEP, args, kwargs)
 
 
 def _extreme(fn: Any, symbolic: Any) -> Any:

@@ -22,7 +22,15 @@ def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
 
 
 def _as_it_is(vm: Any, value: Any) -> Any:
-    return pending.snapshot(vm, value) if pending.is_pending(vm, value) else value
+    """What is shown later must be what the value is now."""
+    if pending.is_pending(vm, value):
+        return pending.snapshot(vm, value)
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        try:
+            return pending.snapshot(vm, value)
+        except Break:
+            raise Break("PRINT", f"a {type(value).__name__} that may change before it is shown") from None
+    return value
 
 
 def _showable(vm: Any, value: Any) -> None:
@@ -41,23 +49,8 @@ def _showable(vm: Any, value: Any) -> None:
 def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
     if kwargs.get("file") is not None:
         raise Break("PRINT", "print() to a file")
-    shown = tuple([_text(vm, a) for a in args])
-    for value in shown:
-        if isinstance(value, (list, tuple, dict, set)) and id(value) not in vm.records:
-            _frozen(vm, value)
+    shown = tuple([calls.call(vm, str, (a,), {}) for a in args])
     _deferred(vm, print, shown, kwargs)
-
-
-def _text(vm: Any, value: Any) -> Any:
-    if isinstance(value, (list, tuple, dict, set)) and not pending.is_pending(vm, value):
-        return value
-    return calls.call(vm, str, (value,), {})
-
-
-def _frozen(vm: Any, value: Any) -> None:
-    """A container that may change before it is printed is not delayed."""
-    if not isinstance(value, tuple):
-        raise Break("PRINT", "print() of a container that may still change")
 
 
 def _logger_method(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import re
 from typing import Any, Callable
 
@@ -58,6 +59,7 @@ class Recorder:
         self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
         self._last_input: torch.fx.Node | None = None
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
+        self._tracer = _TRACER(self)
 
     def release(self) -> None:
         """The graph has been handed over: let go of the program's values."""
@@ -187,7 +189,7 @@ class Recorder:
             source.want()
             self.inputs.append(Input(node, source, kind, dim, example))
             self._exprs[symbol] = node
-        return torch.fx.Proxy(node, _TRACER(self))
+        return torch.fx.Proxy(node, self._tracer)
 
     def args(self, value: Any) -> Any:
         """Arguments of an operation with every tensor and symbolic scalar replaced by its node."""
@@ -321,9 +323,14 @@ def _node(fn: Any) -> Any:
     """Handler of a sympy function: one node that calls ``fn``, which Python would not let a proxy answer."""
 
     def handler(x: Any, dtype: Any = None) -> Any:
-        return x.tracer.create_proxy("call_function", fn, (x,), {}) if isinstance(x, torch.fx.Proxy) else fn(x)
+        return _call_node(fn, x)
 
     return staticmethod(handler)
+
+
+def _call_node(fn: Any, *args: Any) -> Any:
+    proxy = next((arg for arg in args if isinstance(arg, torch.fx.Proxy)), None)
+    return fn(*args) if proxy is None else proxy.tracer.create_proxy("call_function", fn, args, {})
 
 
 class _Analysis(PythonReferenceAnalysis):
@@ -333,6 +340,31 @@ class _Analysis(PythonReferenceAnalysis):
     floor_to_int = _node(math.floor)
     ceil_to_int = _node(math.ceil)
     round_to_int = _node(round)
+    abs = _node(operator.abs)
+
+    @staticmethod
+    def round_decimal(x: Any, digits: Any) -> Any:
+        return _call_node(round, x, digits)
+
+    @staticmethod
+    def floor(x: Any) -> Any:
+        return _call_node(torch.sym_float, _call_node(math.floor, x))
+
+    @staticmethod
+    def ceil(x: Any) -> Any:
+        return _call_node(torch.sym_float, _call_node(math.ceil, x))
+
+    @staticmethod
+    def trunc(x: Any) -> Any:
+        return _call_node(torch.sym_float, _call_node(math.trunc, x))
+
+    @staticmethod
+    def int_truediv(a: Any, b: Any) -> Any:
+        return a / b
+
+    @staticmethod
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        return _call_node(torch.sym_ite, condition, a, b)
 
 
 class _PendingInput:
@@ -367,7 +399,7 @@ class _TRACER(torch.fx.Tracer):
 _DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 """What PyTorch takes Python's types for, where it wants a dtype."""
 
-_getitem = __import__("operator").getitem
+_getitem = operator.getitem
 _WORDS = re.compile(r"[^0-9a-zA-Z]+")
 _MARKS = ("_dynamo_static_input_type", "tag")
 _BAD = re.compile(r"[^0-9a-zA-Z_]+")

@@ -6,6 +6,8 @@ from typing import Any, Callable
 
 import sympy
 from torch.utils._sympy import functions as f
+from torch.utils._sympy.interp import sympy_interp
+from torch.utils._sympy.reference import PythonReferenceAnalysis
 from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from alternator.exc import Break
@@ -47,6 +49,33 @@ def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
 
 
 def _fact(expr: sympy.Basic, origins: dict[Any, Any], equals: Any = None) -> tuple[Any, ...]:
+    try:
+        return _native_fact(expr, origins, equals)
+    except _NoNativeForm:
+        return _interpreted_fact(expr, origins, equals)
+
+
+class _NoNativeForm(Exception):
+    """A function that the native programs do not know."""
+
+
+def _interpreted_fact(expr: sympy.Basic, origins: dict[Any, Any], equals: Any) -> tuple[Any, ...]:
+    """The same condition, evaluated in Python: for functions that are rare in shapes."""
+    symbols = sorted(expr.free_symbols, key=str)
+    places = [origins[symbol] for symbol in symbols] + ([equals] if equals is not None else [])
+    for source, _, _ in places:
+        source.want()
+    kinds = [(kind, dim) for _, kind, dim in places]
+
+    def holds(*values: Any) -> bool:
+        numbers = [value if dim < 0 else getattr(value, kind)(dim) for value, (kind, dim) in zip(values, kinds)]
+        answer = sympy_interp(PythonReferenceAnalysis, dict(zip(symbols, numbers)), expr)
+        return bool(answer == numbers[-1] if equals is not None else answer)
+
+    return ("PY", tuple(source for source, _, _ in places), holds, str(expr))
+
+
+def _native_fact(expr: sympy.Basic, origins: dict[Any, Any], equals: Any) -> tuple[Any, ...]:
     inputs: list[tuple[Any, ...]] = []
     program: list[Any] = []
 
@@ -93,7 +122,7 @@ def _emit(expr: Any, origins: dict[Any, Any], program: list[Any], load: Callable
         return
     name = _PLAIN.get(expr.func)
     if name is None:
-        raise NotImplementedError(f"no native form of {expr.func.__name__}")
+        raise _NoNativeForm
     for arg in expr.args:
         _emit(arg, origins, program, load)
     program.append(name)

@@ -15,7 +15,7 @@ import torch.fx
 
 from alternator.exc import Break
 from alternator.provenance.source import Source
-from alternator.tensors.graph import _TRACER, Recorder, _getitem
+from alternator.tensors.graph import Recorder, _getitem
 
 _STATISTICS = frozenset(
     {"batch_norm", "instance_norm", "_batch_norm_impl_index", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
@@ -88,7 +88,7 @@ class SubRecorder(Recorder):
     def _symbol_proxy(self, symbol: sympy.Symbol) -> torch.fx.Proxy:
         if symbol not in self._exprs:
             self._lift_symbol(symbol, self.parent._symbol_proxy(symbol).node)
-        return torch.fx.Proxy(self._exprs[symbol], _TRACER(self))
+        return torch.fx.Proxy(self._exprs[symbol], self._tracer)
 
     def _lift_symbol(self, expr: sympy.Expr, outer: torch.fx.Node) -> None:
         node = self._placeholder(outer.name, outer.meta.get("example_value"))

@@ -1,6 +1,10 @@
-"""Run a random program plainly and captured, and compare all that can be seen.
+"""Run random programs plainly and captured, and compare all that can be seen.
 
-python tests/fuzz/check.py --count 2000 --seed 0        # from the command line: many programs, fast
+    python tests/fuzz/check.py --count 2000 --seed 0        # many programs, fast; what differs is shrunk and printed
+    python tests/fuzz/check.py --program 1234               # one of them: its text, and what differs
+
+Each program runs with the same arguments twice and then with others (values, shapes and dtypes, types and state of objects,
+aliasing), in an order of its own, and once more with the first ones.
 """
 
 from __future__ import annotations
@@ -8,98 +12,177 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import linecache
+import os
 import random
 import sys
+import time
 import types
 from typing import Any
 
 import torch
 
-import alternator
-from alternator import utils
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import grammar  # noqa: E402
+import prelude  # noqa: E402
+import shrink  # noqa: E402
+
+import alternator  # noqa: E402
+from alternator import utils  # noqa: E402
+from alternator._C.eval_frame import unsupported  # noqa: E402
+
+_PRELUDE = compile(open(prelude.__file__).read(), prelude.__file__, "exec")
+VARIANTS = 6
 
 
 def load(source: str) -> types.ModuleType:
+    """A fresh module with the program and what it uses."""
     module = types.ModuleType("fuzzed")
+    sys.modules["fuzzed"] = module  # dataclasses look there
+    exec(_PRELUDE, module.__dict__)
+    module.break_here = unsupported
+    module.weight = torch.nn.Parameter(torch.tensor([2.0]))
+    linecache.cache["<fuzzed>"] = (len(source), None, source.splitlines(True), "<fuzzed>")
     exec(compile(source, "<fuzzed>", "exec"), module.__dict__)
     return module
 
 
-def arguments(module: Any, variant: int) -> tuple[Any, ...]:
+def arguments(m: Any, variant: int) -> list[Any]:
+    """The arguments of ``f``: 0 the first ones, 1 other values, 2 other sizes, 3 other types, 4 aliases, 5 other state."""
     torch.manual_seed(variant)
-    x, y = torch.randn(3), torch.randn(3)
-    if variant % 2:
+    x, y = torch.randn(5 if variant == 2 else 3), torch.randn(5 if variant == 2 else 3)
+    box, other = m.Box(variant + 1, "arg"), m.Twin(2, "twin")
+    numbers, items, table, bag = [1, 2, variant], [3, "a"], {"a": variant, 1: 3}, {1, variant}
+    n, text, fn = variant, "ab", abs
+    if variant == 1:
         x = -x.abs()
-    box = (module.Twin if variant == 2 else module.Box)(variant + 1, "arg")
-    return x, y, variant, box, [1, 2, variant], {"a": variant, 1: 3}
+        table["b"] = 5
+    elif variant == 2:
+        n, text, numbers, items = 7, "", [], [1, 2, 3]
+    elif variant == 3:
+        x, box, fn, n = (x * 3).long(), m.Twin(1.5, "long name"), m.operator.neg, True
+        table = m.collections.OrderedDict(a=1)
+    elif variant == 4:
+        y, other, items, fn = x, box, numbers, m.Point(2, 3)
+        numbers.append(4)
+        table["self"] = numbers
+    elif variant == 5:
+        x, fn = x.double(), (lambda v, k=variant: v * k)
+        y = x[:] if n else y
+        box.extra, box.history, other.value = 1, [1, "doubled"], x
+        y.requires_grad_()
+    return [x, y, n, text, box, other, numbers, items, table, bag, iter([4, 5, 6]), fn]
 
 
-def run(module: Any, fn: Any, variant: int) -> dict[str, Any]:
-    args = arguments(module, variant)
+def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
+    """All that can be seen of one run."""
+    args = arguments(m, variant)
     out = io.StringIO()
-    seen: dict[str, Any] = {"raised": None, "result": None}
+    seen: dict[str, Any] = {"result": None, "raised": None}
     with contextlib.redirect_stdout(out):
         try:
             seen["result"] = fn(*args)
         except Exception as error:
-            seen["raised"] = (type(error), str(error))
-    box = args[3]
-    seen.update(
-        out=out.getvalue(),
-        args=args[:3],
-        box=dict(vars(box)),
-        items=args[4],
-        table=args[5],
-        counter=module.COUNTER,
-        log=list(module.LOG),
-        grad=torch.is_grad_enabled(),
-    )
+            seen["raised"] = error_chain(error)
+    args[-2] = list(args[-2])
+    scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)]
+    seen.update(out=out.getvalue(), args=args[:-1], counter=m.COUNTER, log=m.LOG, scales=scales, weight=m.weight)
+    seen["grad mode"] = torch.is_grad_enabled()
+    m.LOG.clear() if len(m.LOG) > 50 else None
     return seen
 
 
-def difference(plain: Any, captured: Any, module: Any, where: str = "", depth: int = 0) -> str | None:
-    """What differs first, or None."""
-    if isinstance(plain, torch.Tensor) or isinstance(captured, torch.Tensor):
-        if (
-            type(plain) is not type(captured)
-            or plain.shape != captured.shape
-            or plain.dtype != captured.dtype
-            or plain.requires_grad != captured.requires_grad
-        ):
-            return f"{where}: {plain!r} / {captured!r}"
-        return None if torch.allclose(plain, captured, rtol=1e-4, atol=1e-5, equal_nan=True) else f"{where}: {plain} / {captured}"
-    if type(plain).__name__ != type(captured).__name__:
-        return f"{where}: {plain!r} / {captured!r}"
-    if depth > 6:
+def error_chain(error: BaseException | None) -> list[Any]:
+    """An exception with its causes and contexts, as plain data.
+
+    Two things differ between plain and captured runs, and may: how the end of the stack is worded, and whether a variable that
+    nested functions share is called a local or a free one (in what follows a break it is a free one).
+    """
+    rows: list[Any] = []
+    while error is not None and len(rows) < 6:
+        kind = NameError if isinstance(error, UnboundLocalError) else type(error)
+        text = "" if kind in (NameError, RecursionError) else str(error)
+        rows.append((kind.__name__, text, error.__cause__ is not None, error.__suppress_context__))
+        error = None if kind is RecursionError else error.__cause__ or error.__context__
+    return rows
+
+
+class Comparison:
+    """Whether two structures look the same, shared objects and shared memory included."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[bool, Any], Any] = {}
+        self.kept: list[Any] = []
+
+    def twins(self, plain: Any, captured: Any) -> bool:
+        """Each thing has one counterpart, in both directions."""
+        first, second = self.pairs.setdefault((True, plain), captured), self.pairs.setdefault((False, captured), plain)
+        return bool(first == captured and second == plain)
+
+    def difference(self, a: Any, b: Any, where: str = "") -> str | None:
+        """What differs first, or None."""
+        kind = type(a)
+        if kind is not type(b) and (kind.__module__ != "fuzzed" or kind.__qualname__ != type(b).__qualname__):
+            return f"{where}: {kind.__name__} {a!r} / {type(b).__name__} {b!r}"
+        if a is None or kind in (bool, int, str, float):
+            return None if a == b or a != a and b != b else f"{where}: {a!r} / {b!r}"
+        if kind not in (tuple, type, types.BuiltinFunctionType, torch.Size, torch.dtype):
+            known = (True, id(a)) in self.pairs
+            if not self.twins(id(a), id(b)):
+                return f"{where}: the same object in one run, different ones in the other"
+            if known:
+                return None
+            self.kept += [a, b]
+        if isinstance(a, torch.Tensor):
+            return self.tensors(a, b, where)
+        for name, one, other in parts(a, b):
+            found = self.difference(one, other, f"{where}{name}")
+            if found:
+                return found
         return None
-    if isinstance(plain, (list, tuple)):
-        if len(plain) != len(captured):
-            return f"{where}: {plain!r} / {captured!r}"
-        pairs = [(f"{where}[{i}]", a, b) for i, (a, b) in enumerate(zip(plain, captured))]
-    elif isinstance(plain, dict):
-        if list(plain) != list(captured):
-            return f"{where}: keys {list(plain)} / {list(captured)}"
-        pairs = [(f"{where}[{k!r}]", plain[k], captured[k]) for k in plain]
-    elif type(plain).__name__ in ("Box", "Twin"):
-        return difference(vars(plain), vars(captured), module, where, depth + 1)
-    else:
-        return None if plain == captured or plain != plain else f"{where}: {plain!r} / {captured!r}"
-    for name, a, b in pairs:
-        found = difference(a, b, module, name, depth + 1)
-        if found:
-            return found
-    return None
+
+    def tensors(self, a: torch.Tensor, b: torch.Tensor, where: str) -> str | None:
+        facts = [(t.dtype, t.shape, t.stride(), t.storage_offset(), t.requires_grad, t.is_leaf) for t in (a, b)]
+        if facts[0] != facts[1]:
+            return f"{where}: {facts[0]} / {facts[1]}"
+        if a.numel() and not self.twins(*[("memory", t.untyped_storage().data_ptr()) for t in (a, b)]):
+            return f"{where}: memory is shared in one run only"
+        close = torch.equal(a, b) or torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+        return None if close else f"{where}: {a} / {b}"
 
 
-def check(source: str) -> str | None:
+def parts(a: Any, b: Any) -> Any:
+    """What two objects of one type consist of, in pairs; what has no parts is shown as text."""
+    if isinstance(a, (list, tuple)):
+        yield ".len", len(a), len(b)
+        yield from ((f"[{i}]", one, other) for i, (one, other) in enumerate(zip(a, b)))
+    elif isinstance(a, dict):
+        yield ".keys", list(a), list(b)
+        yield from ((f"[{key!r}]", one, b[other]) for (key, one), other in zip(a.items(), b))
+    elif isinstance(a, (set, frozenset)):
+        yield ".items", sorted(map(repr, a)), sorted(map(repr, b))
+    elif isinstance(a, (types.FunctionType, type)):
+        yield ".name", a.__qualname__, b.__qualname__
+    elif not hasattr(a, "__dict__") and not hasattr(a, "__slots__"):
+        yield ".text", repr(a), repr(b)
+    if isinstance(getattr(a, "__dict__", None), dict) and not isinstance(a, types.FunctionType):
+        yield ".dict", a.__dict__, b.__dict__
+    for name in getattr(type(a), "__slots__", ()):
+        yield "." + name, getattr(a, name, None), getattr(b, name, None)
+
+
+def check(source: str, seed: int = 0) -> str | None:
     """None, or what is different between the plain and the captured program."""
     alternator.reset()
+    choice = random.Random(seed)
     plain, captured = load(source), load(source)
-    compiled = alternator.compile(captured.f, backend="eager")
-    for variant in (0, 0, 1, 2):
+    dynamic = choice.choice([None, None, None, True, False])
+    compiled = alternator.compile(captured.f, backend="eager", dynamic=dynamic)
+    for variant in (0, 0, *choice.sample(range(1, VARIANTS), 3), 0):
         expected = run(plain, plain.f, variant)
         got = run(captured, compiled, variant)
-        found = difference(expected, got, plain, f"call with {variant}")
+        found = Comparison().difference(expected, got, f"call with {variant}, dynamic={dynamic}")
         if found:
             return found
     bugs = utils.counters["internal_errors"]
@@ -110,26 +193,34 @@ def check(source: str) -> str | None:
     return None
 
 
-def main() -> int:
-    from grammar import draw_program
+def check_safely(source: str, seed: int = 0) -> str | None:
+    """The same; an exception that leaves the captured run is a difference too."""
+    try:
+        return check(source, seed)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
+
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=6)
-    parser.add_argument("--no-breaks", action="store_true")
+    parser.add_argument("--program", type=int, help="show one program")
+    parser.add_argument("--no-shrink", action="store_true")
     options = parser.parse_args()
-    failures = 0
-    for seed in range(options.seed, options.seed + options.count):
-        source = draw_program(random.Random(seed).choice, options.size, not options.no_breaks)
-        try:
-            found = check(source)
-        except Exception as error:
-            found = f"{type(error).__name__}: {error}"
+    first = options.seed if options.program is None else options.program
+    failures, begun = 0, time.time()
+    last = first + (options.count if options.program is None else 1)
+    for seed in range(first, last):
+        source = grammar.program(seed)
+        found = check_safely(source, seed)
         if found:
             failures += 1
-            print(f"seed {seed}: {found[:300]}", flush=True)
-    print(f"{options.count} programs, {failures} mismatches")
+            small = source if options.no_shrink else shrink.shrink(source, lambda text: check_safely(text, seed), found)
+            print(f"---- seed {seed}: {found[:400]}\n{small}", flush=True)
+        elif options.program is not None:
+            print(source)
+    print(f"{last - first} programs, {failures} mismatches, {(last - first) / (time.time() - begun):.1f} a second")
     return 1 if failures else 0
 
 

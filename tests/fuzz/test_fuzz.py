@@ -1,36 +1,61 @@
-"""Random programs, plainly and captured.  ``python tests/fuzz/check.py --count 20000`` runs many more."""
+"""A short run of the fuzzer, and that it would notice.  ``python tests/fuzz/check.py --count 20000`` runs many more."""
 
 import os
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 import check
-from grammar import draw_program
+import grammar
+import shrink
+
+COUNT = int(os.environ.get("ALTERNATOR_FUZZ", "100"))
 
 
-@pytest.mark.parametrize("breaks", [False, True])
-def test_random_programs(breaks):
-    @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
-    @given(st.randoms(use_true_random=False), st.sampled_from([3, 6, 10]))
-    def programs(random, size):
-        source = draw_program(random.choice, size, breaks)
-        found = check.check(source)
-        assert not found, f"{found}\n{source}"
-
-    programs()
+@pytest.mark.parametrize("first", range(0, COUNT, 25))
+def test_random_programs(first):
+    for seed in range(first, min(first + 25, COUNT)):
+        source = grammar.program(seed)
+        found = check.check_safely(source, seed)
+        assert not found, f"program {seed}: {found}\n{source}"
 
 
-def test_the_oracle_sees_lost_effects(monkeypatch):
-    """The check would notice: without the replay of effects it finds differences."""
-    import random
+def test_programs_are_programs():
+    for seed in range(200):
+        compile(grammar.program(seed), "<fuzzed>", "exec")
 
+
+def test_the_oracle_sees_lost_effects_and_shrinks_them(monkeypatch):
     from alternator import capture
 
     monkeypatch.setattr(capture, "replay", lambda *args: None)
-    sources = [draw_program(random.Random(seed).choice, 6, False) for seed in range(15)]
-    assert any(check.check(source) for source in sources)
+    seed = next(seed for seed in range(40) if check.check_safely(grammar.program(seed), seed))
+    source = grammar.program(seed)
+    small = shrink.shrink(source, lambda text: check.check_safely(text, seed), check.check_safely(source, seed), seconds=3)
+    assert check.check_safely(small, seed)
+    assert len(small) <= len(source)
+
+
+DIFFERENCES = [
+    ([1], (1,)),
+    ([1], [True]),
+    ({1: 2, 3: 4}, {3: 4, 1: 2}),
+    ([[]] * 2, [[], []]),
+    ([[], []], [[]] * 2),
+]
+
+
+@pytest.mark.parametrize("one,other", DIFFERENCES)
+def test_the_oracle_tells_apart(one, other):
+    assert check.Comparison().difference(one, other)
+    assert not check.Comparison().difference(one, one)
+
+
+def test_the_oracle_sees_shared_memory():
+    import torch
+
+    x, y = torch.zeros(2), torch.zeros(2)
+    assert check.Comparison().difference([x, x[:]], [y, y.clone()])
+    assert not check.Comparison().difference([x, x[:]], [y, y[:]])

@@ -73,3 +73,44 @@ def test_an_iterator_lives_across_breaks():
     for _ in range(2):
         (got, rest), (wanted, left) = compiled(x), fn(x)
         assert torch.equal(got, wanted) and list(rest) == list(left)
+
+
+DICT_ITERATORS = {"keys": iter, "values": lambda d: iter(d.values()), "items": lambda d: iter(d.items())}
+
+
+@pytest.mark.parametrize("kind", DICT_ITERATORS)
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+def test_an_outside_iterator_over_a_dict_moves_on(kind, taken):
+    def fn(x, it):
+        return x + len([next(it, None) for _ in range(taken)])
+
+    plain, captured = [DICT_ITERATORS[kind]({"a": 1, "b": 2, "c": 3}) for _ in range(2)]
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    x = torch.ones(3)
+    for one in (plain, captured):
+        next(one)
+    assert torch.equal(compiled(x, captured), fn(x, plain))
+    assert list(captured) == list(plain)
+
+
+@pytest.mark.parametrize("kind", DICT_ITERATORS)
+def test_a_dict_that_is_changed_while_it_is_iterated_across_a_break(kind):
+    def fn(x, d):
+        for item in DICT_ITERATORS[kind](d):
+            alternator.graph_break()
+            x = x + len(str(item))
+            d["new"] = 1
+        return x
+
+    same(fn, torch.ones(2), {"a": 1, "b": 2}, then=[(torch.ones(2), {"new": 1, "b": 2})])
+
+
+def test_a_list_that_grows_before_its_iterator_is_used_across_a_break():
+    def fn(x, l):
+        l.append(1)
+        for i, j in zip(range(3), l):
+            alternator.graph_break()
+            x = x * 2 + j
+        return x, i, j
+
+    same(fn, torch.ones(2), [5], then=[(torch.ones(2), [])])

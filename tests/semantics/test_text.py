@@ -185,3 +185,14 @@ def test_wrong_formats_raise_where_they_stand(spec) -> None:
         return x + 1, out
 
     same(f, torch.tensor(2), torch.ones(2))
+
+
+def test_what_is_printed_is_what_it_was():
+    def f(x, l, d):
+        print(l, d)
+        l.append(1)
+        d["z"] = l
+        print([l, (d, 1)])
+        return x + len(l)
+
+    same(f, X, [3], {"a": 1}, breaks=0)

@@ -1,0 +1,143 @@
+"""Programs that the fuzzer found to differ, made small; each stands for a general rule."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from helpers import same
+
+import alternator
+
+X = torch.arange(3.0)
+
+
+def test_a_value_that_is_only_passed_on_keeps_its_own_name() -> None:
+    def f(x, y):
+        alternator.graph_break()
+        y = y + 1
+        alternator.graph_break()
+        return [x, y]
+
+    same(f, X, X * 2, then=[(X, X + 1)])
+    one = X * 3
+    compiled = alternator.compile(f, backend="eager")
+    assert compiled(one, one)[0] is one
+    other = X * 4
+    assert compiled(other, one)[0] is other
+
+
+FAILING = {
+    "broadcast": lambda x: x + torch.zeros(2),
+    "matmul": lambda x: x @ torch.ones(4, 2),
+    "cat": lambda x: torch.cat([x, torch.ones(2, 2)]),
+    "mean of ints": lambda x: x.long().mean(),
+    "index": lambda x: x[9],
+    "dim": lambda x: x.sum(4),
+    "stack": lambda x: torch.stack([x, x[:1]]),
+    "in place": lambda x: x.long().add_(1.5),
+    "operand": lambda x: x // "a",
+    "reshape": lambda x: x.reshape(7),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_operations_fail_with_the_texts_of_eager(name: str, dynamic: bool | None) -> None:
+    def f(x):
+        try:
+            return FAILING[name](x)
+        except Exception as error:
+            return x + 1, repr(error)
+
+    same(f, X, dynamic=dynamic, then=[(torch.arange(5.0),)])
+
+
+def test_how_large_tensors_and_leaves_fail() -> None:
+    def f(x, weight):
+        out = []
+        for work in (lambda: weight.add_(1), lambda: x.expand(3000, 3000) + x[:2], lambda: weight * x[:2]):
+            try:
+                work()
+            except RuntimeError as error:
+                out.append(str(error))
+        return x * 2, out
+
+    same(f, X, torch.ones(3, requires_grad=True))
+
+
+NUMBERS = {
+    "str": lambda n: n + "a",
+    "none": lambda n: n // None,
+    "zero": lambda n: n // 0,
+    "zero, remainder": lambda n: n % 0,
+    "zero, division": lambda n: n / 0,
+    "list": lambda n: n - [],
+    "compare": lambda n: n < "a",
+    "condition plus number": lambda n: (n > 2) + n,
+    "minus condition": lambda n: -(n > 2) * n,
+    "condition and number": lambda n: (n > 2) & n,
+    "conditions": lambda n: (n > 2) & (n < 9) | (n == 4),
+    "not": lambda n: ~(n > 2),
+    "repeat": lambda n: [1] * n + n * [2] + list("ab" * n),
+    "tuple": lambda n: (n, 1) < (n, 2),
+    "complex": lambda n: n + 1j,
+    "round": lambda n: (round(n / 2), round(n / 3, 1), round(n, -1)),
+    "divmod": lambda n: (divmod(n, 3), divmod(-n, 3), divmod(n, -3)),
+    "floor": lambda n: (n // -3, -n % 5, -n // 5, n % -5),
+    "shift": lambda n: (n << 2, n >> 1, ~n),
+    "power": lambda n: (n**2, n**-1, 2**n, n**0.5, (-n) ** 2),
+    "bits": lambda n: (n & 3, n | 8, n ^ 5),
+    "minimum": lambda n: (min(n, 3), max(n, n * 2, 4), max([n, 1])),
+    "true": lambda n: (n / 2, n * 1.5, float(n), int(n / 2), bool(n)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_symbolic_numbers_are_numbers(name: str) -> None:
+    def f(x, n):
+        try:
+            return x + 1, NUMBERS[name](n), NUMBERS[name](x.shape[0])
+        except Exception as error:
+            return x + 2, repr(error)
+
+    same(f, X, 4, dynamic=True, then=[(torch.arange(5.0), 5), (torch.arange(8.0), 7), (X, -3)])
+
+
+def test_a_break_below_the_handling_of_an_exception_does_not_disturb_guards() -> None:
+    @contextlib.contextmanager
+    def scope():
+        try:
+            yield
+        finally:
+            alternator.graph_break()
+
+    def f(x, d):
+        try:
+            d["missing"]
+        except KeyError as error:
+            x = x + len(repr(error.__context__))
+        with contextlib.suppress(KeyError), scope():
+            d["missing"]
+        alternator.graph_break()
+        try:
+            raise ValueError(1)
+        except ValueError as error:
+            return x * 2, repr(error), repr(error.__context__)
+
+    same(f, X, {})
+
+
+def test_conditions_on_rounded_sizes_are_guards() -> None:
+    def f(x):
+        return x * 2 if round(x.shape[0] / 2) > 3 else x + round(x.shape[0] / 4)
+
+    same(f, torch.ones(4), dynamic=True, then=[(torch.ones(n),) for n in (5, 6, 7, 8, 9, 12)])
+
+
+def test_two_sizes_meet_in_one_expression() -> None:
+    def f(x, y):
+        return x.sum() + max(x.shape[0], y.shape[0]) * y.sum(), x.new_zeros(max(x.shape[0], y.shape[0] + 2) // 2)
+
+    same(f, torch.ones(4), torch.ones(7), dynamic=True, then=[(torch.ones(9), torch.ones(5))])
