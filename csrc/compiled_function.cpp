@@ -188,6 +188,92 @@ PyObject* wrapper_repr(PyObject* self) {
   return cast(self)->wrapped ? PyObject_Repr(cast(self)->wrapped) : PyUnicode_FromString("<CompiledFunction>");
 }
 
+// ---- ModuleCall: the base of a Python class whose instances are called natively ---------------------------------------
+
+struct ModuleCall {
+  PyObject_HEAD
+  PyObject* call;
+  vectorcallfunc vectorcall;
+};
+
+ModuleCall* module_call(PyObject* self) { return reinterpret_cast<ModuleCall*>(self); }
+
+PyObject* call_module_slowly(PyObject* self, PyObject* args, PyObject* kwargs) {
+  Own call = Own::share(module_call(self)->call);
+  if (!call) return PyErr_Format(PyExc_RuntimeError, "this module has nothing to call");
+  return PyObject_Call(call.get(), args, kwargs);
+}
+
+PyObject* call_module(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  PyTypeObject* type = Py_TYPE(self);
+  if (type->tp_call != call_module_slowly) {  // somebody has given the class another __call__
+    Own call = Own::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__call__"));
+    if (!call) return nullptr;
+    std::vector<PyObject*> with_self = {self};
+    const auto names = static_cast<size_t>(kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    const auto count = static_cast<size_t>(PyVectorcall_NARGS(nargsf));
+    with_self.insert(with_self.end(), args, args + count + names);
+    return PyObject_Vectorcall(call.get(), with_self.data(), count + 1, kwnames);
+  }
+  PyObject* call = module_call(self)->call;
+  if (!call) return PyErr_Format(PyExc_RuntimeError, "this module has nothing to call");
+  return PyObject_Vectorcall(call, args, nargsf, kwnames);
+}
+
+PyObject* module_call_new(PyTypeObject* type, PyObject*, PyObject*) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self) module_call(self)->vectorcall = call_module;
+  return self;
+}
+
+int module_call_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(module_call(self)->call);
+  return 0;
+}
+
+int module_call_clear(PyObject* self) {
+  Py_CLEAR(module_call(self)->call);
+  return 0;
+}
+
+void module_call_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  module_call_clear(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+// Subclasses are called by the vectorcall protocol too; CPython leaves the flag to those that ask.
+PyObject* init_subclass(PyObject* cls, PyObject*, PyObject*) {
+  auto type = reinterpret_cast<PyTypeObject*>(cls);
+  if (type->tp_call == call_module_slowly) py::enable_vectorcall(type);
+  Py_RETURN_NONE;
+}
+
+bool make_module_call(PyObject* module) {
+  static PyMemberDef members[] = {
+      {"__vectorcalloffset__", T_PYSSIZET, offsetof(ModuleCall, vectorcall), READONLY, nullptr},
+      {"_compiled_call", T_OBJECT, offsetof(ModuleCall, call), 0, "what calling the instance calls"},
+      {nullptr, 0, 0, 0, nullptr}};
+  static PyMethodDef methods[] = {{"__init_subclass__", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(init_subclass)),
+                                   METH_VARARGS | METH_KEYWORDS | METH_CLASS, nullptr},
+                                  {nullptr, nullptr, 0, nullptr}};
+  static PyType_Slot slots[] = {{Py_tp_new, reinterpret_cast<void*>(module_call_new)},
+                                {Py_tp_dealloc, reinterpret_cast<void*>(module_call_dealloc)},
+                                {Py_tp_traverse, reinterpret_cast<void*>(module_call_traverse)},
+                                {Py_tp_clear, reinterpret_cast<void*>(module_call_clear)},
+                                {Py_tp_call, reinterpret_cast<void*>(call_module_slowly)},
+                                {Py_tp_members, members},
+                                {Py_tp_methods, methods},
+                                {0, nullptr}};
+  static PyType_Spec spec = {"alternator._C.eval_frame.ModuleCall", sizeof(ModuleCall), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+  Own type = Own::steal(PyType_FromSpec(&spec));
+  return type && PyModule_AddObjectRef(module, "ModuleCall", type.get()) == 0;
+}
+
 PyTypeObject* make_type(PyObject* module, const char* name, const char* full_name, newfunc make_new, const char* doc) {
   static PyMemberDef members[] = {
       {"__weaklistoffset__", T_PYSSIZET, offsetof(Wrapper, weakrefs), READONLY, nullptr},
@@ -228,7 +314,8 @@ bool init_compiled_function(PyObject* module) {
   return make_type(module, "CompiledFunction", "alternator._C.eval_frame.CompiledFunction", compiled_new,
                    "CompiledFunction(fn, callback, wrapped=fn): calls fn with the callback in force") &&
          make_type(module, "DisabledCall", "alternator._C.eval_frame.DisabledCall", disabled_new,
-                   "DisabledCall(fn, wrapped=fn): calls fn with no callback in force");
+                   "DisabledCall(fn, wrapped=fn): calls fn with no callback in force") &&
+         make_module_call(module);
 }
 
 }  // namespace alt

@@ -4,6 +4,8 @@
 
 namespace alt {
 
+bool init_build(PyObject* module);  // build_object.cpp
+
 namespace {
 
 PyObject* live_counts(PyObject*, PyObject*) {
@@ -36,6 +38,8 @@ bool fill(PyObject* module) {
   if (!init_sentinels() || !init_tensor_check()) return false;
   PyObject* eval_frame = submodule(module, "eval_frame");
   PyObject* guards = eval_frame ? submodule(module, "guards") : nullptr;
+  PyObject* build = guards ? submodule(module, "build") : nullptr;
+  if (!build || !init_build(build)) return false;
   PyObject* caches = guards ? submodule(module, "py_opcode_caches") : nullptr;
   if (!caches) return false;
   Own counts = opcode_caches();

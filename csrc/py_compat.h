@@ -141,6 +141,16 @@ inline const uint64_t* type_version_word(PyTypeObject* type) {
 }
 inline PyObject* type_lookup(PyTypeObject* type, PyObject* name) { return _PyType_Lookup(type, name); }
 
+// True if instances have nothing that only object's own allocation, and no C code of a base, has to set up.
+inline bool is_python_class(PyTypeObject* type) {
+  if (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE) || type->tp_alloc != PyType_GenericAlloc || (type->tp_flags & Py_TPFLAGS_IS_ABSTRACT))
+    return false;
+  PyTypeObject* base = type;
+  while (base->tp_base && (base->tp_flags & Py_TPFLAGS_HEAPTYPE)) base = base->tp_base;
+  return base == &PyBaseObject_Type;
+}
+inline void enable_vectorcall(PyTypeObject* type) { type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL; }
+
 // Objects of some types can be given another type by `obj.__class__ = other`.
 inline bool instances_can_change_type(PyTypeObject* type) {
   return !(type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) || PyType_IsSubtype(type, &PyModule_Type);

@@ -27,8 +27,11 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     for write in containers:
         write()
     _keep_apart(b, changed)
-    for effect in _condensed(b.vm.world.effects):
-        _EFFECTS[effect[0]](b, *effect[1:])
+    effects = _condensed(b.vm.world.effects)
+    targets = collections.Counter(map(_target, effects))
+    for effect in effects:
+        if targets[_target(effect)] > 1 or not _is_in_place(effect):
+            _EFFECTS[effect[0]](b, *effect[1:])
     for fn, *args in before.steps_to(after):
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
 
@@ -73,6 +76,21 @@ def _condensed(effects: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
             kept[target, "deleted"] = kept.pop(target)
         kept[target] = effect
     return list(kept.values())
+
+
+def _is_in_place(effect: tuple[Any, ...]) -> bool:
+    """Whether the guards say that the attribute has this value already: a flag that was set and set back."""
+    if effect[0] != "attr" or type(effect[3]) not in _SETTLED:
+        return False
+    _, rec, name, value = effect
+    space = rec.source.children.get(("dict", None))
+    item = space.children.get(("dictitem", name)) if space is not None else None
+    if item is None or not ({"EQ", "IS"} & item.guards.keys()) or any(name in base.__dict__ for base in type(rec.obj).__mro__):
+        return False
+    return object.__getattribute__(rec.obj, "__dict__").get(name, MISSING) is value
+
+
+_SETTLED = frozenset({bool, int, str, type(None)})
 
 
 def _family(rec: Outside) -> type:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import inspect
 import itertools
 import re
 import types
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import torch
 
+from alternator._C import build
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.interpreter.attributes import native_base
@@ -21,6 +23,7 @@ from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Unread
 
 _new_object = object.__new__
+_PLAIN_KEYS = (str, int, bool, type(None))
 
 
 def _constant(b: Builder, value: Any) -> str:
@@ -201,12 +204,15 @@ def rebuild_deque(b: Builder, value: Any) -> str:
 def _container_instance(b: Builder, value: Any, base: type) -> str:
     """An instance of a subclass of a builtin container."""
     kind = type(value)
+    allocator: Any = None
     if isinstance(value, collections.defaultdict):
         name = b.assign(f"{b.value(kind)}({b.value(value.default_factory)})")
     else:
         allocator = next(c for c in kind.__mro__ if c in (collections.OrderedDict, list, dict, set))
         name = b.assign(f"{b.constant(allocator, 'base')}.__new__({b.value(kind)})")
     b.register(value, name)
+    if allocator is collections.OrderedDict and len(value) and _ordered(b, value, name):
+        return name
     if base is dict:
         ordered = isinstance(value, collections.OrderedDict)
         put = b.constant(collections.OrderedDict.__setitem__ if ordered else dict.__setitem__, "put")
@@ -225,13 +231,38 @@ for _kind in (list, dict, set):
     SUBCLASSES.put(_kind, functools.partial(_container_instance, base=cast(type, _kind)))
 
 
+def _ordered(b: Builder, value: Any, name: str) -> bool:
+    """A subclass of OrderedDict in one statement, if its contents do not speak of it."""
+    at = next(i for i, line in enumerate(b.lines) if line.startswith(f"{name} = "))
+    keys = list(collections.OrderedDict.keys(value))
+    if not all(type(key) in _PLAIN_KEYS for key in keys):
+        return False
+    items = "{" + ", ".join(f"{b.value(key)}: {b.value(dict.__getitem__(value, key))}" for key in keys) + "}"
+    attributes = _attribute_dict(b, value) or "{}"
+    if _named_since(b, at, items + attributes, name):
+        return False
+    b.lines.pop(at)
+    b.emit(f"{name} = {b.constant(build.ordered, 'ordered')}({b.value(type(value))}, {items}, {attributes})")
+    _slots(b, value, name)
+    return True
+
+
 def _attributes(b: Builder, value: Any, name: str) -> None:
     """The instance's own attributes: its ``__dict__`` and slots."""
-    if type(value).__dictoffset__:
-        space = object.__getattribute__(value, "__dict__")
-        if space:
-            items = ", ".join(f"{k!r}: {b.value(v)}" for k, v in space.items())
-            b.emit(f"{name}.__dict__.update({{{items}}})")
+    if attributes := _attribute_dict(b, value):
+        b.emit(f"{name}.__dict__.update({attributes})")
+    _slots(b, value, name)
+
+
+def _attribute_dict(b: Builder, value: Any) -> str:
+    """The text of the instance's ``__dict__``; "" where it has none, or an empty one."""
+    space = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else None
+    if not space:
+        return ""
+    return "{" + ", ".join(f"{k!r}: {b.value(v)}" for k, v in space.items()) + "}"
+
+
+def _slots(b: Builder, value: Any, name: str) -> None:
     for base in type(value).__mro__:
         for raw in base.__dict__.values():
             if type(raw) is types.MemberDescriptorType and base.__flags__ & 0x200:
@@ -409,10 +440,28 @@ def rebuild_instance(b: Builder, value: Any) -> str:
         raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
     if native_base(kind) is not object:
         raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
-    name = b.assign(f"{b.constant(_new_object, 'new_object')}({b.value(kind)})")
+    made = f"{b.constant(_new_object, 'new_object')}({b.value(kind)})"
+    name = b.assign(made)
     b.register(value, name)
-    _attributes(b, value, name)
+    at = b.lines.index(f"{name} = {made}")
+    attributes = _attribute_dict(b, value)
+    if attributes and _is_plain(kind) and not _named_since(b, at, attributes, name):
+        b.lines.pop(at)
+        b.emit(f"{name} = {b.constant(build.instance, 'instance')}({b.value(kind)}, {attributes})")
+    elif attributes:
+        b.emit(f"{name}.__dict__.update({attributes})")
+    _slots(b, value, name)
     return name
+
+
+def _is_plain(kind: type) -> bool:
+    """Instances are what object's own allocation makes, with a ``__dict__``."""
+    return bool(kind.__dictoffset__) and not inspect.isabstract(kind)
+
+
+def _named_since(b: Builder, at: int, text: str, name: str) -> bool:
+    """Whether anything that was written after line ``at``, or the text, speaks of that name."""
+    return _mentions(text, name) or any(_mentions(line, name) for line in b.lines[at + 1 :])
 
 
 __all__ = ["Unread"]

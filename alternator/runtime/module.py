@@ -21,10 +21,10 @@ PREFIX = "_orig_mod."
 """Checkpoints saved from in-tree compiled modules have it in their keys."""
 
 
-class OptimizedModule(torch.nn.Module):
-    """What ``compile(module)`` returns."""
+class OptimizedModule(eval_frame.ModuleCall, torch.nn.Module):
+    """What ``compile(module)`` returns.  A call goes to ``_compiled_call``, natively."""
 
-    __slots__ = ("_orig_mod", "dynamo_ctx", "_compiled_call", "_compiled_forward", "_own")
+    __slots__ = ("_orig_mod", "dynamo_ctx", "_compiled_forward", "_own")
 
     _orig_mod: torch.nn.Module
     dynamo_ctx: Any
@@ -36,9 +36,6 @@ class OptimizedModule(torch.nn.Module):
         _put(self, "_compiled_call", dynamo_ctx.wrap_call(mod))
         _put(self, "_compiled_forward", None)
         _put(self, "_own", {})
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _compiled_call(self)(*args, **kwargs)
 
     # -- attributes ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +175,7 @@ for _name in _CHAINING:
     if hasattr(torch.nn.Module, _name):
         setattr(OptimizedModule, _name, _returns_self(_name))
 
-_SLOTS = frozenset(OptimizedModule.__slots__)
+_SLOTS = frozenset({*OptimizedModule.__slots__, "_compiled_call"})
 _OWN_MARKS = frozenset(
     {"_torchdynamo_orig_callable", "_torchdynamo_wrapper_id", "_torchdynamo_disable", "_torchdynamo_disable_msg"}
 )
@@ -203,9 +200,6 @@ _OWN = (
         "named_modules",
     }
 )
-
-_compiled_call = OptimizedModule.__dict__["_compiled_call"].__get__
-
 
 read_own = OptimizedModule.__dict__["_orig_mod"].__get__
 """The original, without a Python frame: guards of captured code call it."""

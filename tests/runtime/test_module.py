@@ -334,3 +334,23 @@ def test_what_comes_between_the_call_and_forward(between: str) -> None:
         if handle is not None:
             handle.remove()
     check()
+
+
+def test_another_call_on_the_class(net: Net, compiled: Any) -> None:
+    class Louder(OptimizedModule):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return super().__call__(*args, **kwargs) + 1
+
+    x = torch.randn(2, 3)
+    net.eval()
+    louder = Louder(net, compiled.dynamo_ctx)
+    for _ in range(3):
+        torch.testing.assert_close(louder(x), net(x) + 1)
+        torch.testing.assert_close(louder(x, shift=2.0), net(x, shift=2.0) + 1)
+        torch.testing.assert_close(compiled(x), net(x))
+    OptimizedModule.__call__ = lambda self, x: x - 1  # type: ignore[method-assign]
+    try:
+        torch.testing.assert_close(compiled(x), x - 1)
+    finally:
+        del OptimizedModule.__call__
+    torch.testing.assert_close(compiled(x), net(x))
