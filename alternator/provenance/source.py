@@ -17,7 +17,8 @@ class Source:
     """One node: how a value is reached from its parent, and what must hold for it.
 
     ``access`` and ``key`` are those of docs/native.md.  Children are interned, so one path is one object.  ``static``
-    says that numbers and sizes found here (below a module, or not below an argument) do not vary.
+    says that numbers and sizes found here (below a module, or not below an argument) are constants until they are seen to
+    change; below a module it is a weak reference to that.
     """
 
     __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted", "static", "owned", "_name")
@@ -31,7 +32,7 @@ class Source:
         self.guards: dict[str, tuple[Any, ...]] = {}
         self.index = -1
         self.wanted = False
-        self.static: bool = parent.static if parent is not None else access != "local"
+        self.static: Any = parent.static if parent is not None else access != "local"
         self.owned: bool = parent.owned if parent is not None else False
         self._name: str | None = None
 

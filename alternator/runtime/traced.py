@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from typing import Any, Callable
 
 import torch
@@ -204,7 +205,7 @@ def compiled_attribute(vm: Any, obj: Any, name: str) -> Any:
 def admit_compiled_module(world: World, obj: Any, source: Source) -> Any:
     """A stand-in for its original; like any module, its numbers are constants."""
     source.guard("TYPE", type(obj))
-    source.static = True
+    source.static = weakref.ref(obj)
     world.record(obj, source)
     return obj
 

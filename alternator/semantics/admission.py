@@ -192,7 +192,7 @@ def admit_object(world: World, obj: Any, source: Source) -> Any:
 def admit_number(world: World, obj: Any, source: Source) -> Any:
     """An int or a float from outside: a constant, unless it was seen to vary."""
     vm = world.vm
-    if vm is not None and not source.static and vm.dynamic.varies(obj, source.name):
+    if vm is not None and vm.dynamic.varies(obj, source.name, source.static):
         return vm.symbolic_input(obj, source)
     source.guard("EQ", obj)
     return obj

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import types
+import weakref
 from typing import Any
 
 import torch
@@ -27,9 +28,9 @@ _GLOBAL_HOOKS = ("_global_backward_hooks", "_global_backward_pre_hooks", "_globa
 
 @ADMIT.register(Module)
 def admit_module(world: World, obj: Any, source: Source) -> Any:
-    """A module: its own numbers and the sizes of its tensors are taken as constants."""
+    """A module: its own numbers (until they are seen to change) and the sizes of its tensors are taken as constants."""
     source.guard("TYPE", type(obj))
-    source.static = source.owned = True
+    source.static, source.owned = weakref.ref(obj), True
     world.record(obj, source)
     return obj
 

@@ -81,11 +81,18 @@ class DynamicPolicy:
         merged = self.state[key] = tuple(a if a == b else None for a, b in zip(seen, sizes))
         return frozenset(i for i, size in enumerate(merged) if size is None)
 
-    def varies(self, value: int | float, name: str) -> bool:
-        """Whether an outside int (or float) is symbolic."""
+    def varies(self, value: int | float, name: str, fixed: Any = False) -> bool:
+        """Whether an outside int (or float) is symbolic.
+
+        ``fixed``: it is taken for a constant (a number of a module, say) until it was seen to change in the same place: below
+        the same object, if ``fixed`` is a reference to one.
+        """
         if self.specialize_int if type(value) is int else self.specialize_float or not math.isfinite(value):
             return False
-        if type(value) is int and value in (0, 1):
+        small = type(value) is int and value in (0, 1)
+        if fixed:
+            return self._was_changed((type(value).__name__, name, "fixed"), value, fixed) and not small
+        if small:
             return False
         if self.all_dynamic and type(value) is int:
             return True
@@ -98,5 +105,17 @@ class DynamicPolicy:
             return False
         if seen is None or seen != value:
             self.state[key] = None
+            return True
+        return False
+
+    def _was_changed(self, key: tuple[str, str, str], value: int | float, place: Any) -> bool:
+        if not self.automatic or self.dynamic is False:
+            return False
+        before, where = self.state.setdefault(key, (value, place))
+        if where is not place and before is not None:  # another object's
+            self.state[key] = value, place
+            return False
+        if before is None or before != value:
+            self.state[key] = None, place
             return True
         return False

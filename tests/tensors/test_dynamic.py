@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import same
+from helpers import Recorder, ops, same
 
 import alternator
 
@@ -135,3 +135,98 @@ def test_infinite_and_undefined_floats_are_constants():
     fn = alternator.compile(lambda x, y: x + y, backend="eager")
     for value in values:
         torch.testing.assert_close(fn(torch.ones(2), value), torch.ones(2) + value, equal_nan=True)
+
+
+# ---- numbers that are taken for constants until they are seen to change
+
+
+class Counting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps, self.scale, self.table = 0, 0.5, {"n": 3}
+        self.how = Counting.count
+
+    def count(self, x):
+        self.steps += 1
+        return x + 1
+
+    def use(self, x):
+        self.steps += 1
+        return x * self.steps
+
+    def decay(self, x):
+        self.scale *= 0.9
+        return x * self.scale
+
+    def below(self, x):
+        self.table["n"] += 1
+        return x + self.table["n"]
+
+    def size(self, x):
+        self.steps += 1
+        return x.new_ones(self.steps + 1).sum() + x
+
+    def schedule(self, x):
+        self.steps += 1
+        return x * 2 if self.steps % 3 == 0 else x + 1
+
+    def shown(self, x):
+        self.steps += 1
+        return x + len(f"{self.steps}")
+
+    def loop(self, x):
+        self.steps += 1
+        for i in range(self.steps):
+            x = x + i
+        return x
+
+    def index(self, x):
+        self.steps += 1
+        return [x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6][self.steps % 7]
+
+    def forward(self, x):
+        return self.how(self, x)
+
+
+FEW = {"count": 3, "use": 3, "decay": 2, "below": 2, "size": 3, "schedule": 4}
+EACH_TIME = ("shown", "loop", "index")
+
+
+@pytest.mark.parametrize("name", [*FEW, *EACH_TIME])
+def test_a_number_of_a_module_that_changes(name):
+    recorder, net, plain, x = Recorder(), Counting(), Counting(), torch.ones(2, 3)
+    net.how = plain.how = getattr(Counting, name)
+    compiled = alternator.compile(net, backend=recorder)
+    for _ in range(7):
+        torch.testing.assert_close(compiled(x), plain(x))
+    assert (net.steps, net.table) == (plain.steps, plain.table) and net.scale == pytest.approx(plain.scale)
+    assert recorder.frame_count <= FEW.get(name, 7)
+
+
+def test_numbers_of_several_modules_are_constants():
+    class Wide(torch.nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.width = width
+
+        def forward(self, x):
+            return x.new_ones(self.width)
+
+    recorder = Recorder()
+    compiled = alternator.compile(lambda net, x: net(x), backend=recorder)
+    for width in (3, 4, 5, 3):
+        assert compiled(Wide(width), torch.ones(2)).shape == (width,)
+    assert [ops(gm) for gm in recorder.graphs] == [["new_ones"]] * 3
+    assert recorder.frame_count == 3
+
+
+GLOBAL_STEP = 0
+
+
+def test_a_global_number_that_changes(monkeypatch):
+    recorder = Recorder()
+    compiled = alternator.compile(lambda x: x * GLOBAL_STEP, backend=recorder)
+    for step in range(7):
+        monkeypatch.setitem(globals(), "GLOBAL_STEP", step)
+        assert compiled(torch.ones(2)).equal(torch.full((2,), float(step)))
+    assert recorder.frame_count == 3
