@@ -37,6 +37,7 @@ from alternator.semantics import functorch
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
+from alternator.tensors.recheck import Recheck
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState
@@ -447,6 +448,13 @@ def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str,
     tree.tail.append(("GLOBAL_STATE",))
     tree.tail.extend(shape_facts(attempt.fakes))
     nodes, tail = tree.rows()
+    if attempt.request.config.recheck_guards:
+        again = Recheck(nodes, tail, attempt.func.__qualname__)
+        tail.append(again.row())
+        if graph.inputs is None:
+            fn = again.watched(fn)
+        else:
+            graph = graph._replace(compiled=again.watched(graph.compiled))
     guards = GuardTree(nodes, tail, attempt.func, values)
     loads = tuple(source.index for source in params)
     extra = EntryInfo(text, tree, attempt.request)

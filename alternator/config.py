@@ -125,6 +125,9 @@ class Snapshot:
     """Tensors from closures and globals become attributes of the graph module instead of inputs."""
     replay_side_effects: bool = _semantic(True)
     """Writes to outside objects are replayed (export turns this off)."""
+    recheck_guards: bool = _semantic(_flag("ALTERNATOR_RECHECK_GUARDS"))
+    """For debugging: at each hit the guards are checked once more, in plain Python; :class:`alternator.exc.GuardMismatch` is
+    raised where the two checks differ.  Entries keep what they guard alive then."""
     allow_empty_graphs: bool = _semantic(False)
     """A frame without tensor work is given to the backend as well."""
 

@@ -62,6 +62,10 @@ class InternalError(AlternatorException):
     """A bug of Alternator, not of the program."""
 
 
+class GuardMismatch(InternalError):
+    """The native check of an entry passed where the same guards in plain Python do not (``config.recheck_guards``)."""
+
+
 class SkipFrame(AlternatorException):
     """This frame cannot be captured; it runs plainly, and is not asked about again."""
 

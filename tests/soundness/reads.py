@@ -655,13 +655,11 @@ MODULES = {
 
 READS = {**CONSTANTS, **TYPES, **OBJECTS, **CALLS, **CONTAINERS, **LIBRARY, **TENSORS, **MODULES}
 CORE: dict[str, tuple[str, ...]] = {
-    "int": ("another", "float", "equal"),
-    "none": ("0",),
+    "int": ("another", "equal"),
     "attribute": ("changed", "other changed", "alike"),
-    "list item": ("item", "other item", "alike"),
-    "dict item": ("item", "other", "alike"),
-    "tensor": ("dtype", "data of another dtype", "requires grad", "number", "alike"),
+    "list item": ("item", "other item"),
+    "tensor": ("dtype", "data of another dtype", "alike"),
     "lambda": ("another closure", "alike"),
-    "module call": ("parameter replaced", "parameter frozen", "forward hook", "number", "alike"),
+    "module call": ("forward hook", "alike"),
 }
 """What is looked at in every place, and changed there; the rest in a few."""
