@@ -192,7 +192,15 @@ def admit_object(world: World, obj: Any, source: Source) -> Any:
 def admit_number(world: World, obj: Any, source: Source) -> Any:
     """An int or a float from outside: a constant, unless it was seen to vary."""
     vm = world.vm
-    if vm is not None and vm.dynamic.varies(obj, source.name, source.static):
+    if vm is not None and _may_vary(source) and vm.dynamic.varies(obj, source.name, source.static):
         return vm.symbolic_input(obj, source)
     source.guard("EQ", obj)
     return obj
+
+
+def _may_vary(source: Source) -> bool:
+    """Below an argument or a module, or a global or a closure variable itself; numbers of classes and the like are constants."""
+    if source.static is not True:
+        return True
+    parent = source.parent
+    return parent is not None and parent.access in ("globals", "closure")
