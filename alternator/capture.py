@@ -207,6 +207,8 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
             broken, chain = caught, []
         except RecursionError:
             raise SkipFrame("a value that leaves it is nested too deep") from None
+    if not request.config.verbose:
+        broken.__traceback__ = None  # it has this frame: the two would keep each other, and the arguments
     return _after_break(attempt, values, broken, chain)
 
 
