@@ -1,8 +1,11 @@
 #include "cache.h"
 
+#include "dispatch.h"
+
 #include <structmember.h>
 
 #include <algorithm>
+#include <memory>
 
 namespace alt {
 
@@ -30,6 +33,7 @@ struct EntryData {
   bool valid = true;
   uint64_t hits = 0;
   ExtraState* home = nullptr;  // the list that it is in, borrowed
+  uint64_t signature = 0;      // see Dispatch
 };
 
 struct CacheEntry {
@@ -234,6 +238,7 @@ void extra_dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   extra_clear(self);
   delete std::exchange(extra_of(self)->entries, nullptr);
+  delete std::exchange(extra_of(self)->dispatch, nullptr);
   --live_extra_states;
   type->tp_free(self);
   Py_DECREF(type);
@@ -259,6 +264,8 @@ PyObject* extra_get_skip(PyObject* self, void*) {
   Py_RETURN_NONE;
 }
 
+void forget_dispatch(ExtraState* extra) { delete std::exchange(extra->dispatch, nullptr); }
+
 // Takes the entry out of its list; the reference that the list had is handed over.
 Own detach(CacheEntry* entry) {
   ExtraState* home = std::exchange(entry->data->home, nullptr);
@@ -266,6 +273,7 @@ Own detach(CacheEntry* entry) {
   auto it = std::find(home->entries->begin(), home->entries->end(), entry);
   if (it == home->entries->end()) return {};
   home->entries->erase(it);
+  forget_dispatch(home);
   ++home->generation;
   return Own::steal(object_of(entry));
 }
@@ -292,6 +300,7 @@ ExtraState* make_extra(PyCodeObject* code) {
 void drop_entries(ExtraState* extra) {
   std::vector<CacheEntry*> entries;
   entries.swap(*extra->entries);
+  forget_dispatch(extra);
   ++extra->generation;
   for (CacheEntry* entry : entries) {
     entry->data->home = nullptr;
@@ -327,6 +336,7 @@ bool add_entry(ExtraState* extra, PyObject* entry, PyObject* callback) {
   }
   Own self = data.home ? detach(entry_of(entry)) : Own::share(entry);
   extra->entries->insert(extra->entries->begin(), entry_of(self.release()));
+  forget_dispatch(extra);
   ++extra->generation;
   data.home = extra;
   data.callback = Own::share(callback);
@@ -437,15 +447,39 @@ PyObject* set_cache_key(PyObject*, PyObject* key) {
   return old ? old : Py_NewRef(Py_None);
 }
 
+// The signature of the call, where there are so many entries that it is worth while; false: try them all.
+static bool signature_for(ExtraState* extra, const Call& call, uint64_t* out) {
+  constexpr size_t kMany = 4;
+  auto& entries = *extra->entries;
+  if (entries.size() < kMany) return false;
+  if (!extra->dispatch) {
+    std::vector<const GuardTree*> trees;
+    for (CacheEntry* entry : entries) trees.push_back(entry->data->tree);
+    auto made = std::make_unique<Dispatch>();
+    const std::vector<uint64_t> signatures = made->build(trees);
+    for (size_t i = 0; i < entries.size(); ++i) entries[i]->data->signature = signatures[i];
+    extra->dispatch = made.release();
+  }
+  if (!extra->dispatch->useful()) return false;
+  *out = extra->dispatch->signature(call);
+  return true;
+}
+
 bool find_entry(ExtraState* extra, const Call& call, PyObject* callback, Hit* hit) {
   Own hold = Own::share(reinterpret_cast<PyObject*>(extra));
   auto& entries = *extra->entries;
+  uint64_t signature = 0;
+  bool filtered = signature_for(extra, call, &signature);
   int restarts = 0;
   for (size_t i = 0; i < entries.size();) {
     CacheEntry* entry = entries[i];
+    if ((filtered && entry->data->signature != signature) || !usable(*entry->data, callback)) {
+      ++i;
+      continue;
+    }
     Own hold_entry = Own::share(object_of(entry));
     const uint64_t generation = extra->generation;
-    if (usable(*entry->data, callback) && hit->check(entry, call)) {
+    if (hit->check(entry, call)) {
       ++entry->data->hits;
       if (i > 0 && generation == extra->generation) {
         std::rotate(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(i),
@@ -455,9 +489,13 @@ bool find_entry(ExtraState* extra, const Call& call, PyObject* callback, Hit* hi
       return true;
     }
     if (entry->data->tree->dead()) invalidate_entry(entry);
-    if (generation == extra->generation) ++i;
-    else if (++restarts > 8) return false;  // guards that change the list while they run
-    else i = 0;
+    if (generation == extra->generation) {
+      ++i;
+    } else {
+      if (++restarts > 8) return false;  // guards that change the list while they run
+      filtered = false;
+      i = 0;
+    }
   }
   return false;
 }

@@ -8,6 +8,7 @@
 namespace alt {
 
 struct CacheEntry;
+class Dispatch;
 
 enum class Skip : uint8_t { no, code, recursive };
 
@@ -17,6 +18,7 @@ struct ExtraState {
   PyCodeObject* code;  // borrowed; null once the code object is gone
   std::vector<CacheEntry*>* entries;  // strong, the most recently used first
   uint64_t generation;  // changes with the list
+  Dispatch* dispatch;   // null: to be made when there are many entries
   Skip skip;
 };
 

@@ -241,6 +241,33 @@ std::string tensor_mismatch(const TensorSpec& spec, PyObject* obj) {
   }
 }
 
+static uint64_t signature(caffe2::TypeMeta dtype, c10::IntArrayRef sizes) {
+  uint64_t result = static_cast<uint64_t>(dtype.toScalarType()) + 3;
+  for (int64_t size : sizes) result = (result ^ static_cast<uint64_t>(size)) * 0x9E3779B97F4A7C15ull + 7;
+  return result;
+}
+
+bool tensor_signature(PyObject* obj, uint64_t* out) noexcept {
+  if (!is_tensor(obj)) return false;
+  const at::Tensor& t = tensor_of(obj);
+  if (!t.defined() || t.key_set().has(c10::DispatchKey::Python)) return false;
+  try {
+    *out = signature(t.dtype(), t.unsafeGetTensorImpl()->sizes());
+    return true;
+  } catch (...) {
+    PyErr_Clear();
+    return false;
+  }
+}
+
+bool spec_signature(const TensorSpec& spec, uint64_t* out) {
+  if (tensor_check_may_run_python(spec)) return false;
+  if (spec.rank != 0 && (!spec.check_sizes || std::find(spec.sizes.begin(), spec.sizes.end(), kDynamic) != spec.sizes.end()))
+    return false;
+  *out = signature(spec.dtype, spec.rank ? c10::IntArrayRef(spec.sizes) : c10::IntArrayRef());
+  return true;
+}
+
 bool tensor_number(PyObject* obj, TensorNumber what, int64_t dim, int64_t* out) noexcept {
   if (!is_tensor(obj)) return false;
   const at::Tensor& t = tensor_of(obj);

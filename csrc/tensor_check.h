@@ -54,6 +54,11 @@ class TensorTable {
   std::vector<int64_t> dims_;
 };
 
+// A number that is equal for tensors of the same dtype and sizes; false: not a tensor, or one whose sizes are not plain. And the
+// same of what a guard expects; false: it leaves some size open.
+bool tensor_signature(PyObject* obj, uint64_t* out) noexcept;
+bool spec_signature(const TensorSpec& spec, uint64_t* out);
+
 enum class TensorNumber { size, stride, offset };
 bool tensor_number(PyObject* obj, TensorNumber what, int64_t dim, int64_t* out) noexcept;
 

@@ -53,7 +53,7 @@ class Ref {
   }
   bool dead() const { return weak_ && get() == nullptr; }
   bool weak() const { return weak_; }
-  PyObject* object() const { return held_.get(); }  // the weak reference, where it is weak
+  PyObject* object() const { return held_.get(); }  // itself, or the weak reference to it
   int visit(visitproc v, void* arg) const { return held_.visit(v, arg); }
   void clear() {
     held_.clear();
