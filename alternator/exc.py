@@ -15,6 +15,8 @@ from __future__ import annotations
 import enum
 from typing import Any, Callable
 
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
+
 
 class Break(BaseException):
     """This cannot be traced.  ``code`` is a row of :mod:`alternator.breaks`, ``detail`` says what it was here."""
@@ -102,6 +104,13 @@ class UserError(Unsupported):
         self.error_type = error_type
         self.message = message
         self.case_name = case_name
+
+
+class ConstraintViolation(UserError, ConstraintViolationError):
+    """A size that was marked dynamic has to be a constant, or is outside of the range that was given."""
+
+    def __init__(self, message: str) -> None:
+        UserError.__init__(self, UserErrorType.CONSTRAINT_VIOLATION, message)
 
 
 class BackendCompilerFailed(AlternatorException):

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensor,
     UnsupportedFakeTensorException,
     UnsupportedOperatorException,
+    unset_fake_temporarily,
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -332,10 +333,19 @@ def type_of(vm: Any, tensor: torch.Tensor) -> type:
     return torch.nn.Parameter if getattr(tensor, "_is_param", False) else torch.Tensor
 
 
-def truth(vm: Any, tensor: torch.Tensor) -> bool:
+def known_value(vm: Any, tensor: torch.Tensor, read: Any) -> Any:
+    """``read(tensor)`` of a tensor that the program made of constants, or MISSING."""
     constant = getattr(tensor, "constant", None)
-    if constant is not None and constant.numel() == 1 and vm.records.get(id(tensor)) is None:
-        return bool(constant)
+    if constant is None or vm.records.get(id(tensor)) is not None:
+        return MISSING
+    with unset_fake_temporarily():
+        return vm.plain(read, constant)
+
+
+def truth(vm: Any, tensor: torch.Tensor) -> bool:
+    known = known_value(vm, tensor, torch.Tensor.__bool__)
+    if known is not MISSING:
+        return bool(known)
     value = assertions.passing_value(vm, tensor)
     if value is None:
         raise Break("DATA_DEPENDENT_BRANCH", "the truth value of a tensor")

@@ -93,15 +93,23 @@ def _unwrapping(fn: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if args and type(args[0]) is Array:
             args = (args[0].tensor, *args[1:])
-            if fn is torch.tensor:
-                args = (vm.call(torch.clone, args[:1]), *args[1:])
         elif args:
             args, kwargs = _of_scalars(args, kwargs)
-        return vm.graph_call(
-            torch.as_tensor if fn is torch.tensor and args and isinstance(args[0], torch.Tensor) else fn, args, kwargs
-        )
+        if fn is torch.tensor and len(args) == 1 and isinstance(args[0], torch.Tensor):
+            return _copied(vm, args[0], **kwargs)
+        return vm.graph_call(fn, args, kwargs)
 
     RULES.put(fn, rule)
+
+
+def _copied(vm: Any, tensor: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Any:
+    """``torch.tensor`` of a tensor: its data, in memory of its own."""
+    made = vm.call(torch.clone, (vm.call(torch.Tensor.detach, (tensor,)),))
+    if dtype is not None or device is not None:
+        made = vm.call(torch.Tensor.to, (made,), {"dtype": dtype or tensor.dtype, "device": device or tensor.device})
+    if any(value for value in rest.values()):
+        raise Break("UNSUPPORTED_CALL", f"torch.tensor() of a tensor with {', '.join(rest)}")
+    return vm.call(torch.Tensor.requires_grad_, (made, requires_grad)) if requires_grad else made
 
 
 def _of_scalars(args: Any, kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ from alternator.interpreter import operations, tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.source import Source
-from alternator.provenance.world import ADMIT, World
+from alternator.provenance.world import ADMIT, MISSING, World
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 PLAIN_TYPES = frozenset(
@@ -113,18 +113,18 @@ def item(vm: Any, args: Any, kwargs: Any) -> Any:
         result = tensor_ops.execute(vm, tensor.item, (), {})
         vm.recorder.record("call_method", "item", (tensor,), {}, result)
         return result
-    constant = getattr(tensor, "constant", None)
-    if constant is not None and vm.records.get(id(tensor)) is None:
-        return constant.item()
+    known = tensor_ops.known_value(vm, tensor, torch.Tensor.item)
+    if known is not MISSING:
+        return known
     raise Break("DATA_DEPENDENT_VALUE", "Tensor.item()")
 
 
 @METHODS.rule(_raw("tolist"))
 def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
-    constant = getattr(tensor, "constant", None)
-    if constant is not None and vm.records.get(id(tensor)) is None:
-        return constant.tolist()
+    known = tensor_ops.known_value(vm, tensor, torch.Tensor.tolist)
+    if known is not MISSING:
+        return known
     if not vm.config.capture_scalar_outputs:
         raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
     if not tensor.dim():
@@ -234,7 +234,20 @@ def resize_(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @METHODS.rule(_raw("new"))
 def tensor_new(vm: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("TENSOR_EFFECT", "Tensor.new()")
+    """``x.new(2, 3)`` and ``x.new(size)``; of data it is not traced."""
+    sizes = args[1] if len(args) == 2 and isinstance(args[1], torch.Size) else args[1:]
+    if kwargs or any(not isinstance(size, (int, torch.SymInt)) for size in sizes):
+        raise Break("TENSOR_EFFECT", "Tensor.new() of data")
+    return tensor_ops.record_method(vm, "new_empty", (args[0], tuple(sizes) or (0,)), {})
+
+
+@METHODS.rule(_raw("type"))
+def tensor_type(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Without arguments the name of the type, else a conversion."""
+    if len(args) == 1 and not kwargs:
+        return tensor_ops.execute(vm, torch.Tensor.type, args, kwargs)
+    named = [f"{kind.__module__}.{kind.__name__}" if type(kind) is type(torch.HalfTensor) else kind for kind in args[1:]]
+    return tensor_ops.record_method(vm, "type", (args[0], *named), kwargs)  # such a type has no text in a graph
 
 
 @METHODS.rule(_raw("__deepcopy__"))

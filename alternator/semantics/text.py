@@ -33,7 +33,7 @@ _PLAIN = frozenset(
         bytearray,
         types.ModuleType,
     }
-    | {torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, types.GenericAlias, types.UnionType}
+    | {torch.dtype, torch.device, torch.layout, torch.memory_format, types.GenericAlias, types.UnionType}
 )
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -43,6 +43,8 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if kind is torch.Size:
+        return torch.Size([vm.symbolic(int, size) if isinstance(size, SYMBOLIC) else size for size in value])
     if isinstance(value, SYMBOLIC):
         return vm.symbolic(bool if kind is torch.SymBool else int if kind is torch.SymInt else float, value)
     if isinstance(value, torch.Tensor):

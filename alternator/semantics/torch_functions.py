@@ -162,7 +162,7 @@ def state_function(*functions: Any) -> None:
 def _register_state() -> None:
     for path in (
         "is_grad_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled "
-        "get_autocast_gpu_dtype get_autocast_cpu_dtype is_autocast_cpu_enabled "
+        "_C._is_any_autocast_enabled get_autocast_gpu_dtype get_autocast_cpu_dtype is_autocast_cpu_enabled "
         "are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
         "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads "
         "_C._get_cudnn_enabled _C._is_torch_function_enabled distributed.is_available "
@@ -181,6 +181,29 @@ def _register_state() -> None:
 
 
 _register_state()
+
+
+def _watched(fn: Any) -> None:
+    """A setting that is read, and guarded by its value."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        answer = vm.plain(fn)
+        fact = ("PY", (), lambda: fn() == answer, f"{fn.__name__}() is {answer}")
+        if vm.states.setdefault(fn, fact) is fact:
+            vm.world.tree.tail.append(fact)
+        return answer
+
+    RULES.put(fn, rule)
+
+
+for _name in (
+    "cublas_allow_tf32",
+    "cudnn_allow_tf32",
+    "cudnn_benchmark",
+    "cudnn_deterministic",
+    "cublas_allow_fp16_reduced_precision_reduction",
+):
+    _watched(getattr(torch._C, f"_get_{_name}"))
 
 
 @RULES.rule(torch.is_inference_mode_enabled)

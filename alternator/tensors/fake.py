@@ -55,6 +55,7 @@ class Fakes:
         self.symbolic = False
         self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}
+        self.must_vary: list[tuple[torch.Tensor, Source, int, Any]] = []
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
         """A fake of ``tensor``; ``dims`` says per dimension how it varies, None is static."""
@@ -72,6 +73,10 @@ class Fakes:
         context = StatefulSymbolicContext(dynamic_sizes=list(dims), tensor_source=where)
         fake = self.mode.from_tensor(tensor, source=where, symbolic_context=context, static_shapes=False)
         self._general[id(fake)] = where, context
+        bounds = {entry.dim: entry for entry in getattr(tensor, "_dynamo_dynamic_range", ())}
+        for i, dim in enumerate(dims):
+            if dim is DimDynamic.DYNAMIC:
+                self.must_vary.append((fake, source, i, bounds.get(i)))
         return fake
 
     def is_plain(self, fake: torch.Tensor) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import sympy
+import torch
 from torch.utils._sympy import functions as f
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 from torch.utils._sympy.symbol import SymT, symbol_is_type
 
-from alternator.exc import Break
+from alternator.exc import Break, ConstraintViolation
 from alternator.provenance.source import Source
 from alternator.tensors.fake import Fakes
 
@@ -18,6 +19,7 @@ from alternator.tensors.fake import Fakes
 def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
     """Rows for the tail of the guard table: one per condition that was relied on, and per symbol's range."""
     env = fakes.shape_env
+    check_marked(fakes)
     origins = {symbol: where for symbol, where in fakes.sources.items() if isinstance(symbol, sympy.Symbol)}
     conditions: list[sympy.Basic] = []
     for guard in env.guards:
@@ -46,6 +48,23 @@ def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
         if all(s in origins for s in expr.free_symbols) and origins.get(expr) != (source, kind, dim):
             facts.append(_fact(expr, origins, equals=(source, kind, dim)))
     return facts
+
+
+def check_marked(fakes: Fakes) -> None:
+    """Sizes that the user marked as dynamic must be so, as far as the user said."""
+    for fake, source, dim, bounds in fakes.must_vary:
+        size = fake.shape[dim]
+        name = f"{source.name}.size({dim})"
+        expr = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+        seen = fakes.shape_env.bound_sympy(expr)
+        if not expr.free_symbols or seen.lower == seen.upper:
+            raise ConstraintViolation(
+                f"{name} was marked as dynamic, but the program needs it to be {seen.lower}. Use maybe_mark_dynamic where "
+                "a constant will do, or change what the program relies on"
+            )
+        value = fakes.shape_env.size_hint(expr)
+        if bounds is not None and not (bounds.min or 0) <= value <= (value if bounds.max is None else bounds.max):
+            raise ConstraintViolation(f"{name} was marked as dynamic between {bounds.min} and {bounds.max}, but it is {value}")
 
 
 def _fact(expr: sympy.Basic, origins: dict[Any, Any], equals: Any = None) -> tuple[Any, ...]:

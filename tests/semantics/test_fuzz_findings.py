@@ -141,3 +141,41 @@ def test_two_sizes_meet_in_one_expression() -> None:
         return x.sum() + max(x.shape[0], y.shape[0]) * y.sum(), x.new_zeros(max(x.shape[0], y.shape[0] + 2) // 2)
 
     same(f, torch.ones(4), torch.ones(7), dynamic=True, then=[(torch.ones(9), torch.ones(5))])
+
+
+def test_a_tensor_made_of_a_tensor_has_memory_of_its_own() -> None:
+    def f(x):
+        y = torch.tensor(x)
+        y.add_(1)
+        return (
+            y,
+            torch.tensor(x, dtype=torch.float64),
+            x.new(x.size()).shape,
+            x.new(2, 3).shape,
+            x.type(torch.HalfTensor),
+            x.type(),
+        )
+
+    same(f, X)
+
+
+def test_tensors_made_of_constants_are_known() -> None:
+    def f(x):
+        index = torch.as_tensor(2)
+        return [x, x + 1, x + 2][index], index.item(), torch.tensor([1, 2]).tolist(), x if torch.tensor(True) else x + 5
+
+    same(f, X)
+
+
+def test_settings_that_are_read_are_guarded() -> None:
+    def f(x):
+        return x + 1 if torch.backends.cuda.matmul.allow_tf32 else x - 1
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        for value in (False, True, False):
+            torch.backends.cuda.matmul.allow_tf32 = value
+            assert torch.equal(compiled(X), f(X))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

@@ -195,4 +195,4 @@ def test_what_is_printed_is_what_it_was():
         print([l, (d, 1)])
         return x + len(l)
 
-    same(f, X, [3], {"a": 1}, breaks=0)
+    same(f, torch.ones(2), [3], {"a": 1}, breaks=0)

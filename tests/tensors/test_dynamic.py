@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import Recorder, ops, same
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 import alternator
 
@@ -230,3 +231,61 @@ def test_a_global_number_that_changes(monkeypatch):
         monkeypatch.setitem(globals(), "GLOBAL_STEP", step)
         assert compiled(torch.ones(2)).equal(torch.full((2,), float(step)))
     assert recorder.frame_count == 3
+
+
+def test_a_marked_size_must_not_become_a_constant():
+    def exact(x):
+        return x.sin() if x.shape[0] == 3 else x.cos()
+
+    def bounded(x):
+        if x.shape[0] > 3:
+            return x.cos()
+        return x * 2 if x.shape[0] < 3 else x.sin()
+
+    for fn in (exact, bounded):
+        x = torch.randn(3, 2)
+        alternator.mark_dynamic(x, 0)
+        with pytest.raises(
+            ConstraintViolationError, match=r"x.size\(0\) was marked as dynamic, but the program needs it to be 3"
+        ):
+            alternator.compile(fn, backend="eager")(x)
+        y = torch.randn(3, 2)
+        alternator.maybe_mark_dynamic(y, 0)
+        torch.testing.assert_close(alternator.compile(fn, backend="eager")(y), fn(y))
+    z = torch.randn(4, 2)
+    alternator.mark_dynamic(z, 0)
+    torch.testing.assert_close(alternator.compile(bounded, backend="eager")(z), bounded(z))
+
+
+def test_a_marked_size_must_be_in_its_range():
+    for size, fits in ((4, True), (8, False)):
+        alternator.reset()
+        x = torch.randn(size)
+        alternator.mark_dynamic(x, 0, min=2, max=5)
+        compiled = alternator.compile(lambda x: x + 1, backend="eager")
+        if fits:
+            compiled(x)
+        else:
+            with pytest.raises(ConstraintViolationError, match="between 2 and 5"):
+                compiled(x)
+
+
+def test_sizes_in_texts_are_numbers():
+    def f(x):
+        return x + 1, str(x.shape), f"{x.shape} {x.size(0)}", "%s" % (x.shape,), "{}".format([x.shape])
+
+    same(f, torch.randn(2, 3), dynamic=True, then=[(torch.randn(4, 3),)])
+
+
+def test_sizes_with_a_division_reach_the_graph():
+    def f(x):
+        return x * (x.shape[0] / 2), x + int(x.shape[0] / 2) % 3, x * round(x.shape[0] / 3, 1), x * float(x.shape[0] // 2)
+
+    same(f, torch.ones(4), dynamic=True, then=[(torch.ones(7),)])
+
+
+def test_methods_of_symbolic_numbers():
+    def f(x, n, v):
+        return x * 2 if v.is_integer() else x, n.bit_length(), n.conjugate(), v.as_integer_ratio(), n.real, n.numerator
+
+    same(f, torch.ones(2), 4, 2.0, dynamic=True, then=[(torch.ones(2), 7, 2.5), (torch.ones(2), 8, 3.0)])
