@@ -21,7 +21,7 @@ from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry,
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
-from alternator.codegen import rebuild  # noqa: F401  (fills the REBUILD table)
+from alternator.codegen import exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.builder import Builder
 from alternator.codegen.checks import raising
 from alternator.codegen.effects import replay
@@ -33,7 +33,7 @@ from alternator.interpreter.machine import Machine
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
-from alternator.semantics import functorch
+from alternator.semantics import function_modes, functorch
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
@@ -197,16 +197,16 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     except UserRaise as raised:  # the program raises: let it do so itself, with its own traceback
         utils.report_skip(utils.SkipReport(func.__code__, f"it raised {_without_user_code(raised.exc)}"))
         return _plainly(func, request, "raised", 16)
-    except Break as caught:  # dealt with outside of the handler: guards look at the exception that is being handled
-        broken, chain = caught, chain_of(caught)
+    except Break as stopped:
+        broken, chain = stopped, chain_of(stopped)
     else:
         try:
             return _finish(attempt, values, None)
-        except Break as caught:
-            # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
-            broken, chain = caught, []
+        except Break as stopped:  # the result, or an effect, cannot be rebuilt: stop before the instruction that returns
+            broken, chain = stopped, []
         except RecursionError:
             raise SkipFrame("a value that leaves it is nested too deep") from None
+    # not in the handlers: the program must not find that our exception is being handled
     if not request.config.verbose:
         broken.__traceback__ = None  # it has this frame: the two would keep each other, and the arguments
     return _after_break(attempt, values, broken, chain)
@@ -311,16 +311,17 @@ def _resumable(chain: list[Link], request: CompileRequest) -> list[Link]:
 def _state_before(func: types.FunctionType, values: list[Any], request: CompileRequest) -> tuple[Attempt, list[Link]]:
     """Run again, to the break, so that the state before the breaking instruction of an inlined frame is known."""
     attempt = Attempt(func, values, request, careful=True)
+    chain: list[Link] = []
     try:
         attempt.run()
     except Break as broken:
         chain = _resumable(chain_of(broken), request)
-        if chain:
-            leaf = chain[-1].frame
-            if not attempt.vm.unmoved(leaf):
-                return _stopped(func, values, request, (leaf.number, leaf.count))
-            leaf.stack[:] = leaf.saved
-            return attempt, chain
+    if chain:
+        leaf = chain[-1].frame
+        if not attempt.vm.unmoved(leaf):
+            return _stopped(func, values, request, (leaf.number, leaf.count))
+        leaf.stack[:] = leaf.saved
+        return attempt, chain
     raise SkipFrame("the program took another way when it was looked at again")
 
 
@@ -340,6 +341,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
     """Generate code for what was captured, compile the graph, make the entry; ``stop``: the frames to go on in."""
     vm, request = attempt.vm, attempt.request
     functorch.check_closed(vm)
+    function_modes.check_closed(vm)
     builder = Builder(vm)
     if stop is None:
         replay(builder, attempt.before, attempt.after)

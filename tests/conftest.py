@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 @pytest.fixture(autouse=True)
 def clean_state(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "bytecode" in request.node.path.parts or request.node.get_closest_marker("no_torch"):
+    if request.node.path.parent.name == "bytecode" or request.node.get_closest_marker("no_torch"):
         yield
         return
     import torch

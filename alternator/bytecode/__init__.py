@@ -10,6 +10,7 @@ from .analysis import (
     in_loop,
     live_locals,
     stack_depth,
+    stack_state,
     step_start,
     successors,
 )
@@ -17,8 +18,8 @@ from .assemble import origin_of
 from .codecache import CodeCache
 from .continuation import (
     Continuation,
+    Layout,
     Step,
-    SuccessorLayout,
     links,
     make_call_continuation,
     make_continuation,
@@ -35,8 +36,8 @@ __all__ = [
     "DecodedCode",
     "ExceptionEntry",
     "Instr",
+    "Layout",
     "Step",
-    "SuccessorLayout",
     "decode",
     "in_handler",
     "in_loop",
@@ -50,6 +51,7 @@ __all__ = [
     "original_place",
     "stack_below",
     "stack_depth",
+    "stack_state",
     "step_start",
     "successors",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from .decode import DecodedCode, Instr
-from .versions import FACTS, stack_effect
+from .stack import StackState, stack_states
+from .versions import FACTS
 
 __all__ = [
     "Analysis",
@@ -16,6 +17,7 @@ __all__ = [
     "live_locals",
     "reachable",
     "stack_depth",
+    "stack_state",
     "step_start",
     "step_stop",
     "successors",
@@ -29,13 +31,6 @@ FRAME_READING_NAMES: Final = frozenset({"_getframe", "currentframe"})
 INTERNAL: Final = "___"
 
 
-class _State(NamedTuple):
-    """Stack before an instruction: its depth, and the positions of saved exceptions (unfinished PUSH_EXC_INFO)."""
-
-    depth: int
-    saved: tuple[int, ...]
-
-
 class Analysis:
     """Lazily computed facts about one decoded code object; use the module's functions to ask."""
 
@@ -45,7 +40,7 @@ class Analysis:
         self.decoded = decoded
         self.successors = [_successors(instr, len(decoded.instrs)) for instr in decoded.instrs]
         self._live: list[int] | None = None
-        self._states: list[_State | None] | None = None
+        self._states: list[StackState | None] | None = None
         self._loop: list[bool] | None = None
         self._handlers: frozenset[int] | None = None
 
@@ -57,10 +52,10 @@ class Analysis:
         return self._live
 
     @property
-    def states(self) -> list[_State | None]:
+    def states(self) -> list[StackState | None]:
         """Per instruction the stack before it; None where nothing leads."""
         if self._states is None:
-            self._states = _stack_states(self)
+            self._states = stack_states(self.decoded, self.successors)
         return self._states
 
     @property
@@ -148,51 +143,6 @@ def _liveness(analysis: Analysis) -> list[int]:
     return live
 
 
-def _after(instr: Instr, state: _State, jump: bool) -> _State:
-    """The stack behind an instruction (arriving at its jump target if `jump`)."""
-    depth = state.depth + stack_effect(instr.opname, instr.arg, jump)
-    saved = state.saved
-    top = state.depth - 1
-    if instr.opname == "PUSH_EXC_INFO":
-        return _State(depth, (*saved, top))
-    if saved:
-        if instr.opname == "SWAP":
-            other = state.depth - (instr.arg or 0)
-            swap = {top: other, other: top}
-            saved = tuple(sorted(swap.get(position, position) for position in saved))
-        elif instr.opname == "COPY" and state.depth - (instr.arg or 0) in saved:
-            saved = (*saved, state.depth)
-        saved = tuple(position for position in saved if position < depth)
-    return _State(depth, saved)
-
-
-def _stack_states(analysis: Analysis) -> list[_State | None]:
-    decoded = analysis.decoded
-    states: list[_State | None] = [None] * len(decoded.instrs)
-    work: list[tuple[int, _State]] = [(0, _State(0, ()))]
-    while work:
-        index, state = work.pop()
-        known = states[index]
-        if known is not None:
-            if known.depth != state.depth:
-                raise AssertionError(f"stack depth at {decoded.instrs[index]} is {known.depth} or {state.depth}")
-            if known.saved == state.saved:
-                continue
-            # Two ways in that differ in what is saved: keep what either says; both only cleanup code.
-            state = _State(state.depth, tuple(sorted({*known.saved, *state.saved})))
-            if state == known:
-                continue
-        states[index] = state
-        instr = decoded.instrs[index]
-        for following in analysis.successors[index]:
-            work.append((following, _after(instr, state, following == instr.target)))
-        entry = decoded.exception_entry(index)
-        if entry is not None:
-            saved = tuple(position for position in state.saved if position < entry.depth)
-            work.append((entry.handler, _State(entry.depth + entry.push_lasti + 1, saved)))
-    return states
-
-
 def _in_cycles(edges: list[tuple[int, ...]]) -> list[bool]:
     """For each node of a graph: is it on a cycle? (Tarjan's strongly connected components, without recursion.)"""
     count = len(edges)
@@ -268,6 +218,19 @@ def stack_depth(decoded: DecodedCode, index: int) -> int:
     return -1 if state is None else state.depth
 
 
+def stack_state(decoded: DecodedCode, index: int) -> StackState:
+    """What the stack holds before an instruction that something leads to.
+
+    >>> from alternator.bytecode import decode
+    >>> stack_state(decode((lambda x: x).__code__), 2)
+    StackState(depth=1, saved=(), levels=0, lasti=())
+    """
+    state = analyse(decoded).states[index]
+    if state is None:
+        raise ValueError(f"instruction {index} is never reached")
+    return state
+
+
 def in_loop(decoded: DecodedCode, index: int) -> bool:
     """Can the instruction run more than once in a frame?
 
@@ -280,8 +243,6 @@ def in_loop(decoded: DecodedCode, index: int) -> bool:
 
 def in_handler(decoded: DecodedCode, index: int) -> bool:
     """Does the instruction run while an exception is being handled in this frame (or start a handler)?
-
-    No continuation can start there: the interpreter's exception state cannot be restored from outside.
 
     >>> from alternator.bytecode import decode
     >>> in_handler(decode((lambda x: x).__code__), 2)

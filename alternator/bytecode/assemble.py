@@ -13,15 +13,20 @@ from bytecode import Bytecode, CompilerFlags, Label
 from bytecode import Instr as Op
 from bytecode.instr import UNSET, CellVar, FreeVar, TryBegin, TryEnd
 
-from .analysis import in_handler, live_fast_locals, stack_depth, step_start
+from .analysis import live_fast_locals, stack_depth, stack_state, step_start
 from .codecache import CodeCache
 from .decode import DecodedCode, ExceptionEntry, decode
+from .layout import Layout
+from .stack import StackState
 from .versions import FACTS
 
-__all__ = ["Assembler", "Origin", "Template", "checked_index", "origin_of", "parameters", "super_needs_local0", "template"]
+__all__ = ["Assembler", "Origin", "Template", "checked_index", "layout_at", "origin_of", "super_needs_local0", "template"]
 
 #: the new name of a first argument that is a cell
 ARG0: Final = "___arg0"
+_HANDLED: Final = "___handled"
+#: stands for an exception for the moment in which what is really being handled is fetched
+_PLACEHOLDER: Final = Exception("placeholder")
 _MADE_NAME: Final = re.compile(r"^__(?:resume|step|call)_at_\d+_")
 
 
@@ -104,8 +109,6 @@ def checked_index(shape: Template, index: int, depth: int, null_positions: Itera
         raise ValueError(f"{where} does not exist")
     if index < decoded.body_start:
         raise ValueError(f"{where} sets up cells: call the function itself instead")
-    if in_handler(decoded, index):
-        raise ValueError(f"{where} runs while an exception is being handled: that state cannot be restored")
     start = step_start(decoded, index)
     known = stack_depth(decoded, start)
     if known < 0:
@@ -117,7 +120,23 @@ def checked_index(shape: Template, index: int, depth: int, null_positions: Itera
     return start
 
 
-def parameters(shape: Template, index: int, unbound: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+def layout_at(shape: Template, index: int, nulls: frozenset[int], unbound: frozenset[str], depth: int | None = None) -> Layout:
+    """What a piece that starts at `index` is called with, where these items are NULL and these locals unbound; with `depth`,
+    a piece that starts in the middle of `index`, with no more than so many items left."""
+    locals_, missing = _parameters(shape, index, unbound)
+    state = stack_state(shape.decoded, index)
+    if depth is not None:
+        state = state.cut(depth)
+    return Layout(index, locals_, state.depth, tuple(sorted(nulls)), missing, _made_positions(state), state.levels > 0)
+
+
+def _made_positions(state: StackState) -> tuple[int, ...]:
+    """Positions of saved exception states that can be had from elsewhere, and of offsets."""
+    kept = {state.position_of(level) for level in range(1, state.levels)}
+    return tuple(sorted([*(position for position, _ in state.saved if position not in kept), *state.lasti]))
+
+
+def _parameters(shape: Template, index: int, unbound: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """(locals to pass to a piece that starts at `index`, live locals that stay unbound there)."""
     decoded = shape.decoded
     live = live_fast_locals(decoded, index)
@@ -145,8 +164,10 @@ class Assembler:
         self.at(location_of)
 
     def at(self, index: int) -> None:
-        """What is emitted from here on carries the source position of instruction `index`."""
-        self._location = self.shape.ops[index].location
+        """What is emitted from here on carries the source position of instruction `index`, or the next that has one."""
+        ops = self.shape.ops
+        located = (op.location for op in ops[index:] if op.location is not None and op.location.lineno is not None)
+        self._location = next(located, ops[index].location)
 
     def emit(self, name: str, arg: Any = UNSET) -> None:
         """Append one operation outside of all exception handlers."""
@@ -186,28 +207,58 @@ class Assembler:
         self._cover(None)
         self.ops.append(label)
 
-    def prologue(
-        self, locals_: tuple[str, ...], depth: int, nulls: frozenset[int], more: tuple[str, ...] = ()
-    ) -> tuple[str, ...]:
+    def prologue(self, layout: Layout, more: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Parameters, then code that restores locals and stack; gives the names of the parameters `more`, which come last."""
-        shape = self.shape
+        shape, locals_ = self.shape, layout.local_names
         name0 = (ARG0 if shape.arg0 else locals_[0]) if super_needs_local0(shape.decoded) else None
         names = (name0, *locals_[1:]) if name0 else locals_
         more = tuple(self.fresh(name) for name in more)
-        items = [None if i in nulls else self.fresh(f"___stack{i}") for i in range(depth)]
-        self.argnames = [*names, *filter(None, items), *more]
+        items = {position: self.fresh(f"___stack{position}") for position in layout.passed}
+        handled = (self.fresh(_HANDLED),) if layout.handles else ()
+        self.argnames = [*names, *items.values(), *handled, *more]
         if shape.free_names:
             self.emit("COPY_FREE_VARS", len(shape.free_names))
         self.emit(FACTS.resume, 0)
-        if shape.arg0 and depth > 1:  # perhaps `super` is on the stack, to be called next
+        if shape.arg0 and layout.stack_depth > 1:  # perhaps `super` is on the stack, to be called next
             self.emit("LOAD_DEREF", FreeVar(shape.arg0))
             self.emit("STORE_FAST", ARG0)
-        for item in items:
-            if item is None:
-                self.emit("PUSH_NULL")
-            else:
-                self._move(item)
+        self._restore_stack(layout, items, handled)
         return more
+
+    def _restore_stack(self, layout: Layout, items: dict[int, str], handled: tuple[str, ...]) -> None:
+        state = stack_state(self.shape.decoded, layout.index)
+        levels = dict(state.saved)
+        for position in range(layout.stack_depth):
+            if position in levels:
+                self._restore_saved(state, position, levels[position], items, handled)
+            elif position in layout.null_positions:
+                self.emit("PUSH_NULL")
+            elif position in state.lasti:
+                self.emit("LOAD_CONST", int(bool(self.shape.free_names)))  # code units before this piece's RESUME
+            else:
+                self._move(items[position])
+
+    def _restore_saved(
+        self, state: StackState, position: int, level: int, items: dict[int, str], handled: tuple[str, ...]
+    ) -> None:
+        """Push what was being handled outside of a level; then, what the level handles is, if it is open."""
+        first = state.position_of(level)
+        if position != first:
+            self.emit("COPY", position - first)
+        elif level < state.levels:
+            self._move(handled[0] if level == state.levels - 1 else items[state.position_of(level + 1)])
+            self.emit("PUSH_EXC_INFO")
+            self.emit("POP_TOP")
+        else:
+            self.push_handled()
+            self.emit("COPY", 1)
+            self.emit("POP_EXCEPT")
+
+    def push_handled(self) -> None:
+        """Push what is being handled; from now on, the placeholder is."""
+        self.emit("LOAD_CONST", _PLACEHOLDER)
+        self.emit("PUSH_EXC_INFO")
+        self.emit("POP_TOP")
 
     def _move(self, name: str) -> None:
         self.emit("LOAD_FAST", name)
@@ -220,10 +271,10 @@ class Assembler:
         else:
             self._move(name)
 
-    def copy(self, index: int, jump: tuple[str, Label] | None = None, labelled: bool = True) -> None:
-        """Append instruction `index` of the original under its exception handler, jumping as given or as in the original."""
+    def copy(self, index: int, jump: tuple[str, Label] | None = None, labelled: bool = True, covered: bool = True) -> None:
+        """Append instruction `index` of the original, jumping as given or as in the original, under its exception handler."""
         op, instr = self.shape.ops[index], self.shape.decoded.instrs[index]
-        self._cover(self.shape.decoded.exception_entry(index))
+        self._cover(self.shape.decoded.exception_entry(index) if covered else None)
         if labelled:
             self.ops.append(self.label(index))
         if jump is not None:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
-from .analysis import in_handler, reachable, stack_depth, successors
-from .assemble import Assembler, checked_index, origin_of, parameters, template
+from .analysis import reachable, stack_depth, successors
+from .assemble import Assembler, checked_index, layout_at, origin_of, template
 from .codecache import CodeCache
-from .step import Step, SuccessorLayout, make_step
+from .layout import Layout
+from .step import Step, make_step
 from .versions import FACTS
 
 __all__ = [
     "Continuation",
+    "Layout",
     "Step",
-    "SuccessorLayout",
     "links",
     "make_call_continuation",
     "make_continuation",
@@ -30,21 +31,14 @@ _Key = tuple[int, int, frozenset[int], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Continuation:
+class Continuation(Layout):
     """The rest of a function from one instruction on.
 
-    Call a function made of `code` (with cells for `free_names` as its closure) with the values of `local_names`, then the
-    stack's items from the bottom up without those at `null_positions`. A name of `local_names` that is in `free_names`
-    too (the first argument of a method that uses `super()`) keeps a place only: any value may be passed for it.
+    Call a function made of `code` (with cells for `free_names` as its closure) with the arguments that the layout names.
     """
 
     code: CodeType
-    index: int
-    local_names: tuple[str, ...]
     free_names: tuple[str, ...]
-    stack_depth: int
-    null_positions: tuple[int, ...]
-    unbound: frozenset[str]
 
 
 _cache: Final[CodeCache[dict[_Key, Continuation]]] = CodeCache()
@@ -61,8 +55,9 @@ def make_continuation(
     """A continuation of `code` at instruction `index`, which `stack_depth` stack items are there before.
 
     Locals in `unbound` start unbound, and stack positions (from the bottom, 0) in `null_positions` hold NULL. Locals that
-    are not live at `index` are no parameters. ValueError where a function cannot be entered: inside an exception handler,
-    in generators and coroutines, in class bodies and modules, before the function's body. Cached per code object.
+    are not live at `index` are no parameters. Inside a handler the exception that is being handled is one, and what is on the
+    stack is restored such that it is handled again. ValueError where a function cannot be entered: in generators and
+    coroutines, in class bodies and modules, before the function's body. Cached per code object.
 
     >>> def f(x):
     ...     y = x + 1
@@ -74,21 +69,20 @@ def make_continuation(
     shape = template(code)
     nulls = frozenset(null_positions)
     index = checked_index(shape, index, stack_depth, nulls)
-    locals_, missing = parameters(shape, index, frozenset(unbound))
+    layout = layout_at(shape, index, nulls, frozenset(unbound))
     known = _cache.get(code)
     if known is None:
         _cache.put(code, known := {})
-    key = (index, stack_depth, nulls, missing)
+    key = (index, stack_depth, nulls, layout.unbound)
     if key not in known:
-        made = _assemble(code, index, stack_depth, nulls, locals_)
-        known[key] = Continuation(made, index, locals_, shape.free_names, stack_depth, tuple(sorted(nulls)), missing)
+        known[key] = Continuation(**layout.fields, code=_assemble(code, layout), free_names=shape.free_names)
     return known[key]
 
 
-def _assemble(code: CodeType, index: int, depth: int, nulls: frozenset[int], locals_: tuple[str, ...]) -> CodeType:
-    shape = template(code)
+def _assemble(code: CodeType, layout: Layout) -> CodeType:
+    shape, index = template(code), layout.index
     out = Assembler(shape, index)
-    out.prologue(locals_, depth, nulls)
+    out.prologue(layout)
     body = reachable(shape.decoded, (index,))
     if body[0] != index:
         out.emit("JUMP_FORWARD", out.label(index))
@@ -107,7 +101,7 @@ def links(code: CodeType, index: int) -> bool:
     except ValueError:
         return False
     following = successors(decoded, index)
-    return index > decoded.body_start and len(following) == 1 and not in_handler(decoded, index)
+    return index > decoded.body_start and len(following) == 1
 
 
 def stack_below(code: CodeType, index: int) -> int:
@@ -145,16 +139,15 @@ def make_call_continuation(
         raise ValueError(f"instruction {index} cannot be entered in its middle")
     shape = template(code)
     nulls = frozenset(null_positions)
-    locals_, missing = parameters(shape, index, frozenset(unbound))
+    layout = layout_at(shape, index, nulls, frozenset(unbound), stack_below(code, index))
     known = _call_cache.get(code)
     if known is None:
         _call_cache.put(code, known := {})
-    key = (index, nulls, missing, id(runner), id(child))
+    key = (index, nulls, layout.unbound, id(runner), id(child))
     if key not in known:
-        depth = stack_below(code, index)
         out = Assembler(shape, index)
         instr = shape.decoded.instrs[index]
-        rest = out.prologue(locals_, depth, nulls, more=("___child", "___given"))
+        rest = out.prologue(layout, more=("___child", "___given"))
         if instr.opname in FACTS.method_loads:
             out.emit("PUSH_NULL")
         out.emit_link(index, rest, runner)
@@ -166,7 +159,7 @@ def make_call_continuation(
         for position in body:
             out.copy(position)
         made = out.finish(code, f"__call_at_{instr.offset}")
-        known[key] = Continuation(made, index, locals_, shape.free_names, depth, tuple(sorted(nulls)), missing), child
+        known[key] = Continuation(**layout.fields, code=made, free_names=shape.free_names), child
     return known[key][0]
 
 

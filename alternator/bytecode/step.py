@@ -9,48 +9,30 @@ from typing import Final
 
 from bytecode import Label
 
-from .analysis import reachable, stack_depth, step_stop, successors
-from .assemble import Assembler, Template, checked_index, parameters, template
+from .analysis import stack_depth, stack_state, step_stop, successors
+from .assemble import Assembler, Template, checked_index, layout_at, template
 from .codecache import CodeCache
 from .decode import Instr
+from .layout import Layout
 from .versions import FACTS
 
-__all__ = ["Step", "SuccessorLayout", "make_step"]
+__all__ = ["Step", "make_step"]
 
 _Key = tuple[int, int, frozenset[int], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class SuccessorLayout:
-    """What a step returns, behind its number, where this successor is next: give `make_continuation` exactly this.
-
-    The values of `local_names`, then the stack without the items at `null_positions`.
-    """
-
-    index: int
-    local_names: tuple[str, ...]
-    stack_depth: int
-    null_positions: tuple[int, ...]
-    unbound: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Layout):
     """One instruction of a function (a call with its preparation counts as one).
 
-    Call a function made of `code` (with cells for `free_names` as its closure) as a continuation: with the values of
-    `local_names`, then the stack. It returns a tuple: the number of the successor that is next and what its continuation
-    is to be called with; or -1 and what the function returned.
+    Call a function made of `code` (with cells for `free_names` as its closure) with the arguments that the layout names. It
+    returns a tuple: the number of the successor that is next and what its continuation is to be called with; or -1 and what
+    the function returned.
     """
 
     code: CodeType
-    index: int
-    local_names: tuple[str, ...]
     free_names: tuple[str, ...]
-    stack_depth: int
-    null_positions: tuple[int, ...]
-    unbound: frozenset[str]
-    successors: tuple[SuccessorLayout, ...]
+    successors: tuple[Layout, ...]
 
 
 _cache: Final[CodeCache[dict[_Key, Step]]] = CodeCache()
@@ -66,8 +48,8 @@ def make_step(
 ) -> Step:
     """A step over instruction `index` of `code`; arguments and limits as for `make_continuation`.
 
-    If the instruction raises inside a `try` of the function, the function's handler and all after it run in the step,
-    plainly. Successors are numbered fall-through first, then the jump's target.
+    Successors are numbered fall-through first, then the jump's target, last the function's own handler where the exception
+    table names one. When the step returns, what the function was handling is no longer being handled.
 
     >>> def f(x):
     ...     y = g(x)
@@ -79,34 +61,44 @@ def make_step(
     shape = template(code)
     nulls = frozenset(null_positions)
     index = checked_index(shape, index, stack_depth, nulls)
-    locals_, missing = parameters(shape, index, frozenset(unbound))
+    layout = layout_at(shape, index, nulls, frozenset(unbound))
     known = _cache.get(code)
     if known is None:
         _cache.put(code, known := {})
-    key = (index, stack_depth, nulls, missing)
+    key = (index, stack_depth, nulls, layout.unbound)
     if key not in known:
-        layouts = _layouts(shape, index, stack_depth, nulls, missing)
-        made = _assemble(code, index, stack_depth, nulls, locals_, layouts)
-        known[key] = Step(made, index, locals_, shape.free_names, stack_depth, tuple(sorted(nulls)), missing, layouts)
+        following = _successors(shape, layout)
+        made = _assemble(code, layout, following)
+        known[key] = Step(**layout.fields, code=made, free_names=shape.free_names, successors=following)
     return known[key]
 
 
-def _layouts(
-    shape: Template, index: int, depth: int, nulls: frozenset[int], unbound: frozenset[str]
-) -> tuple[SuccessorLayout, ...]:
-    decoded = shape.decoded
-    last = decoded.instrs[step_stop(decoded, index) - 1]
+def _successors(shape: Template, layout: Layout) -> tuple[Layout, ...]:
+    decoded, unbound, nulls = shape.decoded, layout.unbound, frozenset(layout.null_positions)
+    last = decoded.instrs[step_stop(decoded, layout.index) - 1]
+    after = unbound
     if last.opname in FACTS.local_writes:
-        unbound -= {last.argval}
+        after = unbound - {last.argval}
     elif last.opname in FACTS.local_deletes:
-        unbound |= {last.argval}
+        after = unbound | {last.argval}
     layouts = []
     for following in successors(decoded, last.index):
-        after = stack_depth(decoded, following)
-        locals_, missing = parameters(shape, following, unbound)
-        left = tuple(sorted(_nulls_after(last, depth, after, nulls)))
-        layouts.append(SuccessorLayout(following, locals_, after, left, missing))
+        depth = stack_depth(decoded, following)
+        layouts.append(layout_at(shape, following, _nulls_after(last, layout.stack_depth, depth, nulls), after))
+    entry = decoded.exception_entry(layout.index)
+    if entry is not None and _may_raise(last):
+        left = frozenset(position for position in nulls if position < entry.depth)
+        layouts.append(layout_at(shape, entry.handler, left, unbound))
     return tuple(layouts)
+
+
+def _may_raise(instr: Instr) -> bool:
+    return instr.opname not in FACTS.never_raise and not _only_goes_on(instr)
+
+
+def _only_goes_on(instr: Instr) -> bool:
+    """Going to the one successor is all it does."""
+    return instr.opname in FACTS.unconditional_jumps or instr.opname == FACTS.resume
 
 
 def _nulls_after(instr: Instr, before: int, after: int, nulls: frozenset[int]) -> frozenset[int]:
@@ -127,58 +119,56 @@ def _nulls_after(instr: Instr, before: int, after: int, nulls: frozenset[int]) -
     return frozenset(position for position in nulls if position < after)
 
 
-def _assemble(
-    code: CodeType,
-    index: int,
-    depth: int,
-    nulls: frozenset[int],
-    locals_: tuple[str, ...],
-    layouts: tuple[SuccessorLayout, ...],
-) -> CodeType:
+def _assemble(code: CodeType, layout: Layout, following: tuple[Layout, ...]) -> CodeType:
     shape = template(code)
     decoded = shape.decoded
-    out = Assembler(shape, index, tagged=True)
-    out.prologue(locals_, depth, nulls)
-    unit = range(index, step_stop(decoded, index))
+    out = Assembler(shape, layout.index, tagged=True)
+    out.prologue(layout)
+    unit = range(layout.index, step_stop(decoded, layout.index))
     jump_label = Label()
     for position in unit:
         _copy_stepped(out, decoded.instrs[position], jump_label)
-    for number, layout in enumerate(layouts):
-        if number == 1:
+    plain = len(successors(decoded, unit[-1]))
+    for number, after in enumerate(following):
+        if number >= plain:
+            out.place(out.label(after.index))
+        elif number == 1:
             out.place(jump_label)
-        _hand_over(out, number, layout)
-    entries = (decoded.exception_entry(position) for position in unit)
-    handlers = tuple({entry.handler for entry in entries if entry is not None})
-    for position in reachable(decoded, handlers):
-        out.copy(position)
-    return out.finish(code, f"__step_at_{decoded.instrs[index].offset}")
+        _hand_over(out, number, after)
+    return out.finish(code, f"__step_at_{decoded.instrs[layout.index].offset}")
 
 
 def _copy_stepped(out: Assembler, instr: Instr, jump_label: Label) -> None:
-    if instr.opname in FACTS.unconditional_jumps or instr.opname == FACTS.resume:
-        return  # going to the one successor is all it does
+    if _only_goes_on(instr):
+        return
     if instr.opname == "LOAD_METHOD":
         out.copy_method_load(instr.index)
     elif instr.target is not None:
         forward = FACTS.forward_twin.get(instr.opname, instr.opname)
         out.copy(instr.index, jump=(forward, jump_label), labelled=False)
     else:
-        out.copy(instr.index, labelled=False)
+        out.copy(instr.index, labelled=False, covered=_may_raise(instr))
 
 
-def _hand_over(out: Assembler, number: int, layout: SuccessorLayout) -> None:
-    """Return the number of the successor, the locals and the stack as they are."""
+def _hand_over(out: Assembler, number: int, layout: Layout) -> None:
+    """Return the number of the successor, the locals, the stack and what is being handled, as they are."""
     out.at(layout.index)
-    temporaries = [out.fresh(f"___t{position}") for position in range(layout.stack_depth)]
-    for name in reversed(temporaries):  # a NULL leaves its temporary unbound
-        out.emit("STORE_FAST", name)
+    state = stack_state(out.shape.decoded, layout.index)
+    outermost = state.position_of(0) if layout.handles else None
+    temporaries = {position: out.fresh(f"___t{position}") for position in range(layout.stack_depth)}
+    for position in reversed(range(layout.stack_depth)):  # a NULL leaves its temporary unbound
+        if position in layout.made_positions and position != outermost:
+            out.emit("POP_TOP")
+        else:
+            out.emit("STORE_FAST", temporaries[position])
     out.emit("LOAD_CONST", number)
     for name in layout.local_names:
         out.move_local(name)
-    count = 1 + len(layout.local_names)
-    for position, name in enumerate(temporaries):
-        if position not in layout.null_positions:
-            out.emit("LOAD_FAST", name)
-            count += 1
-    out.emit("BUILD_TUPLE", count)
+    for position in layout.passed:
+        out.emit("LOAD_FAST", temporaries[position])
+    if outermost is not None:
+        out.push_handled()
+        out.emit("LOAD_FAST", temporaries[outermost])
+        out.emit("POP_EXCEPT")
+    out.emit("BUILD_TUPLE", 1 + len(layout.local_names) + len(layout.passed) + layout.handles)
     out.emit("RETURN_VALUE")

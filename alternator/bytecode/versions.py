@@ -96,6 +96,8 @@ class Facts:
     local_reads: frozenset[str]
     local_writes: frozenset[str]
     local_deletes: frozenset[str]
+    #: opcodes of handlers that raise nothing, although the exception table covers them
+    never_raise: frozenset[str]
     #: opcodes that read a global or builtin by name
     global_loads: frozenset[str]
     #: opcodes that drop the result of what they call, and those that push NULL below it
@@ -134,6 +136,7 @@ _FACTS: Final[dict[tuple[int, int], Facts]] = {
         local_reads=frozenset({"LOAD_FAST"}),
         local_writes=frozenset({"STORE_FAST"}),
         local_deletes=frozenset({"DELETE_FAST"}),
+        never_raise=frozenset({"PUSH_EXC_INFO", "POP_EXCEPT", "POP_TOP", "LOAD_CONST", "COPY", "SWAP", "NOP"}),
         global_loads=frozenset({"LOAD_GLOBAL", "LOAD_NAME"}),
         no_result=frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"}),
         method_loads=frozenset({"LOAD_METHOD"}),

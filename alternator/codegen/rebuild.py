@@ -335,27 +335,6 @@ def rebuild_partial(b: Builder, value: Any) -> str:
     )
 
 
-@SUBCLASSES.rule(BaseException)
-@REBUILD.rule(BaseException)
-def rebuild_exception(b: Builder, value: Any) -> str:
-    kind = type(value)
-    args = b.values(value.args)
-    name = b.assign(
-        f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)}, {args})"
-        if args
-        else f"{b.constant(BaseException.__new__, 'new')}({b.value(kind)})"
-    )
-    b.register(value, name)
-    b.emit(f"{name}.args = ({args}{',' if args else ''})")
-    if value.__dict__:
-        b.emit(f"{name}.__dict__.update({b.value(dict(value.__dict__))})")
-    if value.__cause__ is not None:
-        b.emit(f"{name}.__cause__ = {b.value(value.__cause__)}")
-    if value.__context__ is not None:
-        b.emit(f"{name}.__context__ = {b.value(value.__context__)}")
-    return name
-
-
 def _by_reduce(b: Builder, value: Any) -> str:
     """Builtin iterators know how they are made and how far they are."""
     parts = value.__reduce__()

@@ -68,8 +68,9 @@ def trimmed(error: BaseException) -> BaseException:
 class Place:
     """A frame's state at one instruction of the function that it belongs to (which it may be a continuation of)."""
 
-    def __init__(self, frame: Frame, below: bool) -> None:
-        """``below``: in the middle of the instruction, which waits for a callee; else before it."""
+    def __init__(self, frame: Frame, below: bool, handled: Any) -> None:
+        """``below``: in the middle of the instruction, which waits for a callee; else before it.  ``handled``: what the frame
+        is handling, or those that wait for it."""
         code, index = frame.code, frame.at
         origin = origin_of(code)
         if below or origin is None or origin.link != index:
@@ -83,6 +84,7 @@ class Place:
         kinds = zip(names, frame.locals, decoded.localsplus_kinds)
         self.unbound = frozenset(name for name, value, kind in kinds if kind == "local" and value is NULL)
         self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
+        self.handled = handled
         self.nulls = tuple(i for i, value in enumerate(self.stack) if value is NULL)
 
     def closure(self, b: Builder, names: tuple[str, ...]) -> str:
@@ -94,9 +96,10 @@ class Place:
         space = b.load(b.vm.globals_source(self.func))
         return f"{make}({b.constant(code, 'code')}, {space}, {code.co_name!r}, None, {closure})"
 
-    def words(self, b: Builder, names: tuple[str, ...]) -> list[str]:
+    def words(self, b: Builder, layout: continuation.Layout) -> list[str]:
         """What a piece is called with."""
-        return [b.value(self.slots[n]) for n in names] + [b.value(v) for v in self.stack if v is not NULL]
+        values = [self.slots[n] for n in layout.local_names] + [self.stack[i] for i in layout.passed]
+        return [b.value(value) for value in (values + [self.handled] if layout.handles else values)]
 
 
 def can_stop_before(frame: Frame) -> bool:
@@ -104,7 +107,7 @@ def can_stop_before(frame: Frame) -> bool:
     origin = origin_of(frame.code)
     if origin is not None and origin.indices[frame.at] < 0:  # what it is called with cannot be read: that would not end
         return False
-    return _is_plain(frame) and not analysis.in_handler(frame.decoded, frame.at)
+    return _is_plain(frame)
 
 
 def can_wait(frame: Frame) -> bool:
@@ -123,17 +126,19 @@ def resume(b: Builder, chain: list[Link]) -> list[str]:
 
     Values are rebuilt at once; the statements are for the end of the function, behind the effects.
     """
-    lines, key = _step(b, chain[-1].frame, alone=len(chain) == 1)
+    handled = b.vm.handled
+    lines, key = _step(b, chain[-1].frame, handled, alone=len(chain) == 1)
     run = b.constant(drive, "drive")
     for number in range(len(chain) - 2, -1, -1):
         for finish, more in chain[number + 1].finishes:
             lines.append(f"given = ({run}, rest, given, {b.values(more)})")
             lines.append(f"rest = {b.constant(finish, 'finish')}")
-        place = Place(chain[number].frame, below=True)
+        handled = _handled_at_entry(chain[number + 1].frame, handled)
+        place = Place(chain[number].frame, below=True, handled=handled)
         made = continuation.make_call_continuation(
             place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound
         )
-        words = [*place.words(b, made.local_names), "rest", "given"]
+        words = [*place.words(b, made), "rest", "given"]
         function = b.assign(place.function(b, made.code, place.closure(b, made.free_names)), "k")
         lines.append(f"given = ({', '.join(words)})")
         lines.append(f"rest = {function}")
@@ -143,9 +148,15 @@ def resume(b: Builder, chain: list[Link]) -> list[str]:
     return lines
 
 
-def _step(b: Builder, frame: Frame, alone: bool) -> tuple[list[str], types.CodeType]:
+def _handled_at_entry(frame: Frame, handled: Any) -> Any:
+    """What was being handled when the frame was entered; ``handled``: what is now."""
+    state = analysis.stack_state(frame.decoded, frame.at)
+    return frame.stack[state.position_of(0)] if state.levels else handled
+
+
+def _step(b: Builder, frame: Frame, handled: Any, alone: bool) -> tuple[list[str], types.CodeType]:
     """Statements that perform the instruction and name what comes next ``rest`` and ``given``; the step's code."""
-    place = Place(frame, below=False)
+    place = Place(frame, below=False, handled=handled)
     at = analysis.step_start(decode(place.code), place.index)
     step = continuation.make_step(place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound)
     skip_code(step.code)
@@ -155,7 +166,7 @@ def _step(b: Builder, frame: Frame, alone: bool) -> tuple[list[str], types.CodeT
     nexts = [_next(b, place, layout, closure) for layout in step.successors]
     orders = [order for _, order in nexts]
     function = b.assign(place.function(b, step.code, closure), "s")
-    call = f"now = {function}({', '.join(place.words(b, step.local_names))})"
+    call = f"now = {function}({', '.join(place.words(b, step))})"
     choices = ", ".join([*(name for name, _ in nexts), b.constant(give, "give")])
     chosen = f"rest, given = ({choices},)[now[0]], now[1:]"
     if any(orders):
@@ -167,15 +178,17 @@ def _step(b: Builder, frame: Frame, alone: bool) -> tuple[list[str], types.CodeT
     return ["try:", f"    {call}", "except BaseException as error:", f"    {broken}", "else:", *indented], step.code
 
 
-def _next(b: Builder, place: Place, layout: Any, closure: str) -> tuple[str, list[int] | None]:
+def _next(b: Builder, place: Place, layout: continuation.Layout, closure: str) -> tuple[str, list[int] | None]:
     """The continuation of one successor, and the order of its arguments if it is not that of the step."""
     code, index = continuation.original_place(place.code, layout.index)
     made = continuation.make_continuation(
         code, index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound
     )
     name = b.assign(place.function(b, made.code, closure if made.free_names else "None"), "k")
-    if made.local_names == layout.local_names:
-        return name, None
-    count = layout.stack_depth - len(layout.null_positions)
-    first = 1 + len(layout.local_names)
-    return name, [1 + layout.local_names.index(n) for n in made.local_names] + list(range(first, first + count))
+    stack = 1 + len(layout.local_names)
+    order = [1 + layout.local_names.index(n) for n in made.local_names] + [stack + layout.passed.index(i) for i in made.passed]
+    count = stack + len(layout.passed)
+    if made.handles:
+        order.append(count)
+        count += 1
+    return name, None if order == list(range(1, count)) else order

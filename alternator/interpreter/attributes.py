@@ -173,8 +173,9 @@ def check_readable(vm: Any, obj: Any, base: type | None = None) -> None:
 
 
 def _is_plain_exception(kind: type) -> bool:
-    """Its arguments, which were guarded when it entered, are all that native code reads."""
-    return issubclass(kind, BaseException) and kind.__str__ in (BaseException.__str__, KeyError.__str__)
+    """Its arguments (and what a group holds), which were guarded when it entered, are all that native code reads."""
+    shown = (BaseException.__str__, KeyError.__str__, BaseExceptionGroup.__str__)
+    return issubclass(kind, BaseException) and kind.__str__ in shown
 
 
 def _dict_of(obj: Any) -> dict[str, Any] | None:
@@ -488,8 +489,6 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         if value is MISSING:
             vm.plain(object.__delattr__, obj, name)
         else:
-            if name == "__traceback__" and isinstance(obj, BaseException):
-                value = None  # exceptions carry no traceback while they are traced
             vm.plain(object.__setattr__, obj, name, value)
         return
     if name == "__class__" or name == "__dict__":

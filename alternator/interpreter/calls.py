@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, InternalError, UserRaise
-from alternator.interpreter import attributes, rests, tensor_ops
+from alternator.interpreter import attributes, function_modes, rests, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
@@ -28,6 +28,10 @@ MAX_DEPTH = 900
 @passes_on
 def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``fn(*args, **kwargs)``"""
+    if vm.function_modes:
+        result = function_modes.intercept(vm, fn, args, kwargs)
+        if result is not function_modes.NOT_SEEN:
+            return result
     rule = RULES.get(fn)
     if rule is not None:
         if kwargs and type(fn) is types.BuiltinFunctionType and _takes_no_keywords(fn):

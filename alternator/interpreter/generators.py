@@ -49,6 +49,8 @@ class TracedGenerator:
             raise self.vm.user_raise(
                 TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(kind).__name__}")
             )
+        if trace is not None and id(error) not in self.vm.records:
+            error.__traceback__ = trace
         return self.resume(None, error)
 
     def close(self) -> None:

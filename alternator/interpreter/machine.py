@@ -11,13 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, function_modes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
+from alternator.interpreter.tracebacks import made_here
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
@@ -63,6 +64,8 @@ class RecordingMode(torch.overrides.TorchFunctionMode):
         self.vm = vm
 
     def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.vm.function_modes:
+            return function_modes.dispatch(self.vm, func, kinds, args, kwargs or {})
         return tensor_ops.from_native(self.vm, func, args, kwargs or {})
 
 
@@ -90,6 +93,9 @@ class Machine:
         self._closing: set[int] = set()
         self._nesting = 0
         self.mode = RecordingMode(self)
+        self.outside_modes = torch._C._len_torch_function_stack() > 0
+        self.function_modes: list[Any] = []  # those that the program has entered
+        self.dispatched = 0
         self.root_globals = root_globals
         self.shadow_globals: dict[int, dict[str, Any]] = {}
         self.global_sources: dict[int, Source] = {}
@@ -182,8 +188,7 @@ class Machine:
 
     def native(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Run native code that may call Python: each such frame is interpreted, each tensor operation recorded."""
-        push, pop = torch._C._push_on_torch_function_stack, torch._C._pop_torch_function_stack
-        push(self.mode)
+        torch._C._push_on_torch_function_stack(self.mode)
         caller = self.frame
         try:
             return call_redirected(self.redirected, fn, args, kwargs)
@@ -192,8 +197,16 @@ class Machine:
         except Exception as error:
             raise UserRaise(self.adopt(error)) from None
         finally:
-            pop()
+            self._leave_mode()
             self.frame = caller
+
+    def _leave_mode(self) -> None:
+        """Take the machine's mode off torch's stack again; native code may have pushed one of its own, which must not stay."""
+        above = torch._C._pop_torch_function_stack()
+        if above is not self.mode:
+            while torch._C._pop_torch_function_stack() is not self.mode:
+                pass
+            raise Break("MODE", f"native code that enters {type(above).__name__}")
 
     def redirected(self, func: types.FunctionType, values: list[Any]) -> Any:
         """Native code on our behalf wants to run a Python function: interpret it."""
@@ -216,7 +229,7 @@ class Machine:
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
-        error.__traceback__ = None
+        error.__traceback__ = made_here(error.__traceback__)
         handled = self.current_error()
         if handled is not None and handled is not error and error.__context__ is None:
             error.__context__ = handled
@@ -321,6 +334,7 @@ class Machine:
                 return len(rec.obj)
             self.fill(rec)
         if isinstance(value, torch.Tensor):
+            function_modes.refuse(self, "len() of a tensor")
             if value.dim() == 0:
                 raise self.user_raise(TypeError("len() of a 0-d tensor"))
             return value.shape[0]

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, tensor_ops
+from alternator.interpreter import attributes, calls, function_modes, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -131,6 +131,8 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     if foreign is None or kind in (str, dict, list, tuple, type) and fn in _COMPARE_IDENTITY:
         return tensor_ops.execute(vm, fn, (left, right), {})
     vm.close(foreign)
+    if vm.function_modes:
+        return function_modes.seen_natively(vm, fn, (left, right))
     result = tensor_ops.execute(vm, fn, (left, right), {})
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 
@@ -157,6 +159,8 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     if type(value) in SCALARS:
         return vm.plain(fn, value)
     if isinstance(value, torch.Tensor):
+        if vm.function_modes:
+            return function_modes.seen_natively(vm, fn, (value,))
         return tensor_ops.call(vm, fn, (value,), {})
     if isinstance(value, torch.SymBool):
         return fn(vm.truth(value))
@@ -186,6 +190,8 @@ def same(vm: Any, left: Any, right: Any) -> bool:
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
     if isinstance(obj, torch.Tensor):
+        if vm.function_modes:
+            return function_modes.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
             return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
         return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
@@ -289,6 +295,9 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
     vm.ticks += 1
     if isinstance(obj, torch.Tensor):
+        if vm.function_modes:
+            function_modes.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
+            return
         tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")
@@ -384,6 +393,7 @@ def iterate(vm: Any, obj: Any) -> Any:
     if issubclass(kind, (TracedGenerator, Ahead)):
         return obj
     if isinstance(obj, torch.Tensor):
+        function_modes.refuse(vm, "iteration over a tensor")
         if obj.dim() == 0:
             raise vm.user_raise(TypeError("iteration over a 0-d tensor"))
         return iter(tensor_ops.call_method(vm, "unbind", obj.unbind, (obj, 0), {}))

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions
+from alternator.interpreter import assertions, function_modes
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 from alternator.tensors.eager_errors import eager_error
@@ -278,6 +278,8 @@ def class_attribute(cls: type, name: str) -> Any:
 
 def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
     """``tensor.name``"""
+    if vm.function_modes and type(class_attribute(torch.Tensor, name)) in (types.GetSetDescriptorType, property):
+        return function_modes.seen_natively(vm, getattr, (tensor, name))
     if name == "shape":
         return tensor.shape
     if name in _METADATA:
@@ -314,6 +316,7 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
 
 def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
     """``tensor.name = value``"""
+    function_modes.refuse(vm, "an attribute of a tensor written")
     rule = SET_ATTRIBUTES.get(name)
     if rule is not None:
         rule(vm, tensor, value)
@@ -343,6 +346,7 @@ def known_value(vm: Any, tensor: torch.Tensor, read: Any) -> Any:
 
 
 def truth(vm: Any, tensor: torch.Tensor) -> bool:
+    function_modes.refuse(vm, "the truth value of a tensor")
     known = known_value(vm, tensor, torch.Tensor.__bool__)
     if known is not MISSING:
         return bool(known)

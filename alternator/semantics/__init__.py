@@ -12,6 +12,7 @@ from alternator.semantics import (  # noqa: F401
     control_flow,
     copying,
     enums,
+    function_modes,
     functorch,
     generators,
     higher_order,

@@ -79,7 +79,12 @@ def admit_function(world: World, obj: Any, source: Source) -> Any:
 
 def _is_known(fn: types.FunctionType) -> bool:
     """A call of it is more than its code, or its attributes say so."""
-    return RULES.get(fn) is not None or fn in IN_GRAPH or CODES.get(fn.__code__) is not None or bool(fn.__dict__)
+    return (
+        RULES.get(fn) is not None
+        or fn in IN_GRAPH
+        or CODES.get(fn.__code__) is not None
+        or bool(fn.__dict__.keys() - {"__wrapped__"})
+    )
 
 
 def _made_at_run_time(fn: types.FunctionType) -> bool:
@@ -137,6 +142,9 @@ def admit_exception(world: World, obj: Any, source: Source) -> Any:
     world.record(obj, source)
     if not isinstance(obj, _MORE_THAN_ARGUMENTS):
         world.vm.close(world.admit(obj.args, source.child("attr", "args")))
+    if isinstance(obj, BaseExceptionGroup):
+        for name in ("message", "exceptions"):
+            world.vm.close(world.admit(getattr(obj, name), source.child("attr", name)))
     return obj
 
 

@@ -23,7 +23,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
-from alternator.interpreter.opcodes.exceptions import TRACEBACK
+from alternator.interpreter.opcodes.exceptions import traceback_of
 from alternator.interpreter.tables import (
     CODES,
     DEEP,
@@ -354,7 +354,7 @@ def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
     if error is None:
         vm.nothing_handled_outside()
         return (None, None, None)
-    return type(error), error, TRACEBACK
+    return type(error), error, traceback_of(vm, error)
 
 
 for _kind in vars(builtins).values():
@@ -369,20 +369,14 @@ for _kind in (types.MappingProxyType, torch.Size, property, classmethod, staticm
 def rule_with_traceback(vm: Any, args: Any, kwargs: Any) -> Any:
     if id(args[0]) in vm.records:
         raise Break("EXCEPTION_STATE", "the traceback of an exception from outside")
-    return args[0]
+    return vm.plain(BaseException.with_traceback, *args)
 
 
-def _traceback_of(vm: Any, error: Any) -> Any:
-    if id(error) in vm.records:
-        raise Break("EXCEPTION_STATE", "the traceback of an exception from outside")
-    return TRACEBACK
-
-
-GETTERS.put(BaseException.__dict__["__traceback__"], _traceback_of)
+GETTERS.put(BaseException.__dict__["__traceback__"], traceback_of)
 
 
 @RULES.rule(traceback.clear_frames)
 def rule_clear_frames(vm: Any, args: Any, kwargs: Any) -> None:
-    """Exceptions of captured code hold no frames: there is nothing to clear (``assertRaises`` asks for it)."""
-    if args[0] is not TRACEBACK:
+    """Tracebacks of captured code hold no values: there is nothing to clear (``assertRaises`` asks for it)."""
+    if type(args[0]) is not types.TracebackType or id(args[0]) in vm.records:
         calls.inline(vm, cast(types.FunctionType, traceback.clear_frames), args, kwargs)

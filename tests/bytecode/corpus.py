@@ -564,3 +564,177 @@ def exits(a, log):
             if i == 1:
                 return i
     return -1
+
+
+def handled():
+    """The exception that is being handled, as text."""
+    return repr(sys.exc_info()[1])
+
+
+@case(0)
+def handlers_nested(a, log):
+    log.append(handled())
+    try:
+        log.append(1 // a)
+    except ZeroDivisionError as e:
+        log.append(handled())
+        try:
+            {}[a]
+        except KeyError as k:
+            log.append((handled(), repr(k.__context__), k.__context__ is e))
+            try:
+                [][a]
+            except IndexError:
+                log.append(handled())
+            log.append(handled())
+        else:
+            log.append("not here")
+        finally:
+            log.append(handled())
+        log.append(handled())
+    log.append(handled())
+    return a
+
+
+@case(0)
+def handler_raises_anew(a, log):
+    try:
+        try:
+            log.append(1 // a)
+        except ZeroDivisionError:
+            raise ValueError(a)
+        finally:
+            log.append(handled())
+    except ValueError as e:
+        log.append((repr(e.__context__), e.__cause__, e.__suppress_context__))
+        error = e
+    try:
+        raise error from None
+    except ValueError as e:
+        log.append((repr(e.__context__), e.__suppress_context__))
+        raise
+
+
+@case(0)
+def bare_raise_in_callee(a, log):
+    def again():
+        raise
+
+    try:
+        try:
+            log.append(1 // a)
+        except ZeroDivisionError:
+            again()
+    except ZeroDivisionError as e:
+        log.append(str(e))
+    try:
+        again()
+    except RuntimeError as e:
+        log.append(str(e))
+    except LookupError as e:
+        log.append(str(e))
+
+
+@case(3)
+def handlers_in_loop(n, log):
+    out = []
+    for i in range(n):
+        try:
+            out.append(6 // (1 - i))
+        except ZeroDivisionError as e:
+            for j in range(2):
+                try:
+                    raise KeyError(i, j) from e
+                except KeyError as k:
+                    log.append((handled(), repr(k.__cause__)))
+                    if j:
+                        break
+            else:
+                log.append("else")
+            continue
+        finally:
+            log.append(i)
+            if i == 2:
+                break
+    return out, handled()
+
+
+@case(1)
+def with_in_handler(a, log):
+    try:
+        raise KeyError(a)
+    except KeyError:
+        with Ctx(log, True) as b:
+            log.append(handled())
+            raise ValueError(b)
+        log.append(handled())
+        with Ctx(log):
+            a += b
+    return a, handled()
+
+
+@case(1)
+def return_from_finally(a, log):
+    for i in range(2):
+        try:
+            raise KeyError(i)
+        except KeyError as e:
+            log.append(handled())
+            if i:
+                return e.args
+        finally:
+            log.append(handled())
+            if i:
+                return a + i, handled()
+
+
+@case(0)
+def star_nested(a, log):
+    try:
+        try:
+            raise ExceptionGroup("g", [ValueError(1), ExceptionGroup("h", [KeyError(2), ValueError(3)]), TypeError()])
+        except* ValueError as e:
+            log.append((handled(), len(e.exceptions)))
+            try:
+                log.append(1 // a)
+            except ZeroDivisionError:
+                log.append(handled())
+        except* KeyError as e:
+            log.append(handled())
+            raise RuntimeError(a) from e
+        finally:
+            log.append(handled())
+    except ExceptionGroup as e:
+        log.append((repr(e), [repr(one.__cause__) for one in e.exceptions]))
+        return handled()
+
+
+@case(0)
+def star_of_one(a, log):
+    try:
+        log.append(1 // a)
+    except* (ValueError, ZeroDivisionError) as e:
+        log.append((handled(), type(e).__name__))
+    else:
+        log.append("else")
+    return handled()
+
+
+@case(0)
+def handler_with_cells(a, log):
+    got = []
+
+    def keep():
+        got.append(e)
+        return a
+
+    try:
+        log.append(1 // a)
+    except ZeroDivisionError as e:
+        keep()
+        a = 5
+    try:
+        keep()
+    except NameError as e:
+        log.append(str(e))
+    return [str(one) for one in got], a

@@ -18,6 +18,7 @@ class Frame(NamedTuple):
     locals: dict[str, Any]
     stack: dict[int, Any]
     cells: tuple[Any, ...]
+    handled: BaseException | None
 
 
 class Snapshot(BaseException):
@@ -34,10 +35,15 @@ def frame_at(fn: Any, args: tuple[Any, ...], index: int, nth: int = 1) -> Frame 
 
 
 def _run(fn: Any, args: tuple[Any, ...]) -> Any:
-    try:
-        return fn(*args)
-    except Exception as error:
-        return error
+    """Run in a generator: leaving a handler in its middle would leave the thread handling the exception for ever."""
+
+    def inside() -> Any:
+        try:
+            yield fn(*args)
+        except Exception as error:
+            yield error
+
+    return next(inside())
 
 
 def _prefix(fn: Any, index: int, nth: int) -> Any:
@@ -56,7 +62,7 @@ def _prefix(fn: Any, index: int, nth: int) -> Any:
         for name in [name for name in shown if name.startswith("___t")]:
             del shown[name]
         stack = {i: seen.pop(f"___t{i}") for i in range(depth) if f"___t{i}" in seen}
-        return Snapshot(Frame(seen, stack, cells))
+        return Snapshot(Frame(seen, stack, cells, sys.exc_info()[1]))
 
     names = [*map(CellVar, code.co_cellvars), *map(FreeVar, code.co_freevars)]
     end = Label()

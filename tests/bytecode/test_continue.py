@@ -9,7 +9,7 @@ import pytest
 from corpus import CASES, LOGS
 from snapshot import frame_at
 
-from alternator.bytecode import decode, in_handler, make_continuation, make_step, new_function, stack_depth, step_start
+from alternator.bytecode import decode, make_continuation, make_step, new_function, stack_depth, step_start
 
 MISSING = object()
 
@@ -43,15 +43,15 @@ def eligible(code: Any) -> list[int]:
     return [
         i
         for i in range(d.body_start + 1, len(d.instrs))  # before RESUME a frame cannot be looked at
-        if not in_handler(d, i) and step_start(d, i) == i and stack_depth(d, i) >= 0
+        if step_start(d, i) == i and stack_depth(d, i) >= 0
     ]
 
 
 def arguments(frame: Any, layout: Any) -> list[Any]:
     cells = getattr(layout, "free_names", ())  # what is passed for a cell's name is ignored
     locals_ = ["ignored" if name in cells else frame.locals[name] for name in layout.local_names]
-    stack = [frame.stack[i] for i in range(layout.stack_depth) if i not in layout.null_positions]
-    return locals_ + stack
+    handled = [frame.handled] if layout.handles else []
+    return locals_ + [frame.stack[i] for i in layout.passed] + handled
 
 
 def state_of(frame: Any, code: Any, index: int) -> dict[str, Any]:
@@ -140,7 +140,29 @@ def test_single_stepping(name: str) -> None:
     assert steps > 2
 
 
-@pytest.mark.parametrize("name", ["for_loop", "try_except", "super_cell", "counter", "with_return", "super_plain"])
+HANDLING = [
+    "handlers_nested",
+    "handler_raises_anew",
+    "bare_raise_in_callee",
+    "with_in_handler",
+    "star_nested",
+    "try_finally_return",
+]
+
+
+@pytest.mark.parametrize("name", HANDLING)
+@pytest.mark.parametrize("mode", ["continuation", "step"])
+def test_while_the_caller_handles_an_exception(name: str, mode: str) -> None:
+    """What the callers are handling is restored too, and is theirs: not what it was when the frame was left."""
+    try:
+        raise LookupError("outside")
+    except LookupError:
+        test_leave_and_continue(name, mode)
+
+
+@pytest.mark.parametrize(
+    "name", ["for_loop", "try_except", "handlers_nested", "star_nested", "super_cell", "counter", "with_return", "super_plain"]
+)
 def test_continuation_of_a_continuation(name: str) -> None:
     fn, args, log = fresh(name)
     code, file = fn.__code__, fn.__code__.co_filename

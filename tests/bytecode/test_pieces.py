@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import traceback
 import weakref
 from types import CellType
@@ -145,10 +146,48 @@ def test_handler_covers_the_instruction() -> None:
     def bad(kind: type) -> Any:
         raise kind("bad")
 
-    assert run(lambda: bad(ValueError)) == (-1, "handled")
-    with pytest.raises(TypeError, match="bad"):
-        run(lambda: bad(TypeError))
+    number, error = run(lambda: bad(ValueError))
+    assert (number, type(error), sys.exc_info()) == (1, ValueError, (None, None, None))
+    assert run(lambda: bad(TypeError))[0] == 1
     assert run(lambda: 1) == (0, 1)
+    entered = step.successors[1]
+    assert (entered.stack_depth, entered.passed, entered.handles) == (1, (0,), False)
+    rest = make_continuation(f.__code__, entered.index, 1)
+    after = new_function(rest.code, {"ValueError": ValueError})
+    assert after(ValueError()) == "handled"
+    with pytest.raises(TypeError, match="not handled"):
+        after(TypeError("not handled"))
+
+
+def test_layout_inside_of_handlers() -> None:
+    def f(g):
+        try:
+            g()
+        except ValueError:
+            try:
+                g()
+            except KeyError:
+                return g(1)
+            finally:
+                g(2)
+
+    outer = make_continuation(f.__code__, find(f, "CALL", 0, 1), 3, null_positions=[1])
+    assert (outer.made_positions, outer.passed, outer.handles) == ((0,), (2,), True)
+    inner = make_continuation(f.__code__, find(f, "LOAD_CONST", 1), 4, null_positions=[2])
+    assert (inner.made_positions, inner.passed, inner.handles) == ((0,), (1, 3), True)
+
+    def g(n):
+        seen.append((n, sys.exc_info()[1]))
+        return n
+
+    k, v = KeyError(3), ValueError(2)
+    seen: list[Any] = []
+    assert new_function(inner.code, {"KeyError": KeyError, "ValueError": ValueError})(g, v, g, k) == 1
+    assert seen == [(1, k), (2, v)]
+    assert sys.exc_info() == (None, None, None)
+    cleanup = find(f, "COPY")
+    closed = make_continuation(f.__code__, cleanup + 2, 4)
+    assert (closed.made_positions, closed.passed, closed.handles) == ((0, 1, 2), (3,), True)
 
 
 def test_no_successor() -> None:
@@ -284,11 +323,7 @@ def test_what_is_refused() -> None:
         def g():
             return a
 
-        try:
-            g()
-        except ValueError:
-            a = print(3)
-        return a
+        return g()
 
     module = compile("x = 1", "m", "exec")
     for code in (generator.__code__, coroutine.__code__):
@@ -296,8 +331,6 @@ def test_what_is_refused() -> None:
             make_continuation(code, 2, 0)
     with pytest.raises(ValueError, match="not the body of a function"):
         make_continuation(module, 1, 0)
-    with pytest.raises(ValueError, match="being handled"):
-        make_continuation(f.__code__, find(f, "LOAD_CONST", 3), 4)
     with pytest.raises(ValueError, match="sets up cells"):
         make_step(f.__code__, 0, 0)
     with pytest.raises(ValueError, match="holds 1 items"):

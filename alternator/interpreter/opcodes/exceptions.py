@@ -14,19 +14,21 @@ from alternator.interpreter.tables import GETATTR
 from alternator.provenance.world import MISSING
 
 
-class Traceback:
-    """Stands for the traceback of an exception that was raised while tracing: it may be handed on, but not looked at."""
-
-
-TRACEBACK = Traceback()
-
-
 def _no_traceback(vm: Any, obj: Any, name: str) -> Any:
     raise Break("EXCEPTION_STATE", f"{name} of a traceback")
 
 
-GETATTR.put(Traceback, _no_traceback)
-attributes.show_as(Traceback, types.TracebackType)
+GETATTR.put(types.TracebackType, _no_traceback)
+
+
+def traceback_of(vm: Any, error: BaseException) -> Any:
+    """``error.__traceback__``: it may be handed on, but not looked at."""
+    rec = vm.records.get(id(error))
+    if rec is None:
+        return error.__traceback__
+    if rec.attrs is not None and "__traceback__" in rec.attrs:
+        return rec.attrs["__traceback__"]
+    return vm.world.admit(error.__traceback__, rec.source.child("attr", "__traceback__"))
 
 
 @op("RAISE_VARARGS")
@@ -42,6 +44,8 @@ def raise_varargs(f: Any, i: Any) -> None:
     if i.arg == 2:
         cause = stack.pop()
     error = _exception(vm, stack.pop(), "exceptions must derive from BaseException")
+    if id(error) in vm.records:
+        raise Break("UNSUPPORTED_EFFECT", "raising an exception object that was made outside")
     if cause is not MISSING:
         error.__cause__ = None if cause is None else _exception(vm, cause, "exception causes must derive from BaseException")
     handled = vm.current_error()
@@ -56,8 +60,6 @@ def _exception(vm: Any, value: Any, complaint: str) -> BaseException:
         value = calls.call(vm, value, (), {})
     if not isinstance(value, BaseException):
         raise vm.user_raise(TypeError(complaint))
-    if id(value) in vm.records:
-        raise Break("UNSUPPORTED_EFFECT", "raising an exception object that was made outside")
     return value
 
 
@@ -183,7 +185,7 @@ def before_with(f: Any, i: Any) -> None:
 def with_except_start(f: Any, i: Any) -> None:
     stack = f.stack
     error, leave = stack[-1], stack[-4]
-    stack.append(calls.call(f.vm, leave, (type(error), error, TRACEBACK), {}))
+    stack.append(calls.call(f.vm, leave, (type(error), error, traceback_of(f.vm, error)), {}))
 
 
 __all__ = ["NULL"]

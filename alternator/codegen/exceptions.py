@@ -1,0 +1,63 @@
+"""How exceptions and tracebacks that arose while tracing are made anew."""
+
+from __future__ import annotations
+
+import types
+
+from alternator.codegen.builder import Builder
+from alternator.interpreter import tracebacks
+from alternator.interpreter.tables import REBUILD, SUBCLASSES
+
+
+@SUBCLASSES.rule(BaseException)
+@REBUILD.rule(BaseException)
+def rebuild_exception(b: Builder, value: BaseException) -> str:
+    """Allocated with its arguments, without the ``__init__`` of its class; then all that an exception carries."""
+    kind = type(value)
+    native = next(base for base in kind.__mro__ if not base.__flags__ & 0x200)
+    made = value.args
+    if isinstance(value, OSError) and value.filename is not None:
+        more = (value.filename,) if value.filename2 is None else (value.filename, None, value.filename2)
+        made = (*value.args[:2], *more)
+    args = b.values(made)
+    words = f"{b.value(kind)}, {args}" if args else b.value(kind)
+    name = b.assign(f"{b.constant(native.__new__, 'new')}({words})")
+    b.register(value, name)
+    if isinstance(value, UnicodeError) and len(made) > 1 or isinstance(value, SyntaxError):
+        start = getattr(native, "__init__")
+        b.emit(f"{b.constant(start, 'init')}({name}{', ' if args else ''}{args})")
+    b.emit(f"{name}.args = ({b.values(value.args)}{',' if value.args else ''})")
+    _fields(b, value, native, name)
+    if value.__dict__:
+        b.emit(f"{name}.__dict__.update({b.value(dict(value.__dict__))})")
+    if value.__cause__ is not None:
+        b.emit(f"{name}.__cause__ = {b.value(value.__cause__)}")
+    if value.__suppress_context__ is not (value.__cause__ is not None):
+        b.emit(f"{name}.__suppress_context__ = {value.__suppress_context__}")
+    if value.__context__ is not None:
+        b.emit(f"{name}.__context__ = {b.value(value.__context__)}")
+    if value.__traceback__ is not None:
+        b.emit(f"{name}.__traceback__ = {b.value(value.__traceback__)}")
+    return name
+
+
+def _fields(b: Builder, value: BaseException, native: type, name: str) -> None:
+    """What a builtin exception stores beside its arguments: ``StopIteration.value``, ``NameError.name`` ..."""
+    for base in native.__mro__:
+        for raw in base.__dict__.values():
+            if type(raw) is not types.MemberDescriptorType or raw.__name__ == "__suppress_context__":
+                continue
+            try:
+                field = raw.__get__(value)
+                raw.__set__(value, field)
+            except (AttributeError, TypeError):  # read-only: the arguments decide
+                continue
+            if field is not None:
+                b.emit(f"{b.constant(raw.__set__, 'field')}({name}, {b.value(field)})")
+
+
+@REBUILD.rule(types.TracebackType)
+def rebuild_traceback(b: Builder, value: types.TracebackType) -> str:
+    """The same entries."""
+    rows = tracebacks.rows_of(value)
+    return b.assign(f"{b.constant(tracebacks.rebuilt, 'traceback')}({b.constant(rows, 'rows')})")

@@ -1,0 +1,106 @@
+"""Tracebacks of exceptions that are raised while tracing: real ones, that show the user's code and lines.
+
+A traceback entry needs a frame. The interpreter has none that Python knows, so each entry gets one that was never run, made of
+the user's code object with its name, file and positions.
+"""
+
+from __future__ import annotations
+
+import inspect
+import opcode
+import types
+from typing import Any, Final
+
+from alternator._C.eval_frame import skip_code
+from alternator.bytecode.codecache import CodeCache
+from alternator.exc import Break
+
+__all__ = ["Row", "add_entry", "made_here", "rebuilt", "rows_of"]
+
+Row = tuple[types.CodeType, int, int]
+"""Code, offset of the instruction, line."""
+
+_MARK: Final = object()
+_ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+_DROPPED: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | _ASYNC
+_stubs: Final[CodeCache[types.CodeType]] = CodeCache()
+
+
+def _stub(code: types.CodeType) -> types.CodeType:
+    """The code with its places, and a body that only makes a generator: which is how a frame is had without running it."""
+    made = _stubs.get(code)
+    if made is None:
+        made = code
+        if not _is_stub(code):
+            body = bytes([opcode.opmap["RETURN_GENERATOR"], 0]) + bytes([opcode.opmap["NOP"], 0]) * (len(code.co_code) // 2 - 1)
+            made = code.replace(
+                co_code=body,
+                co_argcount=0,
+                co_posonlyargcount=0,
+                co_kwonlyargcount=0,
+                co_cellvars=(),
+                co_freevars=(),
+                co_exceptiontable=b"",
+                co_flags=code.co_flags & ~_DROPPED | inspect.CO_GENERATOR,
+                co_consts=(None, _MARK),
+            )
+            skip_code(made)
+        _stubs.put(code, made)
+    return made
+
+
+def _is_stub(code: types.CodeType) -> bool:
+    return len(code.co_consts) == 2 and code.co_consts[1] is _MARK
+
+
+def _frame(code: types.CodeType, space: dict[str, Any]) -> types.FrameType:
+    frame: types.FrameType = types.FunctionType(_stub(code), space)().gi_frame
+    return frame
+
+
+def add_entry(vm: Any, frame: Any, error: BaseException) -> None:
+    """What CPython does where an exception arises in a frame or comes into it from a call: put the frame in front."""
+    if id(error) in vm.records:
+        raise Break("EXCEPTION_STATE", "an exception from outside passes through another frame")
+    instr = frame.instrs[frame.at]
+    line = instr.lineno or frame.code.co_firstlineno
+    shown = _frame(frame.code, frame.globals)
+    error.__traceback__ = types.TracebackType(error.__traceback__, shown, instr.offset, line)
+
+
+def made_here(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback without the entries of the tracer's own frames."""
+    kept = []
+    while trace is not None:
+        if _is_stub(trace.tb_frame.f_code):
+            kept.append(trace)
+        trace = trace.tb_next
+    following = None
+    for entry in reversed(kept):
+        following = types.TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return following
+
+
+def rows_of(trace: types.TracebackType | None) -> tuple[Row, ...]:
+    """The entries of a traceback that was made here, outermost first."""
+    rows = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not _is_stub(code):
+            raise Break("UNREBUILDABLE_OUTPUT", "a traceback of code that was not captured")
+        rows.append((code, trace.tb_lasti, trace.tb_lineno))
+        trace = trace.tb_next
+    return tuple(rows)
+
+
+def rebuilt(rows: tuple[Row, ...]) -> types.TracebackType | None:
+    """A traceback with these entries.
+
+    >>> code = rebuilt.__code__
+    >>> rebuilt(((code, 0, 7),)).tb_lineno
+    7
+    """
+    trace = None
+    for code, offset, line in reversed(rows):
+        trace = types.TracebackType(trace, _frame(code, {}), offset, line)
+    return trace
