@@ -29,6 +29,7 @@ from .continuation import (
     stack_below,
 )
 from .decode import DecodedCode, ExceptionEntry, Instr, decode
+from .suspended import Suspended, make_suspended
 
 __all__ = [
     "CodeCache",
@@ -38,6 +39,7 @@ __all__ = [
     "Instr",
     "Layout",
     "Step",
+    "Suspended",
     "decode",
     "in_handler",
     "in_loop",
@@ -46,6 +48,7 @@ __all__ = [
     "make_call_continuation",
     "make_continuation",
     "make_step",
+    "make_suspended",
     "new_function",
     "origin_of",
     "original_place",

@@ -20,7 +20,17 @@ from .layout import Layout
 from .stack import StackState
 from .versions import FACTS
 
-__all__ = ["Assembler", "Origin", "Template", "checked_index", "layout_at", "origin_of", "super_needs_local0", "template"]
+__all__ = [
+    "Assembler",
+    "Origin",
+    "Template",
+    "checked_index",
+    "layout_at",
+    "origin_of",
+    "suspended_layout",
+    "super_needs_local0",
+    "template",
+]
 
 #: the new name of a first argument that is a cell
 ARG0: Final = "___arg0"
@@ -47,16 +57,18 @@ class Template:
             self.arg0 = self.decoded.varnames[0]
 
 
+_ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _templates: Final[CodeCache[Template]] = CodeCache()
 
 
-def template(code: CodeType) -> Template:
-    """The template of a code object, made once. ValueError for what is not the code of a plain function."""
+def template(code: CodeType, suspends: bool = False) -> Template:
+    """The template of a code object, made once. ValueError for what is not the code of a plain function, or of a generator
+    where it `suspends`."""
     made = _templates.get(code)
+    if bool(code.co_flags & inspect.CO_GENERATOR) is not suspends or code.co_flags & _ASYNC:
+        what = "no generator" if suspends else "a generator or coroutine: its frame cannot be left and continued"
+        raise ValueError(f"{code.co_qualname} is {what}")
     if made is None:
-        suspends = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-        if code.co_flags & suspends:
-            raise ValueError(f"{code.co_qualname} is a generator or coroutine: its frame cannot be left and continued")
         if not code.co_flags & inspect.CO_OPTIMIZED:
             raise ValueError(f"{code.co_qualname} is not the body of a function: it has no fast locals")
         made = Template(code)
@@ -130,6 +142,19 @@ def layout_at(shape: Template, index: int, nulls: frozenset[int], unbound: froze
     return Layout(index, locals_, state.depth, tuple(sorted(nulls)), missing, _made_positions(state), state.levels > 0)
 
 
+def suspended_layout(shape: Template, index: int, nulls: frozenset[int], unbound: frozenset[str]) -> Layout:
+    """What a generator is called with that is to wait in YIELD_VALUE `index`: all of its locals, and the stack without the
+    value that it has yielded."""
+    state = stack_state(shape.decoded, index)
+    state = state.cut(state.depth - 1)
+    kinds = zip(shape.decoded.localsplus_names, shape.decoded.localsplus_kinds)
+    locals_ = tuple(name for name, kind in kinds if kind == "local" and name not in unbound)
+    if super_needs_local0(shape.decoded):
+        name0 = shape.decoded.varnames[0]
+        locals_ = (name0, *(name for name in locals_ if name != name0))
+    return Layout(index, locals_, state.depth, tuple(sorted(nulls)), unbound, _made_positions(state), state.levels > 0)
+
+
 def _made_positions(state: StackState) -> tuple[int, ...]:
     """Positions of saved exception states that can be had from elsewhere, and of offsets."""
     kept = {state.position_of(level) for level in range(1, state.levels)}
@@ -154,6 +179,7 @@ class Assembler:
     def __init__(self, shape: Template, location_of: int, tagged: bool = False) -> None:
         self.shape = shape
         self.tagged = tagged
+        self.suspends = bool(shape.decoded.flags & inspect.CO_GENERATOR)
         self.ops: list[Op | Label | TryBegin | TryEnd] = []
         self.link = -1
         self._origins: list[int] = []
@@ -218,6 +244,9 @@ class Assembler:
         self.argnames = [*names, *items.values(), *handled, *more]
         if shape.free_names:
             self.emit("COPY_FREE_VARS", len(shape.free_names))
+        if self.suspends:
+            self.emit("RETURN_GENERATOR")
+            self.emit("POP_TOP")
         self.emit(FACTS.resume, 0)
         if shape.arg0 and layout.stack_depth > 1:  # perhaps `super` is on the stack, to be called next
             self.emit("LOAD_DEREF", FreeVar(shape.arg0))
@@ -310,7 +339,7 @@ class Assembler:
             self._try = (entry, begin)
 
     def finish(self, code: CodeType, prefix: str) -> CodeType:
-        """The code object: named after the original, with its file, flags and line numbers."""
+        """The code object: named after the original (as the original without a prefix), with its file, flags and line numbers."""
         self._cover(None)
         original = _MADE_NAME.sub("", code.co_name).strip("<>")
         made = Bytecode(self.ops)
@@ -319,7 +348,7 @@ class Assembler:
         made.flags = CompilerFlags(code.co_flags & ~(inspect.CO_VARARGS | inspect.CO_VARKEYWORDS))
         made.first_lineno = code.co_firstlineno
         made.filename = code.co_filename
-        made.name = f"{prefix}_{original}"
+        made.name = f"{prefix}_{original}" if prefix else code.co_name
         made.qualname = code.co_qualname.removesuffix(code.co_name) + made.name
         made.docstring = code.co_consts[0] if code.co_consts and isinstance(code.co_consts[0], str) else None
         made.freevars = list(self.shape.free_names)

@@ -6,6 +6,7 @@ import inspect
 import types
 from typing import Any
 
+from alternator.bytecode import make_suspended
 from alternator.exc import Break
 from alternator.interpreter import attributes, generators
 from alternator.interpreter.frame import NULL
@@ -61,14 +62,17 @@ def _exhausted() -> Any:
 
 
 def rebuild_generator(b: Any, value: TracedGenerator) -> str:
-    """One that has not started is made anew by calling its function again; a started one has a state that cannot be made."""
+    """One that has not started is made anew by calling its function again; a started one is a generator that is made to wait in
+    the same place."""
     frame = value.frame
     if value.finished:
         name = b.assign(f"{b.constant(_exhausted, 'exhausted')}()")
         b.emit(f"next({name}, None)")
         return name
-    if frame.started or not isinstance(frame.func, types.FunctionType):
-        raise Break("GENERATOR_STATE", "a generator that has started leaves the captured code")
+    if value.running or not isinstance(frame.func, types.FunctionType):
+        raise Break("GENERATOR_STATE", "a generator that is running leaves the captured code")
+    if frame.started:
+        return _rebuild_suspended(b, value)
     code = frame.code
     count, only = code.co_argcount, code.co_kwonlyargcount
     names, slots = code.co_varnames, frame.locals
@@ -88,6 +92,25 @@ def rebuild_generator(b: Any, value: TracedGenerator) -> str:
 
 
 REBUILD.put(TracedGenerator, rebuild_generator)
+
+
+def _rebuild_suspended(b: Any, value: TracedGenerator) -> str:
+    frame = value.frame
+    names, kinds = frame.decoded.localsplus_names, frame.decoded.localsplus_kinds
+    slots = dict(zip(names, frame.locals))
+    unbound = [name for name, kind in zip(names, kinds) if kind == "local" and slots[name] is NULL]
+    nulls = [i for i, item in enumerate(frame.stack) if item is NULL]
+    made = make_suspended(frame.code, frame.at, null_positions=nulls, unbound=unbound)
+    given = [slots[name] for name in made.local_names] + [frame.stack[i] for i in made.passed]
+    words = b.values([*given, frame.handled] if made.handles else given)
+    closure = f"({b.values(slots[name] for name in made.free_names)},)" if made.free_names else "None"
+    space = b.load(b.vm.globals_source(frame.func))
+    make, code = b.constant(types.FunctionType, "Function"), b.constant(made.code, "code")
+    function = b.assign(f"{make}({code}, {space}, {frame.func.__name__!r}, None, {closure})")
+    b.emit(f"{function}.__qualname__ = {frame.func.__qualname__!r}")
+    name = b.assign(f"{function}({words})")
+    b.emit(f"{b.constant(next)}({name})")
+    return str(name)
 
 
 @REBUILD.rule(TracedMap, TracedFilter)
