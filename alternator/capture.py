@@ -28,6 +28,7 @@ from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, resume
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter.frame import Frame, StopHere
+from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
 from alternator.provenance.source import Source
@@ -345,11 +346,15 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
     builder = Builder(vm)
     if stop is None:
         replay(builder, attempt.before, attempt.after)
+        for local in attempt.frame.locals:  # they go when the function returns, as do the variables of what is generated
+            if type(local) is TracedGenerator and local.must_be_closed():
+                builder.value(local)
         builder.emit(f"return {builder.value(attempt.result)}")
     else:
         replay(builder, attempt.before, attempt.after)
         for line in resume(builder, stop):
             builder.emit(line)
+    vm.check_abandoned(builder.has)
     recorder = vm.recorder
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:

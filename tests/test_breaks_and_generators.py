@@ -319,5 +319,5 @@ def test_abandoned_inside_of_try() -> None:
         log.append("behind")
         return x + a
 
-    for f in (at_return, in_a_loop, dropped, in_an_argument):
-        same(f, X, [])
+    for f, breaks in ((at_return, 0), (in_a_loop, 0), (dropped, 0), (in_an_argument, None)):
+        same(f, X, [], breaks=breaks)

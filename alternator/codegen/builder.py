@@ -114,6 +114,10 @@ class Builder:
         self._names[id(value)] = name
         self._pins.append(value)
 
+    def has(self, value: Any) -> bool:
+        """Whether the generated function makes the value."""
+        return id(value) in self._names
+
     def values(self, items: Any) -> str:
         return ", ".join(self.value(item) for item in items)
 

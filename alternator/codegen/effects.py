@@ -19,7 +19,6 @@ from alternator.tensors.state import GlobalState
 
 def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     """Write the statements for every effect of the capture."""
-    b.vm.check_abandoned()
     changed = sorted(filter(has_changed, records(b.vm)), key=_takes_from_unchanged, reverse=True)
     for rec in changed:
         b.load(rec.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from typing import Any
 
@@ -203,6 +204,26 @@ def _passes_through(frame: Any, at: int) -> bool:
         elif name not in ("PUSH_EXC_INFO", "COPY", "POP_EXCEPT", "BUILD_TUPLE", "NOP"):
             return False
         at += 1
+
+
+def close_dropped(vm: Any) -> None:
+    """Close the generators that nothing refers to any more, as CPython does when the last reference goes.
+
+    The interpreter may hold references of its own, beside those that are counted here: then the generator is not closed, and
+    counts as given up when the capture is over.
+    """
+    frame = vm.frame
+    for generator in [g for g in vm.generators if not g.finished and g.frame.started and not g.running]:
+        held = _HOLDERS + sum(item is generator for item in frame.saved)
+        if sys.getrefcount(generator) == held:
+            try:
+                generator.close()
+            except UserRaise as raised:
+                raise Break("GENERATOR_STATE", f"a generator that raises when it is given up: {raised.exc!r}") from None
+
+
+_HOLDERS = 4
+"""References to a dropped generator: the machine's list, the list and the variable of the loop above, the argument."""
 
 
 class TracedMap(TracedGenerator):

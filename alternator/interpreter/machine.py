@@ -243,10 +243,11 @@ class Machine:
         """The carrier of an exception that the user's program raises."""
         return UserRaise(self.adopt(error))
 
-    def check_abandoned(self) -> None:
-        """A generator that is given up while it waits inside of try or with would run its cleanup about now."""
+    def check_abandoned(self, lives_on: Callable[[Any], bool]) -> None:
+        """A generator that was given up while it waited inside of try or with has not run its cleanup; one that goes on living
+        outside of the capture will."""
         for generator in self.generators:
-            if generator.must_be_closed():
+            if generator.must_be_closed() and not lives_on(generator):
                 raise Break("GENERATOR_STATE", "a generator given up inside of try or with")
 
     def nothing_handled_outside(self) -> None:

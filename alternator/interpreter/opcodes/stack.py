@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from alternator.exc import Break
+from alternator.interpreter import generators
 from alternator.interpreter.frame import NULL
+from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import Unread
 
@@ -17,7 +19,8 @@ def nothing(f: Any, i: Any) -> None:
 
 @op("POP_TOP")
 def pop_top(f: Any, i: Any) -> None:
-    f.stack.pop()
+    if type(f.stack.pop()) is TracedGenerator:
+        generators.close_dropped(f.vm)
 
 
 @op("PUSH_NULL")
@@ -110,4 +113,7 @@ def delete_fast(f: Any, i: Any) -> None:
     if f.locals[i.arg] is NULL:
         name = f.local_name(i.arg)
         raise f.vm.user_raise(UnboundLocalError(f"cannot access local variable '{name}' where it is not associated with a value"))
+    dropped = type(f.locals[i.arg]) is TracedGenerator
     f.locals[i.arg] = NULL
+    if dropped:
+        generators.close_dropped(f.vm)
