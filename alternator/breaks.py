@@ -301,6 +301,12 @@ add(
     "The result's shape cannot be known without running the operation.",
     "Register one with torch.library.register_fake.",
 )
+add(
+    "NOT_COMPLIANT",
+    "operator that is not PT2 compliant",
+    "config.only_allow_pt2_compliant_ops is set, and the operator's author does not say that compilers can handle it.",
+    "Define it with tags=torch.Tag.pt2_compliant_tag, once torch.library.opcheck passes; or unset the option.",
+)
 add("FAKE_ERROR", "operation fails on fake tensors", "The operation cannot run without real data.", _REPORT)
 add(
     "TENSOR_SUBCLASS",

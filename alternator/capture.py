@@ -415,6 +415,8 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
 
 
 def _input_text(b: Builder, entry: Any) -> str:
+    if entry.kind == "made":
+        return str(entry.make(b))
     name = b.load(entry.source)
     if entry.kind in ("tensor", "int", "float"):
         return name

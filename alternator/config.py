@@ -64,6 +64,8 @@ class Snapshot:
     """Operations such as ``nonzero`` are captured with unbacked sizes instead of a break."""
     capture_sparse_compute: bool = _semantic(True)
     """Sparse tensors may be in a graph."""
+    only_allow_pt2_compliant_ops: bool = _semantic(False)
+    """Custom operators go into a graph only with the tag ``torch.Tag.pt2_compliant_tag``; others are breaks."""
     prefer_deferred_runtime_asserts_over_guards: bool = _semantic(False)
     """Conditions on sizes become assertions in the graph where they can, instead of guards."""
     do_not_emit_runtime_asserts: bool = _semantic(False)

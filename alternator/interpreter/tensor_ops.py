@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
 from alternator.interpreter import assertions, function_modes
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
@@ -94,7 +94,6 @@ _METADATA_METHODS = frozenset(
     }
 )
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
-_UNKNOWABLE = (DataDependentOutputException, GuardOnDataDependentSymNode)
 _OURS = (Break, InternalError, SkipFrame, UserRaise)
 
 
@@ -105,7 +104,9 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
     while cause is not None:
         if isinstance(cause, DynamicOutputShapeException):
             return Break("DYNAMIC_OUTPUT_SHAPE", name)
-        if isinstance(cause, _UNKNOWABLE):
+        if isinstance(cause, GuardOnDataDependentSymNode):
+            return Break("DATA_DEPENDENT_VALUE", name, raises=_needs_rewriting)
+        if isinstance(cause, DataDependentOutputException):
             return Break("DATA_DEPENDENT_VALUE", name)
         if isinstance(cause, (UnsupportedOperatorException, UnsupportedFakeTensorException)):
             return Break("NO_FAKE_RULE", f"{name}: {cause}")
@@ -132,6 +133,11 @@ def _may_be_seen(frame: Any) -> bool:
             return True
         frame = frame.parent
     return False
+
+
+def _needs_rewriting(text: str) -> UserError:
+    """Where no break is allowed: the program decides on a number that only the graph knows."""
+    return UserError(UserErrorType.ANTI_PATTERN, text)
 
 
 def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -200,11 +206,28 @@ def _is_frozen_dataclass(kind: type) -> bool:
 
 def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A torch function (or an operator with a tensor operand) as one node."""
+    if vm.config.only_allow_pt2_compliant_ops and isinstance(fn, _OPERATORS):
+        _check_compliant(fn, args, kwargs)
     _prepare(vm, args, kwargs)
     result = execute(vm, fn, args, kwargs)
     if not _is_tensor_work(result) and not _touches_tensor(args, kwargs):
         return result
     return record(vm, "call_function", fn, args, kwargs, result)
+
+
+_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+
+
+def _check_compliant(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """By option, only operators go into the graph whose authors say that compilers can handle them."""
+    if isinstance(fn, torch._ops.OpOverloadPacket):
+        try:
+            found = torch._C._jit_resolve_packet(fn._qualified_op_name, *args, **kwargs)
+        except RuntimeError as error:
+            raise Break("NOT_COMPLIANT", f"failed to find the overload of {fn}: {error}") from None
+        fn = getattr(fn, found)
+    if torch.Tag.pt2_compliant_tag not in fn.tags:
+        raise Break("NOT_COMPLIANT", str(fn))
 
 
 def record(vm: Any, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
@@ -309,8 +332,8 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
         return types.MethodType(raw, tensor)
     if type(raw) in (types.GetSetDescriptorType, property):
         raise Break("TENSOR_ATTRIBUTE", name)
-    if type(raw) is types.MethodDescriptorType:
-        return raw.__get__(tensor)  # not what the class of fakes has in its place
+    if type(raw) in (types.MethodDescriptorType, types.WrapperDescriptorType):  # fakes have some methods of their own
+        return raw.__get__(tensor)
     return execute(vm, getattr, (tensor, name), {})
 
 

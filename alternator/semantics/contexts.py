@@ -10,6 +10,7 @@ import torch.amp.autocast_mode as autocast_mode
 from alternator.exc import Break
 from alternator.interpreter import calls
 from alternator.interpreter.tables import REBUILD, RULES
+from alternator.tensors.state import set_deterministic
 
 _GRAD_MODE = vars(torch.autograd.grad_mode)
 
@@ -83,7 +84,27 @@ def _refuse(code: str, *functions: Any) -> None:
         RULES.put(fn, rule)
 
 
-_refuse("GLOBAL_STATE", torch.use_deterministic_algorithms, torch.set_default_device, torch.set_num_threads)
+@RULES.rule(torch.use_deterministic_algorithms)
+def use_deterministic_algorithms(vm: Any, args: Any, kwargs: Any) -> None:
+    """A node of the graph; Inductor's own copy of the flag is set afterwards."""
+
+    def flags(mode: Any, *, warn_only: Any = False) -> tuple[bool, bool]:
+        return bool(mode), bool(warn_only)
+
+    wanted = vm.plain(lambda: flags(*args, **kwargs))
+    vm.plain(set_deterministic, wanted)
+    vm.recorder.graph.call_function(set_deterministic, (wanted,))
+    vm.state_changed()
+    vm.world.effects.append(("call", _tell_inductor, (wanted[0],), {}))
+
+
+def _tell_inductor(mode: bool) -> None:
+    import torch._inductor.config
+
+    torch._inductor.config.deterministic = mode
+
+
+_refuse("GLOBAL_STATE", torch.set_default_device, torch.set_num_threads)
 _refuse("MODE", torch.inference_mode.__enter__, torch.autograd.graph.saved_tensors_hooks.__enter__)
 
 

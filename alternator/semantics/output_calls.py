@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 import warnings
 from typing import Any
 
@@ -14,7 +16,7 @@ from alternator.interpreter.tables import RULES
 
 def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
     """Log the call as an effect; its arguments are rebuilt when the effects are replayed."""
-    for value in (*args, *kwargs.values()):
+    for value in (*args, *(value for value in kwargs.values() if type(value) not in _FILES)):
         _showable(vm, value)
     vm.ticks += 1
     args = tuple([_as_it_is(vm, value) for value in args])
@@ -45,10 +47,17 @@ def _showable(vm: Any, value: Any) -> None:
             _showable(vm, item)
 
 
+_FILES = (io.TextIOWrapper, io.StringIO)
+"""What is written to them cannot be seen before the captured code is left: reading them is a break."""
+
+
 @RULES.rule(print)
 def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
-    if kwargs.get("file") is not None:
-        raise Break("PRINT", "print() to a file")
+    file = kwargs.get("file")
+    if file is not None and (id(file) not in vm.records or type(file) not in _FILES):
+        raise Break("PRINT", f"print() to a {type(file).__name__}")
+    if file is None and not _as_outside(vm, sys):
+        raise Break("PRINT", "print() after sys.stdout was replaced")
     shown = tuple([calls.call(vm, str, (a,), {}) for a in args])
     _deferred(vm, print, shown, kwargs)
 
@@ -82,8 +91,22 @@ def is_enabled_for(vm: Any, args: Any, kwargs: Any) -> Any:
     return answer
 
 
+@RULES.rule(warnings._filters_mutated)  # type: ignore[attr-defined]
+def filters_mutated(vm: Any, args: Any, kwargs: Any) -> None:
+    """Caches of which warnings were shown are void, once the filters are what the program made them."""
+    vm.world.effects.append(("call", warnings._filters_mutated, (), {}))  # type: ignore[attr-defined]
+
+
+def _as_outside(vm: Any, module: Any) -> bool:
+    """The program has not put anything else into the module (filters of warnings, another ``sys.stdout``)."""
+    space = vars(module)
+    return all(space.get(name, vm) is value for name, value in vm.shadow_globals.get(id(space), {}).items())
+
+
 @RULES.rule(warnings.warn)
 def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
+    if not _as_outside(vm, warnings):
+        raise Break("WARNING", "a warning under filters that the captured code has set")
     _deferred(vm, warnings.warn, args, kwargs)
 
 

@@ -101,7 +101,6 @@ _register_breaks(
     "storage",
     "untyped_storage",
     "retain_grad",
-    "register_post_accumulate_grad_hook",
 )
 
 
@@ -125,11 +124,24 @@ def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
     known = tensor_ops.known_value(vm, tensor, torch.Tensor.tolist)
     if known is not MISSING:
         return known
-    if not vm.config.capture_scalar_outputs:
+    whole = not tensor.dtype.is_floating_point and not tensor.is_complex() and tensor.dtype is not torch.bool
+    if not vm.config.capture_scalar_outputs and not (vm.request.fullgraph and whole):  # where no break is allowed: symbols
         raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
     if not tensor.dim():
-        return vm.call(torch.Tensor.item, (tensor,))
+        return symbol_of(vm, tensor)
     return [tolist(vm, (row,), {}) for row in vm.call(torch.Tensor.unbind, (tensor,))]
+
+
+def symbol_of(vm: Any, tensor: torch.Tensor) -> Any:
+    """The item of a tensor as a symbol of the graph, whatever the settings say."""
+    mode = vm.fakes.mode
+    before, mode.allow_scalar_outputs = mode.allow_scalar_outputs, True
+    try:
+        result = tensor_ops.execute(vm, tensor.item, (), {})
+    finally:
+        mode.allow_scalar_outputs = before
+    vm.recorder.record("call_method", "item", (tensor,), {}, result)
+    return result
 
 
 for _name in ("__bool__", "__int__", "__float__", "__index__", "__complex__"):
@@ -220,11 +232,6 @@ def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
     if bool(wanted) == tensor.requires_grad:
         return tensor
     raise Break("TENSOR_EFFECT", "Tensor.requires_grad_() that changes the flag")
-
-
-@METHODS.rule(_raw("register_hook"))
-def register_hook(vm: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("TENSOR_EFFECT", "Tensor.register_hook()")
 
 
 @METHODS.rule(_raw("resize_"), _raw("resize_as_"))
@@ -323,6 +330,8 @@ ATTRIBUTES["_base"] = _base
 
 def _backward_hooks(vm: Any, tensor: torch.Tensor) -> Any:
     rec = vm.records.get(id(tensor))
+    if "hooks" in vm.states:
+        raise Break("TENSOR_HOOK", "_backward_hooks after a hook was registered")
     if rec is None or rec.obj._backward_hooks is None:
         if rec is not None:
             rec.source.child("attr", "_backward_hooks").guard("EQ", None)

@@ -28,12 +28,13 @@ class Input:
     """A graph input: the placeholder, the source that its value is loaded from, and how.
 
     ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" or "float" (the number itself), or "size" or
-    "stride" (of dimension ``dim`` of the tensor at the source).
+    "stride" (of dimension ``dim`` of the tensor at the source); or "made" (by an expression: ``make(builder)``, no source).
     """
 
-    __slots__ = ("node", "source", "kind", "dim", "example")
+    __slots__ = ("node", "source", "kind", "dim", "example", "make")
+    make: Callable[[Any], str]
 
-    def __init__(self, node: torch.fx.Node, source: Source, kind: str, dim: int, example: Any) -> None:
+    def __init__(self, node: torch.fx.Node, source: Any, kind: str, dim: int, example: Any) -> None:
         self.node, self.source, self.kind, self.dim, self.example = node, source, kind, dim, example
 
 
@@ -90,6 +91,15 @@ class Recorder:
         pending = _PendingInput(fake, real, source, kind)
         self._nodes[id(fake)] = pending
         self._pins.append(fake)
+
+    def made_input(self, fake: torch.Tensor, example: torch.Tensor, name: str, make: Callable[[Any], str]) -> None:
+        """A tensor that generated code makes before it calls the graph, in the order of these calls."""
+        node = self._placeholder(name, fake)
+        node.meta["tensor_dict"] = {}
+        entry = Input(node, None, "made", -1, example)
+        entry.make = make
+        self.inputs.append(entry)
+        self.bind(fake, node)
 
     def symbol_input(self, symbol: sympy.Symbol, source: Source, kind: str, dim: int, example: Any) -> None:
         """Announce where the value of a symbol can be had from."""
@@ -306,6 +316,7 @@ class Recorder:
         for name, value in self._attributes.items():
             setattr(module, name, value)
         self._drop_dead()
+        self._drop_overruled()
         for entry in self.inputs:
             if entry.source is not None and entry.source.owned and "tensor_dict" in entry.node.meta:  # it stays where it is
                 entry.node.meta["tensor_dict"].setdefault("_dynamo_static_input_type", "unguarded")
@@ -316,6 +327,13 @@ class Recorder:
         """Remove what is certainly without effect: unused reads of sizes and items."""
         for node in reversed(list(self.graph.nodes)):
             if not node.users and (node.target is _getitem or node.op == "call_method" and node.target == "item"):
+                self.graph.erase_node(node)
+
+    def _drop_overruled(self) -> None:
+        """Remove switches of the grad mode that the next node switches again."""
+        nodes = list(self.graph.nodes)
+        for node, after in zip(nodes, nodes[1:]):
+            if node.target is after.target is torch._C._set_grad_enabled:
                 self.graph.erase_node(node)
 
 

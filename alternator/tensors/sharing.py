@@ -41,6 +41,11 @@ def inputs_for_backend(
             again = [entry for entry in changed if _fake(entry)._version]
         for entry in again:
             entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), entry not in shared)
+    for entry in recorder.inputs:
+        if entry.kind == "made":
+            fake = _fake(entry) if mode is fakes.mode else mode.from_tensor(entry.example, static_shapes=True)
+            entry.node.meta["example_value"] = fake
+            mode.fake_tensor_converter.set_tensor_memo(entry.example, fake)
     for entry in inputs:  # or AOTAutograd would make fakes of its own, and take their sizes for symbolic
         mode.fake_tensor_converter.set_tensor_memo(entry.example, _fake(entry))
     return mode, facts

@@ -20,6 +20,7 @@ class GlobalState:
             ("grad",): torch.is_grad_enabled(),
             ("cache",): torch.is_autocast_cache_enabled(),
             ("default_dtype",): torch.get_default_dtype(),
+            ("deterministic",): (torch._C._get_deterministic_algorithms(), torch._C._get_deterministic_algorithms_warn_only()),
         }
         for device in _DEVICES:
             self.rows["autocast", device] = torch.is_autocast_enabled(device)
@@ -47,9 +48,15 @@ class GlobalState:
         return steps
 
 
+def set_deterministic(flags: tuple[bool, bool]) -> None:
+    """Whether operations have to be deterministic, and whether they only warn if they are not."""
+    torch._C._set_deterministic_algorithms(flags[0], warn_only=flags[1])
+
+
 _SETTERS: dict[str, Callable[..., Any]] = {
     "grad": torch._C._set_grad_enabled,
     "default_dtype": torch._C._set_default_dtype,
+    "deterministic": set_deterministic,
     "cache": torch.set_autocast_cache_enabled,
     "autocast": torch.set_autocast_enabled,
     "dtype": torch.set_autocast_dtype,

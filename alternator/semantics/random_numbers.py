@@ -1,0 +1,63 @@
+"""Numbers of Python's ``random``: drawn by generated code before the graph, in the program's order, for each call anew.
+
+To the program such a number is one that only running it can tell: it can be computed with, not branched on.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from torch.utils._mode_utils import no_dispatch
+
+from alternator.exc import Break
+from alternator.interpreter.identity import hashable
+from alternator.interpreter.tables import RULES
+from alternator.semantics.tensors import symbol_of
+
+
+def _as_tensor(value: Any) -> torch.Tensor:
+    """The number as an input of the graph."""
+    return torch.tensor([value], dtype=torch.float64 if type(value) is float else torch.int64)
+
+
+def _drawing(name: str, example: Any) -> None:
+    fn = getattr(random.Random, name)
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        owner, given = args[0], [hashable(vm, a) for a in args[1:]]
+        named = {key: hashable(vm, value) for key, value in kwargs.items()}
+        rec = vm.records.get(id(owner))
+        numbers = all(type(a) in (int, float) for a in (*given, *named.values()))
+        if rec is None or type(owner) is not random.Random or not numbers:
+            raise Break("RNG", f"random.{name}()")
+        rec.source.guard("TYPE", random.Random)
+        _check(vm, fn, given, named)
+
+        def draw(builder: Any) -> str:
+            words = ", ".join([*map(repr, given), *(f"{key}={value!r}" for key, value in named.items())])
+            return f"{builder.constant(_as_tensor, 'number')}({builder.load(rec.source)}.{name}({words}))"
+
+        vm.ticks += 1
+        with no_dispatch():  # a real one, in the midst of fakes
+            real = _as_tensor(example)
+        fake = vm.fakes.of(real, None, None)
+        vm.recorder.made_input(fake, real, name, draw)
+        return symbol_of(vm, fake)
+
+    RULES.put(fn, rule)
+
+
+def _check(vm: Any, fn: Any, given: Any, named: Any) -> None:
+    """Arguments that it refuses are refused now (with a generator of our own: the program's does not move while tracing)."""
+    try:
+        fn(random.Random(0), *given, **named)
+    except Exception as error:
+        raise vm.user_raise(error) from None
+
+
+for _name in ("random", "uniform", "gauss", "normalvariate", "expovariate", "betavariate", "triangular", "lognormvariate"):
+    _drawing(_name, 0.5)
+for _name in ("randint", "randrange"):
+    _drawing(_name, 1)

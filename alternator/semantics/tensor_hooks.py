@@ -1,0 +1,100 @@
+"""Hooks that the program registers on tensors from outside: registered after the graph, before anybody can see a gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from alternator.exc import Break
+from alternator.interpreter import attributes
+from alternator.interpreter.tables import GETATTR, INSTANCE_CALLS, REBUILD, RULES
+from alternator.interpreter.tensor_ops import METHODS, class_attribute
+
+
+class TracedHandle:
+    """Stands for the handle of a hook that generated code will register."""
+
+    def __init__(self, register: Any, tensor: torch.Tensor, hook: Any) -> None:
+        self.register = register
+        self.tensor = tensor
+        self.hook = hook
+
+
+attributes.show_as(TracedHandle, RemovableHandle)
+
+
+def _registering(register: Any, only_leaves: str) -> None:
+    name = register.__name__
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        tensor, hook = args[0], args[1] if len(args) > 1 else kwargs["hook"]
+        rec = vm.records.get(id(tensor))
+        if rec is None or tensor._version:
+            raise Break("TENSOR_HOOK", f"Tensor.{name}() on what the graph computes")
+        if not tensor.requires_grad:
+            text = "cannot register a hook on a tensor that doesn't require gradient"
+            raise vm.user_raise(RuntimeError(text))
+        if only_leaves and not tensor.is_leaf:
+            raise vm.user_raise(RuntimeError(only_leaves))
+        handle = TracedHandle(register, tensor, hook)
+        vm.ticks += 1
+        vm.states.setdefault("hooks", []).append(handle)
+        vm.world.effects.append(("call", _keep, (handle,), {}))
+        return handle
+
+    METHODS.put(class_attribute(torch.Tensor, name), rule)
+    RULES.put(register, rule)
+
+
+def _keep(handle: Any) -> None:
+    """Mentioning the handle has registered its hook."""
+
+
+_registering(torch.Tensor.register_hook, "")
+_registering(
+    torch.Tensor.register_post_accumulate_grad_hook, "post accumulate grad hooks cannot be registered on non-leaf tensors"
+)
+
+
+def _handle_attr(vm: Any, handle: TracedHandle, name: str) -> Any:
+    if name == "remove":
+        return _Remove(handle)
+    raise Break("TENSOR_HOOK", f"{name} of the handle of a hook")
+
+
+GETATTR.put(TracedHandle, _handle_attr)
+
+
+class _Remove:
+    """``handle.remove``, about to be called."""
+
+    def __init__(self, handle: TracedHandle) -> None:
+        self.handle = handle
+
+
+@INSTANCE_CALLS.rule(_Remove)
+def _remove(vm: Any, bound: _Remove, args: Any, kwargs: Any) -> None:
+    vm.ticks += 1
+    vm.world.effects.append(("call", RemovableHandle.remove, (bound.handle,), {}))
+
+
+@REBUILD.rule(TracedHandle)
+def rebuild_handle(b: Any, value: TracedHandle) -> str:
+    """Registers the hook, and those that were registered before it: their order is the order in which they run."""
+    waiting = b.vm.states["hooks"]
+    name = ""
+    while not name:
+        handle = waiting.pop(0)
+        if handle.tensor._version:
+            raise Break("TENSOR_HOOK", "a hook on a tensor that is changed in place afterwards")
+        made = b.assign(f"{b.constant(handle.register, 'register')}({b.value(handle.tensor)}, {b.value(handle.hook)})", "h")
+        b.register(handle, made)
+        name = made if handle is value else ""
+    return name
+
+
+@REBUILD.rule(_Remove)
+def rebuild_remove(b: Any, value: _Remove) -> str:
+    return b.assign(f"{b.value(value.handle)}.remove")

@@ -1,0 +1,127 @@
+"""Warnings and output in captured code: after the graph, with the filters and the files that the program chose."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import warnings
+
+import torch
+from helpers import same
+
+import alternator
+
+X = torch.ones(2)
+
+
+def test_filters_of_warnings_are_set_and_restored() -> None:
+    def f(x):
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter("ignore")
+            y = x.sin()
+        return y, len(log)
+
+    before = list(warnings.filters)
+    same(f, X, fullgraph=True, graphs=1)
+    assert warnings.filters == before
+
+
+def test_warnings_under_filters_of_the_program_break() -> None:
+    def f(x):
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter("always")
+            warnings.warn("careful")
+            y = x.sin()
+        return y, [str(one.message) for one in log]
+
+    same(f, X)
+
+
+def test_print_to_a_file() -> None:
+    buffer = io.StringIO()
+
+    def f(x, file):
+        y = x + 1
+        print("before", y, file=file)
+        print("after", y * 2, file=sys.stderr)
+        return y
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        compiled(X, buffer)
+    assert buffer.getvalue() == "before tensor([2., 2.])\n" and errors.getvalue() == "after tensor([4., 4.])\n"
+
+
+def test_print_where_stdout_was_replaced() -> None:
+    buffer = io.StringIO()
+
+    def f(x):
+        before = sys.stdout
+        sys.stdout = buffer
+        print("inside", x + 1)
+        sys.stdout = before
+        print("outside")
+        return x * 2
+
+    for fn in (f, alternator.compile(f, backend="eager")):
+        buffer.truncate(0)
+        buffer.seek(0)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            fn(X)
+        assert (buffer.getvalue(), out.getvalue()) == ("inside tensor([2., 2.])\n", "outside\n")
+
+
+def test_deterministic_algorithms_are_state_of_the_graph_too() -> None:
+    seen = []
+
+    @alternator.allow_in_graph
+    def look():
+        seen.append((torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()))
+
+    def f(x):
+        look()
+        torch.use_deterministic_algorithms(False)
+        y = x + 1
+        return y, torch.are_deterministic_algorithms_enabled()
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    try:
+        for _ in range(2):
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            assert compiled(X)[1] is False
+            assert not torch.are_deterministic_algorithms_enabled()
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+            assert seen[-1] == (True, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_switch_that_is_overruled_at_once_is_no_node() -> None:
+    def f(x, y):
+        before = torch.is_grad_enabled()
+        try:
+            torch.set_grad_enabled(False)
+            torch.set_grad_enabled(True)
+            torch.set_grad_enabled(False)
+            x.add_(y)
+        finally:
+            torch.set_grad_enabled(before)
+        return x
+
+    assert len(same(f, X, X, fullgraph=True).ops) == 3
+
+
+def test_by_option_only_compliant_operators_are_captured() -> None:
+    with torch.library._scoped_library("alternator_test", "FRAGMENT") as lib:
+        torch.library.define("alternator_test::plain", "(Tensor x) -> Tensor", lib=lib)
+        torch.library.define("alternator_test::good", "(Tensor x) -> Tensor", lib=lib, tags=torch.Tag.pt2_compliant_tag)
+        for name in ("plain", "good"):
+            torch.library.impl(f"alternator_test::{name}", "CompositeImplicitAutograd", torch.sin, lib=lib)
+
+        def f(x):
+            return torch.ops.alternator_test.plain(torch.ops.alternator_test.good(x + 1)) * 2
+
+        same(f, X, fullgraph=True)
+        with alternator.config.patch(only_allow_pt2_compliant_ops=True):
+            same(f, X, breaks=["NOT_COMPLIANT"], graphs=2)

@@ -1,0 +1,96 @@
+"""``random``: drawn anew for each call, in the program's order, and the generator moves as in plain Python."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from helpers import same
+
+import alternator
+
+X = torch.ones(2)
+
+
+def check(fn, *args, backend="eager", graphs=1):
+    """Run plainly and captured from the same seeds; the generators must agree afterwards."""
+    alternator.reset()
+    compiled = alternator.compile(fn, backend=backend)
+    for seed in range(4):
+        random.seed(seed)
+        plain, state = fn(*args), random.getstate()
+        random.seed(seed)
+        assert repr(compiled(*args)) == repr(plain) and random.getstate() == state
+    alternator.reset()
+    if graphs is not None:
+        assert alternator.explain(fn)(*args).graph_count == graphs
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_numbers_are_inputs_of_the_graph(backend) -> None:
+    def f(x):
+        a, b, c = random.random(), random.randint(2, 9), random.uniform(1, 3)
+        return x + a * b, c, b, a
+
+    check(f, X, backend=backend)
+
+
+def test_each_distribution() -> None:
+    def f(x):
+        return (
+            x * random.gauss(0, 1) + random.normalvariate(0, 1) + random.expovariate(2) + random.betavariate(1, 2),
+            random.triangular(0, 1, 0.5),
+            random.randrange(3, 30, 3),
+            x + random.lognormvariate(0, 1),
+        )
+
+    check(f, X)
+
+
+def test_a_number_that_nobody_uses_is_drawn() -> None:
+    def f(x):
+        random.random()
+        y = x + 1
+        alternator.graph_break()
+        return y * random.random()
+
+    check(f, X, graphs=2)
+
+
+def test_branches_break() -> None:
+    def f(x):
+        if random.random() < 0.5:
+            return x + 1
+        return x - 1
+
+    check(f, X, graphs=None)
+
+
+def test_a_generator_from_outside() -> None:
+    def f(x, rng):
+        return x * rng.random(), rng.randint(0, 5)
+
+    same(f, X, random.Random(3), fullgraph=True, graphs=1)
+
+
+def test_what_changes_the_generator_otherwise_breaks() -> None:
+    def f(x):
+        y = x + random.random()
+        random.seed(5)
+        z = y * random.random()
+        items = [1, 2, 3]
+        random.shuffle(items)
+        return z, items, random.choice(items)
+
+    check(f, X, graphs=None)
+
+
+def test_wrong_arguments() -> None:
+    def f(x):
+        try:
+            random.randint(5, 1)
+        except ValueError as e:
+            return x + 1, str(e)
+
+    same(f, X, fullgraph=True)

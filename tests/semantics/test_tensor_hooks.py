@@ -1,0 +1,105 @@
+"""Hooks that captured code registers on tensors from outside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import same
+from torch.utils.hooks import RemovableHandle
+
+import alternator
+
+
+def leaf() -> torch.Tensor:
+    return torch.ones(3, requires_grad=True)
+
+
+def test_registered_removed_and_registered_again() -> None:
+    def f(x, z):
+        handle = x.register_hook(lambda grad: grad * 2)
+        z = z * z
+        handle.remove()
+        handle.remove()
+        x.register_hook(lambda grad: grad * 3)
+        return (x * z).sum()
+
+    compiled = alternator.compile(f, backend="aot_eager", fullgraph=True)
+    for fn in (f, compiled, compiled):
+        x = leaf()
+        fn(x, torch.full((3,), 2.0)).backward()
+        assert x.grad.tolist() == [12.0] * 3
+
+
+def test_hooks_run_in_the_order_in_which_they_were_registered() -> None:
+    def f(x, box):
+        box.append(x.register_hook(lambda grad: grad + 1))
+        last = x.register_hook(lambda grad: grad * 10)
+        return last, (x * 3).sum()
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    for fn in (f, compiled, compiled):
+        x, box = leaf(), []
+        last, loss = fn(x, box)
+        loss.backward()
+        assert x.grad.tolist() == [40.0] * 3
+        assert type(box[0]) is RemovableHandle and type(last) is RemovableHandle and last is not box[0]
+        last.remove()
+        fn(x.detach().requires_grad_(), box)
+
+
+def test_a_hook_closes_over_what_the_graph_computes() -> None:
+    def f(x, y):
+        scale = y.sum()
+        x.register_hook(lambda grad: grad * scale)
+        return (x * 2).sum()
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    x = leaf()
+    compiled(x, torch.ones(4)).backward()
+    assert x.grad.tolist() == [8.0] * 3
+
+
+def test_after_accumulation() -> None:
+    def f(x, seen):
+        x.register_post_accumulate_grad_hook(lambda tensor: seen.append(tensor.grad.clone()))
+        return (x * 2).sum()
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    x, seen = leaf(), []
+    compiled(x, seen).backward()
+    assert seen[0].tolist() == [2.0] * 3
+
+
+def test_what_cannot_have_one() -> None:
+    def f(x):
+        try:
+            x.register_hook(lambda grad: grad)
+        except RuntimeError as e:
+            return x + 1, str(e)
+
+    same(f, torch.ones(3), fullgraph=True)
+
+
+def test_what_the_graph_computes_and_what_it_changes_break() -> None:
+    def computed(x):
+        y = x * 2
+        y.register_hook(lambda grad: grad * 5)
+        return y.sum()
+
+    def changed(x):
+        y = x.view(3)
+        x.register_hook(lambda grad: grad * 5)
+        x.add_(1)
+        return (x * y).sum()
+
+    for fn, code in ((computed, "TENSOR_HOOK"), (changed, "TENSOR_HOOK")):
+        grads = []
+        for one in (fn, alternator.compile(fn, backend="eager")):
+            x = leaf()
+            one(x * 1).backward() if fn is changed else one(x).backward()
+            grads.append(x.grad)
+        assert torch.equal(*grads)
+        alternator.reset()
+        with pytest.raises(alternator.exc.Unsupported) as raised:
+            alternator.compile(fn, backend="eager", fullgraph=True)(leaf() * 1)
+        assert raised.value.code == code
