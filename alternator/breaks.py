@@ -58,10 +58,10 @@ def unsupported(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) -> 
     kind = lookup(broken.code)
     cls: Any = broken.info.get("raises", Unsupported)
     text = describe(broken, stack)
-    if cls is not Unsupported:
-        return cls(text)
-    cure = broken.info.get("cure") or kind.cure
-    return Unsupported(text, code=kind.code, detail=broken.detail, cure=cure, stack=traceback.StackSummary.from_list(list(stack)))
+    error: Unsupported = cls(text)
+    error.code, error.detail, error.cure = kind.code, broken.detail, broken.info.get("cure") or kind.cure
+    error.real_stack = traceback.StackSummary.from_list(list(stack))
+    return error
 
 
 _REWRITE = "Move it out of the compiled function, or write it with torch operations."
@@ -79,12 +79,6 @@ add(
     "async code",
     "Coroutines and async generators are driven by an event loop that cannot be traced.",
     "Compile the synchronous functions that the coroutine calls.",
-)
-add(
-    "GENERATOR_INPUT",
-    "generator from outside",
-    "A generator that was started outside of the captured function cannot be read without changing it.",
-    "Pass a list or tuple instead of the generator, or create the generator inside of the function.",
 )
 add(
     "GENERATOR_STATE",
@@ -124,12 +118,6 @@ add(
     "Make the recursion shallower, or keep the recursive function out with alternator.disable.",
 )
 add(
-    "UNSUPPORTED_CONTEXT",
-    "context manager",
-    "This context manager cannot be entered while tracing.",
-    "Enter it outside of the compiled function.",
-)
-add(
     "UNSUPPORTED_ATTRIBUTE",
     "attribute access",
     "This attribute is computed in a way that cannot be traced.",
@@ -166,12 +154,6 @@ add(
     "id() or hash() of a value that only exists while tracing has no meaning afterwards.",
     "Use another key, such as an index or a name.",
 )
-add(
-    "UNHASHABLE_SYMBOL",
-    "symbolic number as a key",
-    "A number that varies from call to call cannot be a key without becoming a constant.",
-    "Mark it static, or index with a constant.",
-)
 add("THREAD", "threads and locks", "Threads, locks and thread-local state cannot be traced.", _REWRITE)
 add("UNSUPPORTED_CALL", "call", "This callable, or this way to call it, cannot be traced.", _ALLOW)
 add("UNSUPPORTED_OPERATION", "operation", "This operation on these types cannot be traced.", _REWRITE)
@@ -190,12 +172,6 @@ add(
     _ALLOW,
 )
 add(
-    "SKIPPED_FILE",
-    "call into a skipped file",
-    "Functions of this file are run plainly by rule.",
-    "If it should be captured, call alternator.dont_skip_tracing on it, or register it with alternator.allow_in_graph.",
-)
-add(
     "DISABLED_FUNCTION",
     "call of a disabled function",
     "The function is marked with alternator.disable or torch.compiler.disable.",
@@ -208,18 +184,6 @@ add(
     "Remove the registration, or move the call out of the compiled function.",
 )
 add("GRAPH_BREAK_CALL", "graph_break() was called", "The program asks for a break here.", "Remove the call of graph_break().")
-add(
-    "SKIP_FRAME_CALL",
-    "skip_frame() was called",
-    "The program asks not to capture this function.",
-    "Remove the call of skip_frame().",
-)
-add(
-    "COMPILER_CALL",
-    "call of the compiler",
-    "This function of the compiler cannot be called while it captures.",
-    "Call it outside of the compiled function.",
-)
 add(
     "IO",
     "input or output",
@@ -263,12 +227,6 @@ add(
     "torch.jit functions are compiled already, and cannot be looked into.",
     "Pass the original Python function or module.",
 )
-add(
-    "LAMBDA_CALLBACK",
-    "Python called back from C",
-    "A C function calls Python code with values that cannot be traced there.",
-    _REWRITE,
-)
 
 # ---- tensors
 add(
@@ -307,7 +265,6 @@ add(
     "config.only_allow_pt2_compliant_ops is set, and the operator's author does not say that compilers can handle it.",
     "Define it with tags=torch.Tag.pt2_compliant_tag, once torch.library.opcheck passes; or unset the option.",
 )
-add("FAKE_ERROR", "operation fails on fake tensors", "The operation cannot run without real data.", _REPORT)
 add(
     "TENSOR_SUBCLASS",
     "tensor subclass",
@@ -340,24 +297,6 @@ add(
     "Convert it to a strided tensor first.",
 )
 add(
-    "QUANTIZED",
-    "quantized tensor",
-    "Quantized tensors cannot be traced.",
-    "Dequantize it first, or keep this part out with alternator.disable.",
-)
-add(
-    "OUT_VARIANT",
-    "out= argument",
-    "An out= tensor that is resized, or is not contiguous, cannot be traced.",
-    "Use the result of the call instead of out=.",
-)
-add(
-    "PARAMETER_CREATION",
-    "creation of a parameter",
-    "A Parameter made while tracing would be a new one in each call.",
-    "Create parameters outside of the compiled function.",
-)
-add(
     "BACKWARD",
     "backward pass",
     "backward() and autograd.grad() run the autograd engine, which cannot be traced here.",
@@ -387,40 +326,4 @@ add(
     "change of global state",
     "This change of torch's global state cannot be traced.",
     "Change it outside of the compiled function.",
-)
-add(
-    "HOOK",
-    "module hook",
-    "This hook of a module cannot be traced.",
-    "Remove the hook, or keep the module out with alternator.disable.",
-)
-add(
-    "LAZY_MODULE",
-    "lazy module",
-    "A lazy module has to see its first input before it can be captured.",
-    "Run the module once before compiling it.",
-)
-add(
-    "DISTRIBUTED",
-    "distributed call",
-    "This collective, or this kind of process group, cannot be traced.",
-    "Use torch.distributed._functional_collectives, or call it outside.",
-)
-add(
-    "DEVICE_STREAM",
-    "stream or event",
-    "This use of device streams or events cannot be traced.",
-    "Handle streams outside of the compiled function.",
-)
-add(
-    "SYMBOLIC_VALUE",
-    "number that varies",
-    "This use of a number that varies from call to call needs its value.",
-    "Mark the dimension static with alternator.mark_static, or compile with dynamic=False.",
-)
-add(
-    "BACKEND",
-    "backend refuses",
-    "The backend cannot compile what was captured.",
-    "Try backend='aot_eager' or 'eager' to find out which part it is.",
 )

@@ -166,6 +166,10 @@ class Snapshot:
     """Compile although ``torch.fx`` traces."""
 
     # -- reports --------------------------------------------------------------------------------------------------------
+    log_breaks: bool = _flag("ALTERNATOR_LOG_BREAKS")
+    """Write one line to standard error for each break, as it happens."""
+    log_recompiles: bool = _flag("ALTERNATOR_LOG_RECOMPILES")
+    """Write one line to standard error each time that a function is compiled again, with the reason."""
     verbose: bool = _flag("ALTERNATOR_VERBOSE")
     """Longer messages: internal stacks, every failing guard."""
     log_compilation_metrics: bool = True

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import logging
+import os
 import sys
 import threading
 import time
@@ -64,6 +65,32 @@ class BreakReason:
         cure = f"\n  cure: {self.cure}" if self.cure else ""
         return f"{where}{self.reason}{cure}"
 
+    def line(self) -> str:
+        """All of it in one line: where, through which calls, why, and what to do."""
+        places = [f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in self.user_stack]
+        text = f"at {places[-1]}" if places else "somewhere"
+        if len(places) > 1:
+            text += f" (called from {', '.join(reversed(places[:-1]))})"
+        return " ".join(f"{text}: {self.reason} [{self.code}]; cure: {self.cure}".split())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        stack = [{"file": f.filename, "line": f.lineno, "function": f.name, "text": f.line} for f in self.user_stack]
+        return {"code": self.code, "reason": self.reason, "detail": self.detail, "cure": self.cure, "stack": stack}
+
+
+def announce(line: str) -> None:
+    """One line for somebody who watches (``config.log_breaks``, ``config.log_recompiles``)."""
+    print(f"[alternator] {line}", file=sys.stderr, flush=True)
+
+
+def report_recompile(name: str, code: types.CodeType, reasons: Sequence[str]) -> None:
+    """A function is compiled again, because none of its entries fits any more."""
+    counters["recompiles"][f"{name}: {reasons[0]}"] += 1
+    if config.log_recompiles:
+        where = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+        announce(f"recompile {name} ({where}): {' '.join(reasons[0].split())}")
+
 
 _break_listeners: list[Callable[[BreakReason], None]] = []
 
@@ -79,6 +106,8 @@ def break_reason(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) ->
 def report_break(reason: BreakReason) -> None:
     """Count a break, and tell everybody who listens."""
     log.info("graph break at %s", reason)
+    if config.log_breaks:
+        announce(f"graph break {reason.line()}")
     counters["graph_break"][reason.reason] += 1
     graph_break_reasons.append(reason)
     for listener in list(_break_listeners):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -101,3 +102,51 @@ def test_listeners() -> None:
     assert len(breaks) == 2 and len(entries) == 3
     assert utils.graph_break_reasons[-1].code == "GRAPH_BREAK_CALL"
     assert "cure:" in str(breaks[0])
+
+
+def test_the_report_as_data() -> None:
+    data = json.loads(json.dumps(alternator.explain(two_breaks)(torch.ones(2)).as_dict()))
+    assert [graph["operations"] for graph in data["graphs"]] == [["sin", "add"], ["mul"], ["cos"]]
+    assert "sin" in data["graphs"][0]["code"] and data["graphs"][0]["inputs"]
+    first = data["breaks"][0]
+    assert (first["code"], first["count"]) == ("GRAPH_BREAK_CALL", 1) and "first" in first["reason"] and first["cure"]
+    assert first["stack"][-1]["function"] == "two_breaks" and "graph_break" in first["stack"][-1]["text"]
+    assert data["guards"] and data["times"]["frame"] and data["plain"] == []
+
+
+def test_one_line_for_each_break_and_each_recompile(capsys) -> None:
+    def inner(x: torch.Tensor, n: int) -> torch.Tensor:
+        x = x + n
+        alternator.graph_break("just because")
+        return x * 2
+
+    def outer(x: torch.Tensor, n: int) -> torch.Tensor:
+        return inner(x, n) + 1
+
+    compiled = alternator.compile(outer, backend="eager", dynamic=False)
+    with alternator.config.patch(log_breaks=True, log_recompiles=True):
+        compiled(torch.ones(2), 1)
+        first = capsys.readouterr().err.splitlines()
+        compiled(torch.ones(2), 2)
+        second = capsys.readouterr().err.splitlines()
+    compiled(torch.ones(2), 3)
+    assert capsys.readouterr().err == ""
+    assert len(first) == 1 and first[0].startswith("[alternator] graph break at test_explain.py:")
+    for part in ("in inner", "called from test_explain.py", "in outer", "just because", "[GRAPH_BREAK_CALL]", "cure: "):
+        assert part in first[0], first
+    assert any(line.startswith("[alternator] recompile ") and "expected 1" in line and "outer" in line for line in second), second
+
+
+def test_lines_by_environment_variables() -> None:
+    program = """
+import torch, alternator
+@alternator.compile(backend="eager")
+def f(x):
+    y = x + 1
+    alternator.graph_break()
+    return y * 2
+f(torch.ones(2))
+"""
+    env = {**os.environ, "ALTERNATOR_LOG_BREAKS": "1"}
+    ran = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert ran.stderr.count("[alternator] graph break") == 1, ran.stderr

@@ -21,7 +21,7 @@ _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 class TypeFacts:
     """What is looked up once per class: overridden attribute protocol, whether instances have a ``__dict__``."""
 
-    __slots__ = ("getattribute", "getattr", "setattr", "delattr", "has_dict")
+    __slots__ = ("getattribute", "getattr", "setattr", "delattr", "has_dict", "writer")
 
     def __init__(self, vm: Any, cls: type) -> None:
         attr = vm.world.class_attr
@@ -31,6 +31,7 @@ class TypeFacts:
         self.getattr = None if found is MISSING else found
         found = attr(cls, "__setattr__")
         self.setattr = found if type(found) is types.FunctionType else None
+        self.writer = found if type(found) is types.WrapperDescriptorType else object.__setattr__
         found = attr(cls, "__delattr__")
         self.delattr = found if type(found) is types.FunctionType else None
         self.has_dict = cls.__dictoffset__ != 0
@@ -489,8 +490,10 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         if value is MISSING:
             vm.plain(object.__delattr__, obj, name)
         else:
-            vm.plain(object.__setattr__, obj, name, value)
+            vm.plain(facts(vm, kind).writer, obj, name, value)
         return
+    if facts(vm, kind).writer is not object.__setattr__:
+        raise Break("UNSUPPORTED_EFFECT", f"assignment to an attribute of a {kind.__name__}, which C code does in its own way")
     if name == "__class__" or name == "__dict__":
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
     if raw is MISSING and _dict_of(rec.obj) is None:

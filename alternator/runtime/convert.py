@@ -342,7 +342,7 @@ class Callback:
             return []
         if config.report_guard_failures:
             utils.guard_failures[code].append(reasons[0])
-        utils.counters["recompiles"][f"{name}: {reasons[0]}"] += 1
+        utils.report_recompile(name, code, reasons)
         if self.options.guard_fail_fn is not None:
             self.options.guard_fail_fn(GuardFail(reasons[0], code))
         if config.error_on_recompile:

@@ -24,6 +24,7 @@ from alternator.semantics import (  # noqa: F401
     output_calls,
     pytree,
     random_numbers,
+    refused,
     resuming,
     scope,
     stdlib,

@@ -61,6 +61,8 @@ def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     source.child("attr", "__name__").guard("EQ", name)
     inner = world.admit(owner, source.child("attr", "__self__"))
+    if not isinstance(inner, getattr(raw, "__objclass__", object)):
+        raise Break("UNSUPPORTED_TYPE", f"{name} of a {type(owner).__name__} from outside")
     made = cast(Any, raw).__get__(inner, type(inner))
     world.pins.append(made)
     return made

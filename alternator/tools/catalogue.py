@@ -7,7 +7,9 @@ from alternator.breaks import BREAKS, lookup
 _HEAD = """# Why a graph breaks
 
 Generated from the table in `alternator/breaks.py` by `python -m alternator.tools.catalogue`. `alternator.explain(fn)(*args)` says
-which of these a function has, with your lines; `fullgraph=True` makes the first one an error.
+which of these a function has, with your lines (`.as_dict()` as data); `fullgraph=True` makes the first one an error.
+`ALTERNATOR_LOG_BREAKS=1` (or `config.log_breaks`) writes one line for each break as it happens, `ALTERNATOR_LOG_RECOMPILES=1`
+(or `config.log_recompiles`) one for each time that a function is compiled again.
 """
 
 

@@ -30,6 +30,28 @@ class ExplainOutput:
     compile_times: str
     skipped: list[utils.SkipReport] = dataclasses.field(default_factory=list)
     """Functions that were run plainly as a whole."""
+    times: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    """Name of a phase -> seconds, each time."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain data, which ``json.dumps`` takes.
+
+        Example: ``alternator.explain(fn)(x).as_dict()["breaks"][0]["cure"]``
+        """
+        return {
+            "graphs": [
+                {
+                    "inputs": [node.name for node in graph.graph.nodes if node.op == "placeholder"],
+                    "operations": [_name(op) for op in ops],
+                    "code": graph.code.strip(),
+                }
+                for graph, ops in zip(self.graphs, self.ops_per_graph)
+            ],
+            "breaks": [{**reason.as_dict(), "count": count} for reason, count in _grouped(self.break_reasons)],
+            "guards": [str(guard) for guard in self.out_guards],
+            "plain": [str(report) for report in self.skipped],
+            "times": self.times,
+        }
 
     def __str__(self) -> str:
         lines = [
@@ -49,9 +71,15 @@ class ExplainOutput:
             lines.append(f"Graph {number}: {inputs} inputs, {len(ops)} operations: {_common(ops)}")
         if self.out_guards:
             lines.append(f"Guards: {len(self.out_guards)}")
+            lines += [f"    {guard}" for guard in self.out_guards[:_SHOWN]]
+            lines += ["    ..."] if len(self.out_guards) > _SHOWN else []
         if self.compile_times:
             lines.append(self.compile_times)
         return "\n".join(lines)
+
+
+_SHOWN = 12
+"""Guards that the report for people lists; ``out_guards`` has them all."""
 
 
 def explain(f: Callable[..., Any], *extra_args: Any, **extra_kwargs: Any) -> Any:
@@ -78,7 +106,7 @@ def explain(f: Callable[..., Any], *extra_args: Any, **extra_kwargs: Any) -> Any
                 utils.listening_to_skips(skipped.append),
             ):
                 OptimizeContext(Options(accumulate, "explain"))(original_of(f))(*args, **kwargs)
-            times = _times()
+            times, phases = _times(), {phase: list(seconds) for phase, seconds in utils.compile_times.items()}
         finally:
             reset()
         breaks = [reason for reason in breaks if reason.graph_break]
@@ -93,6 +121,7 @@ def explain(f: Callable[..., Any], *extra_args: Any, **extra_kwargs: Any) -> Any
             out_guards=[guard for entry in entries for guard in _guards_of(entry)],
             compile_times=times,
             skipped=skipped,
+            times=phases,
         )
 
     if extra_args or extra_kwargs:  # an older form: explain(f, *args)
@@ -130,6 +159,10 @@ def _place(frame: Any) -> str:
 
 
 def _common(ops: list[Any], most: int = 6) -> str:
-    names = collections.Counter(op if isinstance(op, str) else getattr(op, "__name__", str(op)) for op in ops)
+    names = collections.Counter(map(_name, ops))
     listed = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in names.most_common(most))
     return listed + (", ..." if len(names) > most else "")
+
+
+def _name(op: Any) -> str:
+    return op if isinstance(op, str) else getattr(op, "__name__", str(op))

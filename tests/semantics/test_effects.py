@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 
 import torch
 from helpers import same
@@ -384,3 +385,20 @@ def test_module_state() -> None:
             return x + self.total
 
     same(M(), X, breaks=0)
+
+
+class PerThread(threading.local):
+    """C code decides where its attributes are."""
+
+
+def test_attributes_that_c_code_keeps_in_its_own_way() -> None:
+    local = PerThread()
+    local.value = 1
+
+    def f(x):
+        local.value = local.value + 1
+        return x + local.value
+
+    compiled = alternator.compile(f, backend="eager")
+    assert torch.equal(compiled(X), X + 2) and local.value == 2
+    assert torch.equal(compiled(X), X + 3) and local.value == 3

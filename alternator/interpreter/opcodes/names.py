@@ -16,6 +16,9 @@ from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import MISSING, Unread
 
+_IMPORT = builtins.__import__
+"""The real one, whatever the program puts in its place."""
+
 
 @op("LOAD_GLOBAL")
 def load_global(f: Any, i: Any) -> None:
@@ -155,7 +158,7 @@ def import_name(f: Any, i: Any) -> None:
     names = f.stack.pop()
     level = f.stack.pop()
     vm = f.vm
-    if vm.load_global_or(f.func, "__import__", builtins.__import__) is not builtins.__import__:
+    if vm.load_global_or(f.func, "__import__", _IMPORT) is not _IMPORT:
         raise Break("IMPORT", "a custom __import__")
     package = f.globals.get("__package__") or f.globals.get("__name__", "")
     full = i.argval if not level else _absolute(i.argval, package, level)

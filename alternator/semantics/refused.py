@@ -1,0 +1,39 @@
+"""Functions in C that we know, and know not to be traceable: the reason is said in their own words."""
+
+from __future__ import annotations
+
+import _thread
+import time
+from typing import Any
+
+import torch
+
+from alternator.exc import Break
+from alternator.interpreter.tables import INSTANCE_CALLS, RULES
+
+
+def _refuse(code: str, name: str, fn: Any) -> None:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        raise Break(code, name)
+
+    if fn not in RULES:
+        RULES.put(fn, rule)
+
+
+for _name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"):
+    _refuse("TIME", f"time.{_name}()", getattr(time, _name))
+    _refuse("TIME", f"time.{_name}_ns()", getattr(time, f"{_name}_ns"))
+for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
+    _refuse("TIME", f"time.{_name}()", getattr(time, _name))
+
+_refuse("THREAD", "starting a thread", _thread.start_new_thread)
+_refuse("THREAD", "making a lock", _thread.allocate_lock)
+for _lock in (_thread.LockType, _thread.RLock):
+    for _name in ("acquire", "release", "__enter__", "__exit__", "locked"):
+        if _name in vars(_lock):
+            _refuse("THREAD", f"{_name}() of a lock", vars(_lock)[_name])
+
+
+@INSTANCE_CALLS.rule(torch.jit.ScriptFunction)
+def call_script_function(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("JIT", obj.name)

@@ -1,0 +1,440 @@
+"""Every row of the table of breaks: something that raises it, what the user is told, and that the program runs all the same."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import builtins
+import collections
+import os
+import sys
+import threading
+import time
+import types
+import warnings
+import weakref
+
+import pytest
+import torch
+from helpers import Recorder
+
+import alternator
+from alternator import breaks, exc
+
+X = torch.ones(3)
+lock = threading.Lock()
+EXAMPLES: dict[str, tuple] = {}
+
+
+def example(code: str, *args, **options):
+    """Decorator: the function, called with ``args``, breaks with this code."""
+
+    def put(fn):
+        assert code not in EXAMPLES
+        EXAMPLES[code] = fn, args, options
+        return fn
+
+    return put
+
+
+class Box:
+    """Something from outside."""
+
+    def __init__(self, **attrs) -> None:
+        self.__dict__.update(attrs)
+
+
+class Odd(torch.Tensor):
+    """A tensor subclass."""
+
+
+class Unused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * ctx.needs_input_grad[0] if ctx.saved_variables else x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+@example("ASYNC", X)
+def _(x):
+    async def answer():
+        return x + 1
+
+    return asyncio.run(answer())
+
+
+@example("AUTOGRAD_FUNCTION", X.clone().requires_grad_())
+def _(x):
+    return Unused.apply(x * 2)
+
+
+@example("BACKWARD", X.clone().requires_grad_())
+def _(x):
+    (x * 2).sum().backward()
+    return x + 1
+
+
+@example("BREAKPOINT", X)
+def _(x):
+    breakpoint()
+    return x + 1
+
+
+@example("CLASS_CREATION", X)
+def _(x):
+    class Made(metaclass=Prepared):
+        pass
+
+    return x + 1, Made.__name__
+
+
+class Prepared(type):
+    @classmethod
+    def __prepare__(cls, name, bases):
+        return collections.OrderedDict()
+
+
+@example("DATA_DEPENDENT_BRANCH", X)
+def _(x):
+    return x + 1 if x.sum() > 0 else x - 1
+
+
+@example("DATA_DEPENDENT_VALUE", X)
+def _(x):
+    return x + x.sum().item()
+
+
+@example("DISABLED_FUNCTION", X)
+def _(x):
+    return disabled(x) + 1
+
+
+@alternator.disable
+def disabled(x):
+    return x * 2
+
+
+@example("DISALLOWED", X)
+def _(x):
+    return torch.cosh(x) + 1
+
+
+@example("DYNAMIC_OUTPUT_SHAPE", X)
+def _(x):
+    return x.nonzero() + 1
+
+
+@example("EXCEPTION_STATE", X, ValueError("from outside"))
+def _(x, error):
+    return x + 1, error.__traceback__
+
+
+@example("EXEC", X)
+def _(x):
+    return x + eval("1 + 1")
+
+
+class Closing:
+    def __del__(self) -> None:
+        pass
+
+
+@example("FINALIZER", X)
+def _(x):
+    Closing()
+    return x + 1
+
+
+@example("FRAME_INTROSPECTION", X)
+def _(x):
+    return x + 1, sys._getframe() is None
+
+
+@example("FUNC_TRANSFORM", X)
+def _(x):
+    return torch.func.vmap(lambda y: Doubled.apply(y))(torch.func.vmap(lambda y: y + 1)(x)) + torch.func.grad(
+        lambda y: torch.func.vmap(Doubled.apply)(y).sum()
+    )(x)
+
+
+class Doubled(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x * 2
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+@example("GENERATOR_STATE", X)
+def _(x):
+    numbers = (x + i for i in range(3))
+    next(numbers)
+    return numbers
+
+
+@example("GLOBAL_STATE", X)
+def _(x):
+    torch.set_num_threads(torch.get_num_threads())
+    return x + 1
+
+
+@example("GRAPH_BREAK_CALL", X)
+def _(x):
+    alternator.graph_break("because")
+    return x + 1
+
+
+@example("HOP_BODY", X)
+def _(x):
+    return torch.cond(x.sum() > 0, lambda y: "text", lambda y: y, (x,))
+
+
+@example("IDENTITY", X)
+def _(x):
+    return x + 1, str(object())
+
+
+@example("IMPORT", X)
+def _(x):
+    import json
+
+    return x + 1, json.__name__
+
+
+@example("IO", X)
+def _(x):
+    with open(os.devnull) as file:
+        return x + 1, file.name
+
+
+@example("JIT", X, torch.jit.trace(lambda x: x * 2, (X,)))
+def _(x, fn):
+    return fn(x) + 1
+
+
+@example("MODE", X)
+def _(x):
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        return x + 1
+
+
+@example("NOT_COMPLIANT", X, only_allow_pt2_compliant_ops=True)
+def _(x):
+    return torch.ops.every_code.plain(x) + 1
+
+
+@example("NO_FAKE_RULE", X)
+def _(x):
+    return torch.ops.every_code.real(x) + 1
+
+
+@example("NUMPY", X, torch.arange(3).numpy().astype("datetime64[s]"))
+def _(x, dates):
+    return x + 1, dates[0]
+
+
+@example("OUTSIDE_ITERATOR", X, lambda: {"a": 1}.items().__iter__())
+def _(x, pairs):
+    return x + 1, pairs.__length_hint__()
+
+
+@example("PRINT", X)
+def _(x):
+    items = {object}
+    print(items)
+    return x + 1
+
+
+@example("RECURSION", X)
+def _(x):
+    return deep(x, 1200)
+
+
+def deep(x, n):
+    return x + 1 if n == 0 else deep(x, n - 1)
+
+
+@example("RNG", X)
+def _(x):
+    return x + 1, len(torch.get_rng_state())
+
+
+@example("SPARSE", X.to_sparse())
+def _(x):
+    return x + x
+
+
+@example("TENSOR_ATTRIBUTE", X.clone().requires_grad_())
+def _(x):
+    return (x * 2).grad_fn.name()
+
+
+@example("TENSOR_DATA", X)
+def _(x):
+    return x + torch.frombuffer(bytearray(4), dtype=torch.float32)
+
+
+@example("TENSOR_EFFECT", X)
+def _(x):
+    return x + 1, x.data_ptr() == 0
+
+
+@example("TENSOR_HOOK", X.clone().requires_grad_())
+def _(x):
+    y = x * 2
+    y.register_hook(lambda grad: grad)
+    return y
+
+
+@example("TENSOR_SUBCLASS", X.as_subclass(Odd))
+def _(x):
+    return x + 1
+
+
+@example("THREAD", X)
+def _(x):
+    with lock:
+        return x + 1
+
+
+@example("TIME", X)
+def _(x):
+    return x + (time.time() > 0)
+
+
+@example("UNKNOWN_C_FUNCTION", X)
+def _(x):
+    return x + 1, os.getpid()
+
+
+@example("UNREBUILDABLE_OUTPUT", X)
+def _(x):
+    return x + 1, types.MappingProxyType({"a": 1})
+
+
+@example("UNSUPPORTED_ATTRIBUTE", X)
+def _(x):
+    return x + 1, len(Box.__dict__)
+
+
+@example("UNSUPPORTED_CALL", X)
+def _(x):
+    return torch.utils._pytree.tree_map(lambda t: constant(t), x + 1)
+
+
+@alternator.assume_constant_result
+def constant(x):
+    return 1
+
+
+@example("UNSUPPORTED_EFFECT", X, lambda: Box(a=1))
+def _(x, box):
+    box.__dict__ = {"b": 2}
+    return x + 1
+
+
+@example("UNSUPPORTED_OPERATION", X, array.array("i", [1]))
+def _(x, numbers):
+    return x + 1, numbers == numbers
+
+
+@example("UNSUPPORTED_TYPE", X, lambda: {(Box(),)})
+def _(x, items):
+    return x + len([one for one in items])
+
+
+@example("WARNING", X)
+def _(x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("careful")
+    return x + 1
+
+
+@example("WEAKREF", X)
+def _(x):
+    box = Box()
+    ref = weakref.ref(box, lambda dead: None)
+    return x + 1, ref() is box
+
+
+def arguments(args):
+    return [arg() if type(arg) is types.FunctionType else arg for arg in args]
+
+
+@pytest.mark.parametrize("code", sorted(EXAMPLES))
+def test_raises(code, monkeypatch, tmp_path) -> None:
+    fn, args, options = EXAMPLES[code]
+    monkeypatch.setattr(sys, "breakpointhook", lambda: None)
+    if code == "IMPORT":
+        monkeypatch.setattr(builtins, "__import__", lambda *args: ORIGINAL_IMPORT(*args))
+    if code == "RECURSION":
+        sys.setrecursionlimit(5000)
+    if code == "DISALLOWED":
+        alternator.disallow_in_graph(torch.cosh)
+    with alternator.config.patch(**options) if options else alternator.config.patch(verbose=False):
+        alternator.reset()
+        with pytest.raises(exc.Unsupported) as raised:
+            alternator.compile(fn, backend="eager", fullgraph=True)(*arguments(args))
+        error = raised.value
+        assert error.code == code, error
+        kind = breaks.lookup(code)
+        for part in (kind.title, f"[{code}]", "reason: ", kind.reason, "cure: ", error.cure, "from user code:", __file__):
+            assert part in str(error), (part, str(error))
+        if code == "HOP_BODY":  # run plainly, torch.cond refuses it, too
+            return
+        alternator.reset()
+        compiled = alternator.compile(fn, backend=Recorder())
+        for _ in range(2):
+            assert repr(outcome(compiled, args)) == repr(outcome(fn, args))
+
+
+@pytest.fixture(autouse=True)
+def same_recursion_limit():
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)
+
+
+def outcome(fn, args):
+    result = fn(*arguments(args))
+    if isinstance(result, types.GeneratorType):
+        return list(result)
+    return [str(type(part)) if str(part).startswith("<") else part for part in (result if type(result) is tuple else [result])]
+
+
+ORIGINAL_IMPORT = builtins.__import__
+
+
+def setup_module() -> None:
+    global library
+    library = torch.library.Library("every_code", "FRAGMENT")
+    for name in ("plain", "real"):
+        library.define(f"{name}(Tensor x) -> Tensor")
+    library.impl("plain", torch.sin, "CompositeImplicitAutograd")
+    library.impl("real", lambda x: x * 2, "CPU")
+
+
+def teardown_module() -> None:
+    library._destroy()
+
+
+UNREACHED = {
+    "OPCODE": "no instruction of this version lacks a handler",
+    "DATA_DEPENDENT_GUARD": "a second net below the breaks on values of tensors",
+}
+
+
+def test_every_row_has_an_example() -> None:
+    assert set(EXAMPLES) | set(UNREACHED) == set(breaks.BREAKS)
