@@ -249,11 +249,16 @@ def _(x, pairs):
     return x + 1, pairs.__length_hint__()
 
 
-@example("PRINT", X)
-def _(x):
-    items = {object}
-    print(items)
-    return x + 1
+class Sink:
+    def write(self, text):
+        self.text = text
+
+
+@example("PRINT", X, Sink)
+def _(x, make):
+    sink = make()
+    print("so far", file=sink)
+    return x + 1, sink.text
 
 
 @example("RECURSION", X)
