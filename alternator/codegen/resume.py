@@ -78,11 +78,12 @@ class Place:
         self.func = frame.func
         self.code = code
         self.index = index
-        decoded = frame.decoded
+        decoded = decode(code)
         names = decoded.localsplus_names
-        self.slots = dict(zip(names, frame.locals))
-        kinds = zip(names, frame.locals, decoded.localsplus_kinds)
-        self.unbound = frozenset(name for name, value, kind in kinds if kind == "local" and value is NULL)
+        # a continuation has no slots for what it is not called with
+        self.slots = dict.fromkeys(names, NULL) | dict(zip(frame.decoded.localsplus_names, frame.locals))
+        kinds = zip(names, decoded.localsplus_kinds)
+        self.unbound = frozenset(name for name, kind in kinds if kind == "local" and self.slots[name] is NULL)
         self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
         self.handled = handled
         self.nulls = tuple(i for i, value in enumerate(self.stack) if value is NULL)

@@ -282,3 +282,14 @@ def test_many_breaks_below_one_call() -> None:
         return inner(x.sin()) + 1
 
     same(f, X, graphs=10, breaks=9)
+
+
+def test_a_function_that_looks_at_its_locals() -> None:
+    def f(x: Any) -> Any:
+        alternator.graph_break()
+        x = x + 1
+        alternator.graph_break()
+        later = x * 2
+        return later, sorted(locals())
+
+    same(f, X, breaks=2)
