@@ -34,8 +34,9 @@ def rebuild_exception(b: Builder, value: BaseException) -> str:
         b.emit(f"{name}.__cause__ = {b.value(value.__cause__)}")
     if value.__suppress_context__ is not (value.__cause__ is not None):
         b.emit(f"{name}.__suppress_context__ = {value.__suppress_context__}")
-    if value.__context__ is not None:
-        b.emit(f"{name}.__context__ = {b.value(value.__context__)}")
+    context = b.vm.context_of(value)
+    if context is not None:
+        b.emit(f"{name}.__context__ = {b.value(context)}")
     if value.__traceback__ is not None:
         b.emit(f"{name}.__traceback__ = {b.value(value.__traceback__)}")
     return name

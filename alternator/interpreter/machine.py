@@ -110,6 +110,8 @@ class Machine:
         self.inlined: set[types.CodeType] = set()
         self.cells: dict[int, Any] = {}
         self.numbers: dict[int, Any] = {}
+        self.raised: set[int] = set()
+        self.handled_outside = sys.exc_info()[1]
         self.ticks = 0
         self.states: dict[Any, Any] = {}
         self.module_reads: dict[int, list[str]] = {}
@@ -121,7 +123,7 @@ class Machine:
 
     def release(self) -> None:
         """The capture is over: let go of the user's objects."""
-        self.frame = self.broken = self.handled = self.handled_below = None
+        self.frame = self.broken = self.handled = self.handled_below = self.handled_outside = None
         for generator in self.generators:
             generator.frame = None
         for table in (
@@ -231,7 +233,12 @@ class Machine:
         """Make an exception that native code raised look as if the user's frame had raised it."""
         error.__traceback__ = made_here(error.__traceback__)
         handled = self.current_error()
-        if handled is not None and handled is not error and error.__context__ is None:
+        before = error.__context__
+        if before is not None and (before is self.handled_outside or isinstance(before, OURS)):
+            error.__context__ = None  # CPython saw our frames where the program has its own
+        if handled is None:
+            self.raised.add(id(error))
+        elif handled is not error and error.__context__ is None:
             error.__context__ = handled
         return error
 
@@ -249,6 +256,13 @@ class Machine:
         for generator in self.generators:
             if generator.must_be_closed() and not lives_on(generator):
                 raise Break("GENERATOR_STATE", "a generator given up inside of try or with")
+
+    def context_of(self, error: BaseException) -> BaseException | None:
+        """``error.__context__`` of an exception that the program made: where it was raised while none was handled, that is the
+        exception that a caller of the captured function is handling."""
+        if error.__context__ is None and id(error) in self.raised:
+            self.nothing_handled_outside()
+        return error.__context__
 
     def nothing_handled_outside(self) -> None:
         """Rely on the callers of the captured function not being in the middle of handling an exception."""

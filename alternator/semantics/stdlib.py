@@ -375,6 +375,18 @@ def rule_with_traceback(vm: Any, args: Any, kwargs: Any) -> Any:
 GETTERS.put(BaseException.__dict__["__traceback__"], traceback_of)
 
 
+def _context_of(vm: Any, error: Any) -> Any:
+    rec = vm.records.get(id(error))
+    if rec is None:
+        return vm.context_of(error)
+    if rec.attrs is not None and "__context__" in rec.attrs:
+        return rec.attrs["__context__"]
+    return vm.world.admit(rec.obj.__context__, rec.inner.child("attr", "__context__"))
+
+
+GETTERS.put(BaseException.__dict__["__context__"], _context_of)
+
+
 @RULES.rule(traceback.clear_frames)
 def rule_clear_frames(vm: Any, args: Any, kwargs: Any) -> None:
     """Tracebacks of captured code hold no values: there is nothing to clear (``assertRaises`` asks for it)."""

@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(4.0)
 
 
@@ -529,3 +531,55 @@ def test_except_star_variable_and_else() -> None:
         return x
 
     same(f, X, graphs=1, breaks=0)
+
+
+def _read_context(x):
+    try:
+        raise ValueError("a")
+    except ValueError as error:
+        return x + (1 if error.__context__ is None else 2)
+
+
+def _context_of_native_error(x):
+    try:
+        {}["missing"]
+    except KeyError as error:
+        return x + (1 if error.__context__ is None else 2)
+
+
+def _return_error(x):
+    try:
+        raise ValueError("a")
+    except ValueError as error:
+        kept = error
+    return x + 1, kept
+
+
+def _deeper(x):
+    try:
+        try:
+            raise ValueError("a")
+        except ValueError:
+            raise KeyError("b")
+    except KeyError as error:
+        return x + (1 if error.__context__.__context__ is None else 2)
+
+
+@pytest.mark.parametrize("fn", [_read_context, _context_of_native_error, _return_error, _deeper])
+@pytest.mark.parametrize("handling_first", [False, True])
+def test_a_context_that_comes_from_a_caller(fn, handling_first):
+    def call(fn, handling):
+        if not handling:
+            return fn(torch.ones(2))
+        try:
+            raise TypeError("of the caller")
+        except TypeError:
+            return fn(torch.ones(2))
+
+    def seen(result):
+        return (result[0], type(result[1].__context__)) if isinstance(result, tuple) else (result, None)
+
+    compiled = alternator.compile(fn, backend="eager")
+    for handling in (handling_first, not handling_first, handling_first, not handling_first):
+        (value, context), (plain, expected) = seen(call(compiled, handling)), seen(call(fn, handling))
+        assert value.equal(plain) and context is expected

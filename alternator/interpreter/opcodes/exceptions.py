@@ -49,7 +49,9 @@ def raise_varargs(f: Any, i: Any) -> None:
     if cause is not MISSING:
         error.__cause__ = None if cause is None else _exception(vm, cause, "exception causes must derive from BaseException")
     handled = vm.current_error()
-    if handled is not None and handled is not error:
+    if handled is None:
+        vm.raised.add(id(error))
+    elif handled is not error:
         _break_cycle(error, handled)
         error.__context__ = handled
     raise UserRaise(error)
