@@ -184,7 +184,6 @@ _OWN = (
     _SLOTS
     | frozenset(_CHAINING)
     | {
-        "__class__",
         "__dir__",
         "__reduce__",
         "__reduce_ex__",
