@@ -133,6 +133,8 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     vm.close(foreign)
     if vm.function_modes:
         return function_modes.seen_natively(vm, fn, (left, right))
+    if fn in _DIFFERENCES and (kind is bool or torch.bool in (getattr(left, "dtype", None), getattr(right, "dtype", None))):
+        tensor_ops.try_in_eager(vm, fn, (left, right), {})
     result = tensor_ops.execute(vm, fn, (left, right), {})
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 
@@ -152,6 +154,8 @@ _NOT_IN_PLACE = {
     operator.ilshift: operator.lshift,
     operator.irshift: operator.rshift,
 }
+_DIFFERENCES = (operator.sub, operator.isub)
+"""Not of bools: kernels say so, fakes do not."""
 _COMPARE_IDENTITY = (operator.eq, operator.ne)
 
 

@@ -115,12 +115,23 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
         return Break("NO_FAKE_RULE", f"{name}: {error}")
     if args is None:
         return UserRaise(vm.adopt(error))
-    in_eager = eager_error(what, args, kwargs, lambda symbol: vm.symbolic(_NUMBERS[type(symbol)], symbol))
+    in_eager = _error_in_eager(vm, what, args, kwargs)
     if type(in_eager) is not type(error):
         if _may_be_seen(vm.frame):
             return Break("NO_FAKE_RULE", f"how {name} fails: {error}")
         in_eager = error
     return UserRaise(vm.adopt(in_eager))
+
+
+def _error_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> Exception | None:
+    return eager_error(fn, args, kwargs, lambda symbol: vm.symbolic(_NUMBERS[type(symbol)], symbol))
+
+
+def try_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
+    """Raise what the kernel raises where fakes are known to let pass what it does not."""
+    error = _error_in_eager(vm, fn, args, kwargs)
+    if error is not None:
+        raise UserRaise(vm.adopt(error))
 
 
 _NUMBERS: Any = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool, int: int}

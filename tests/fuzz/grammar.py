@@ -107,7 +107,7 @@ $tensor!
 $tensor!
 ($tensor $[+|-|*] $tensor)
 ($tensor $[+|-|*] $int)
-($int * 1 - $tensor)
+($int - $tensor)
 $tensor.$[sin()|relu()|abs()|neg()|clone()|cos()]
 $tensor!.$[detach()|view(-1)|flip(0)|contiguous()|float()|double()]
 $tensor![:]

@@ -179,3 +179,12 @@ def test_settings_that_are_read_are_guarded() -> None:
             assert torch.equal(compiled(X), f(X))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_bools_have_no_difference() -> None:
+    def f(x, n, log):
+        log.append(1)
+        return n - x, x - n
+
+    for n in (True, torch.tensor([True, False, True]), 2):
+        same(f, X, n, [], then=[(X > 1, True, []), (X > 1, X > 0, [])])
