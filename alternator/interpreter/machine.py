@@ -379,7 +379,11 @@ class Machine:
         found = self.world.class_attr(kind, "__bool__")
         if found is not MISSING:
             if type(found) is types.FunctionType:
-                return self.truth(calls.call(self, found, (value,), {}))
+                answer = calls.call(self, found, (value,), {})
+                if type(answer) is not bool and not isinstance(answer, torch.SymBool):
+                    kind = attributes.type_of(self, answer)
+                    raise self.user_raise(TypeError(f"__bool__ should return bool, returned {kind.__name__}"))
+                return self.truth(answer)
             return self.native(bool, (value,))
         if self.world.class_attr(kind, "__len__") is not MISSING:
             return self.length(value) != 0

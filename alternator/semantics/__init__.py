@@ -3,6 +3,7 @@
 from alternator.semantics import (  # noqa: F401
     admission,
     arity,
+    attention,
     autograd_function,
     builtin_functions,
     class_creation,

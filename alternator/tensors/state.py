@@ -9,6 +9,23 @@ import torch
 _DEVICES = ("cpu", "cuda")
 
 
+SDP_KERNELS = tuple(
+    name for name in ("cudnn", "flash", "mem_efficient", "math", "overrideable") if hasattr(torch._C, f"_get_{name}_sdp_enabled")
+)
+"""Kernels of scaled dot product attention that can be switched on and off."""
+_SDP_GETTERS = [(name, getattr(torch._C, f"_get_{name}_sdp_enabled")) for name in SDP_KERNELS]
+
+
+def sdp_state() -> tuple[tuple[str, bool], ...]:
+    """Which of them are on."""
+    return tuple([(name, getter()) for name, getter in _SDP_GETTERS])
+
+
+def set_sdp(name: str, enabled: bool) -> None:
+    """Switch one."""
+    getattr(torch._C, f"_set_sdp_use_{name}")(enabled)
+
+
 class GlobalState:
     """A snapshot of grad mode and autocast.
 
@@ -22,6 +39,8 @@ class GlobalState:
             ("default_dtype",): torch.get_default_dtype(),
             ("deterministic",): (torch._C._get_deterministic_algorithms(), torch._C._get_deterministic_algorithms_warn_only()),
         }
+        for name, enabled in sdp_state():
+            self.rows["sdp", name] = enabled
         for device in _DEVICES:
             self.rows["autocast", device] = torch.is_autocast_enabled(device)
             self.rows["dtype", device] = torch.get_autocast_dtype(device)
@@ -57,6 +76,7 @@ _SETTERS: dict[str, Callable[..., Any]] = {
     "grad": torch._C._set_grad_enabled,
     "default_dtype": torch._C._set_default_dtype,
     "deterministic": set_deterministic,
+    "sdp": set_sdp,
     "cache": torch.set_autocast_cache_enabled,
     "autocast": torch.set_autocast_enabled,
     "dtype": torch.set_autocast_dtype,
