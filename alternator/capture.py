@@ -12,6 +12,7 @@ from typing import Any, Iterator, NamedTuple
 import torch
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx._lazy_graph_module import _LazyGraphModule
 from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
@@ -434,6 +435,8 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     levels = functorch.TransformState()
     mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
     context = TracingContext(mode)
+    if torch.nn.modules.module._has_any_global_hook():  # the first call of a lazy module would be a call with hooks
+        _LazyGraphModule.force_recompile(module)
     try:
         with _outside_inference_mode(), tracing(context):
             compiled = request.backend(module, examples)
@@ -448,7 +451,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
         state.restore()
     if not callable(compiled):
         raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
-    return compiled
+    return module.forward if compiled is module else compiled  # hooks on all modules are not meant for graphs
 
 
 def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool, graph: GraphCall) -> Any:
