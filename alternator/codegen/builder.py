@@ -26,6 +26,7 @@ class Builder:
     def __init__(self, vm: Any) -> None:
         self.vm = vm
         self.lines: list[str] = []
+        self._late: list[str] | None = []
         self.params: dict[str, Source] = {}
         self.namespace: dict[str, Any] = {"_MISSING": MISSING}
         self.outputs: list[Any] = []
@@ -44,6 +45,15 @@ class Builder:
 
     def emit(self, line: str) -> None:
         self.lines.append(line)
+
+    def emit_late(self, line: str) -> None:
+        """A statement that relies on all that was written outside: it follows when that has been written."""
+        (self.lines if self._late is None else self._late).append(line)
+
+    def written(self) -> None:
+        """All that was written outside has been written."""
+        self.lines += self._late or []
+        self._late = None
 
     def assign(self, expression: str, prefix: str = "v") -> str:
         name = self.fresh(prefix)

@@ -31,6 +31,7 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
     for effect in effects:
         if targets[_target(effect)] > 1 or not _is_in_place(effect):
             _EFFECTS[effect[0]](b, *effect[1:])
+    b.written()
     for fn, *args in before.steps_to(after):
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
 

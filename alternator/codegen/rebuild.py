@@ -17,7 +17,9 @@ from alternator._C import build
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.interpreter.attributes import native_base
+from alternator.interpreter.calls import face_of
 from alternator.interpreter.frame import NULL
+from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Unread
@@ -290,6 +292,8 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(types.MethodType)
 def rebuild_method(b: Builder, value: Any) -> str:
+    if isinstance(value.__self__, TracedGenerator):  # outside of the capture it is a generator
+        return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
     return b.assign(f"{b.constant(types.MethodType, 'Method')}({b.value(value.__func__)}, {b.value(value.__self__)})")
 
 
@@ -308,6 +312,9 @@ def rebuild_cell(b: Builder, value: Any) -> str:
 @REBUILD.rule(types.FunctionType)
 def rebuild_function(b: Builder, value: Any) -> str:
     """A function that the program made (an outside one has a source)."""
+    face = face_of(value)
+    if face is not None:  # made for native code to call while tracing
+        return b.value(face)
     source = b.vm.global_sources.get(id(value.__globals__))
     space = b.load(source) if source is not None else b.constant(value.__globals__, "globals")
     closure = "None"
@@ -340,7 +347,8 @@ def _by_reduce(b: Builder, value: Any) -> str:
     parts = value.__reduce__()
     name = b.assign(f"{b.value(parts[0])}({b.values(parts[1])})")
     if len(parts) > 2 and parts[2] is not None:
-        b.emit(f"{name}.__setstate__({b.value(parts[2])})")
+        # a position is cut off at the end of the sequence, which has to be as long as it is now
+        b.emit_late(f"{name}.__setstate__({b.value(parts[2])})")
     return name
 
 

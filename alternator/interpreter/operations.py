@@ -311,10 +311,13 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     writable(vm, obj)
     if isinstance(key, SYMBOLIC) or isinstance(obj, dict):
         key = hashable(vm, key)
-    if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP:
+    if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP and type(key) is not slice:
         vm.plain(operator.setitem, obj, key, value)
         return
     vm.close(key)
+    if type(key) is slice:  # the items of the value are what is put in
+        vm.close(value, SHALLOW)
+        attributes.check_readable(vm, value)
     vm.native(operator.setitem, (obj, key, value))
 
 

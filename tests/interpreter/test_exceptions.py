@@ -583,3 +583,62 @@ def test_a_context_that_comes_from_a_caller(fn, handling_first):
     for handling in (handling_first, not handling_first, handling_first, not handling_first):
         (value, context), (plain, expected) = seen(call(compiled, handling)), seen(call(fn, handling))
         assert value.equal(plain) and context is expected
+
+
+def test_exceptions_that_leave_captured_code_keep_their_fields() -> None:
+    def f(x):
+        found = []
+        for make in (
+            lambda: {}.missing,
+            lambda: undefined_name,  # noqa: F821
+            lambda: OSError(2, "no", "file"),
+            lambda: b"\xff".decode(),
+            lambda: SystemExit(3),
+            lambda: ExceptionGroup("g", [ValueError(1), ExceptionGroup("h", [TypeError("t")])]),
+        ):
+            try:
+                raise make()
+            except BaseException as error:
+                found.append(error)
+        try:
+            try:
+                raise KeyError("k")
+            except KeyError:
+                raise ValueError("v") from None
+        except ValueError as error:
+            found.append(error)
+        return x + 1, found
+
+    found = same(f, torch.ones(2), fullgraph=True).outcomes[0].result[1]
+    assert found[0].name == "missing" and found[1].name == "undefined_name" and found[4].code == 3
+    assert (found[2].errno, found[2].strerror, found[2].filename) == (2, "no", "file") and type(found[2]) is FileNotFoundError
+    assert (found[3].start, found[3].end, found[3].object) == (0, 1, b"\xff")
+    assert found[5].exceptions[1].exceptions[0].args == ("t",) and found[5].message == "g"
+    assert found[6].__suppress_context__ and found[6].__cause__ is None and isinstance(found[6].__context__, KeyError)
+
+
+def test_a_cycle_of_contexts_does_not_hang() -> None:
+    def f(x):
+        a, b = ValueError("a"), TypeError("b")
+        a.__context__, b.__context__ = b, a
+        try:
+            try:
+                raise a
+            except ValueError:
+                raise KeyError("c")
+        except KeyError as error:
+            return x + 1, type(error.__context__)
+
+    same(f, torch.ones(2))
+
+
+def test_a_bound_method_of_a_generator_leaves_captured_code() -> None:
+    def f(x):
+        def generate():
+            got = yield 1
+            yield got
+
+        return x + 1, generate().send
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    assert compiled(torch.ones(2))[1](None) == 1

@@ -590,3 +590,36 @@ def test_an_index_counts_what_was_appended_to_an_unread_list():
         return items[-1], items[0], len(items), items[2]
 
     same(fn, torch.ones(2), [1, 2], fullgraph=True)
+
+
+def test_a_slice_is_assigned_what_an_unread_container_holds():
+    def fn(x, items, others, table):
+        target = [0, 1, 2]
+        target[:] = items
+        target[1:2] = (item * 2 for item in others)
+        target[len(target) :] = table
+        table_of_lists = collections.UserList(items)
+        items[:0] = others
+        return x + len(target), target, table_of_lists.data
+
+    same(fn, torch.ones(2), [4, 5, 6], [7, 8], {"a": 1}, fullgraph=True)
+
+
+def test_an_iterator_over_a_list_that_grew_keeps_its_place():
+    import alternator
+
+    @alternator.disable
+    def opaque(value):
+        return value
+
+    def fn(x, items):
+        items.append(1)
+        items.append(2)
+        seen = []
+        for item in items:
+            seen.append(opaque(item))
+        backwards = reversed(items)
+        next(backwards)
+        return x + 1, seen, backwards, iter(items)
+
+    same(fn, torch.ones(2), [])

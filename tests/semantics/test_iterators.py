@@ -114,3 +114,13 @@ def test_a_list_that_grows_before_its_iterator_is_used_across_a_break():
         return x, i, j
 
     same(fn, torch.ones(2), [5], then=[(torch.ones(2), [])])
+
+
+def test_a_function_that_an_iterator_calls_leaves_as_itself():
+    import operator
+
+    def fn(x):
+        return x + 1, itertools.accumulate([1, 2, 3], operator.mul), itertools.starmap(max, [(1, 2)])
+
+    made = alternator.compile(fn, backend="eager", fullgraph=True)(torch.ones(2))
+    assert made[1].__reduce__()[1][1] is operator.mul and made[2].__reduce__()[1][0] is max

@@ -67,7 +67,9 @@ def _exception(vm: Any, value: Any, complaint: str) -> BaseException:
 
 def _break_cycle(error: BaseException, handled: BaseException) -> None:
     walker: BaseException | None = handled
-    while walker is not None:
+    seen: set[int] = set()
+    while walker is not None and id(walker) not in seen:  # there may be a cycle that the program made
+        seen.add(id(walker))
         if walker.__context__ is error:
             walker.__context__ = None
             return
