@@ -1,5 +1,8 @@
 """Iterators that come from outside, or live across a break."""
 
+import itertools
+import operator
+
 import pytest
 import torch
 from helpers import same
@@ -117,8 +120,6 @@ def test_a_list_that_grows_before_its_iterator_is_used_across_a_break():
 
 
 def test_a_function_that_an_iterator_calls_leaves_as_itself():
-    import operator
-
     def fn(x):
         return x + 1, itertools.accumulate([1, 2, 3], operator.mul), itertools.starmap(max, [(1, 2)])
 
