@@ -112,6 +112,7 @@ class Attempt:
     def run(self) -> None:
         """Raises Break, StopHere or UserRaise; the state of the world is as it was before, in any case."""
         limit = sys.getrecursionlimit()
+        self.vm.states["recursion limit"] = limit
         sys.setrecursionlimit(max(limit, 20000))
         collecting = gc.isenabled()
         gc.disable()

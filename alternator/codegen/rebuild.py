@@ -131,8 +131,10 @@ def rebuild_bytearray(b: Builder, value: Any) -> str:
 @SUBCLASSES.rule(enum.Enum)
 def _member(b: Builder, value: Any) -> str:
     """A member of an enumeration from outside is itself."""
-    if b.vm.world.is_made(type(value)):
-        raise Break("UNREBUILDABLE_OUTPUT", f"a member of {type(value).__name__}, which was made while tracing")
+    kind = type(value)
+    known: Any = vars(kind).get("_member_map_", {})
+    if b.vm.world.is_made(kind) or known.get(vars(value).get("_name_")) is not value:
+        raise Break("UNREBUILDABLE_OUTPUT", f"an instance of {kind.__name__}, which was made while tracing")
     return b.constant(value, "member")
 
 

@@ -165,9 +165,11 @@ def rule_isinstance(vm: Any, args: Any, kwargs: Any) -> Any:
     return _check_class(vm, obj, kind, classes)
 
 
-def _flat(vm: Any, classes: Any) -> list[Any]:
+def _flat(vm: Any, classes: Any, depth: int = 0) -> list[Any]:
+    if depth > 100:  # the program may mean to reach the limit on recursion, which is another one here
+        raise Break("RECURSION", "tuples of classes in tuples of classes")
     if type(classes) is tuple:
-        return [c for item in classes for c in _flat(vm, item)]
+        return [c for item in classes for c in _flat(vm, item, depth + 1)]
     if isinstance(classes, types.UnionType):
         return [c for item in classes.__args__ for c in _flat(vm, item)]
     return [classes]

@@ -163,6 +163,14 @@ def process_class(vm: Any, args: Any, kwargs: Any) -> Any:
 # ---- making them again
 
 
+_AT_ONCE = frozenset({"__module__", "__qualname__", "__slots__", "__doc__"})
+
+
+def _is_taken(meta: type, key: str) -> bool:
+    """Whether setting this attribute of a class means something else to the metaclass than an entry of the class's namespace."""
+    return any(hasattr(type(base.__dict__[key]), "__set__") for base in meta.__mro__ if key in base.__dict__)
+
+
 _GIVEN = frozenset({"__dict__", "__weakref__", "__abstractmethods__", "_abc_impl"})
 
 
@@ -177,7 +185,7 @@ def rebuild_class(b: Any, value: Any) -> str:
     if meta not in (type, abc.ABCMeta) or hooks:
         raise Break("UNREBUILDABLE_OUTPUT", f"class {value.__name__}, which a metaclass or __init_subclass__ took part in")
     space = dict(value.__dict__)
-    first = {key: space.pop(key) for key in ("__module__", "__qualname__", "__slots__", "__doc__") if key in space}
+    first = {key: space.pop(key) for key in list(space) if key in _AT_ONCE or _is_taken(meta, key) and key not in _GIVEN}
     first["__qualname__"] = value.__qualname__
     slots = {raw for raw in space if type(space[raw]) is types.MemberDescriptorType}
     words = ", ".join(f"{key!r}: {b.value(item)}" for key, item in first.items())

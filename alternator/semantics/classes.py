@@ -13,7 +13,14 @@ from alternator.provenance.world import MISSING
 
 @RULES.rule(object.__init__)
 def object_init(vm: Any, args: Any, kwargs: Any) -> Any:
-    return None
+    _class_hooks(vm, type(args[0]))
+    return vm.plain(lambda: object.__init__(*args, **kwargs))
+
+
+def _class_hooks(vm: Any, cls: type) -> None:
+    """``object`` complains about arguments unless the class defines the other one of the two."""
+    for name in ("__new__", "__init__"):
+        vm.world.class_attr(cls, name)
 
 
 @RULES.rule(object.__dict__["__init_subclass__"])
@@ -25,10 +32,11 @@ def object_init_subclass(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(object.__new__)
 def object_new(vm: Any, args: Any, kwargs: Any) -> Any:
     cls = args[0]
-    if cls.__flags__ & 0x200:
+    if isinstance(cls, type) and cls.__flags__ & 0x200:
         vm.world.trusted(cls)
         calls.no_finalizer(vm, cls)
-    return vm.plain(object.__new__, cls)
+        _class_hooks(vm, cls)
+    return vm.plain(lambda: object.__new__(*args, **kwargs))
 
 
 def _native_new(kind: type) -> None:

@@ -14,12 +14,20 @@ from alternator.provenance.world import ADMIT, MISSING
 _HOOKS = ("__new__", "_new_member_", "__init__", "__init_subclass__", "_missing_", "_generate_next_value_", "_ignore_")
 
 
+def _trust(vm: Any, member: Any) -> None:
+    """A member that was found in an enumeration: one from outside, or one of the program's own (flags make more as they go)."""
+    if vm.world.is_made(type(member)):
+        vm.world.note_made(member)
+    else:
+        vm.world.trusted(member)
+
+
 def _class_attr(vm: Any, cls: Any, name: str) -> Any:
     """Members of an enumeration are immutable: read natively, guarded by the identity of the class."""
     vm.world.trusted(cls)
     members = cls.__dict__.get("_member_map_", {})
     if name in members:
-        vm.world.trusted(members[name])
+        _trust(vm, members[name])
         return members[name]
     return attributes.load_class(vm, cls, name)
 
@@ -31,14 +39,14 @@ GETATTR.put(enum.EnumMeta, _class_attr)
 def iterate(vm: Any, args: Any, kwargs: Any) -> Any:
     members = [args[0]._member_map_[name] for name in args[0]._member_names_]
     for member in members:
-        vm.world.trusted(member)
+        _trust(vm, member)
     return iter(members)
 
 
 @RULES.rule(enum.EnumMeta.__getitem__)
 def get_item(vm: Any, args: Any, kwargs: Any) -> Any:
     member = vm.plain(lambda: args[0]._member_map_[args[1]])
-    vm.world.trusted(member)
+    _trust(vm, member)
     return member
 
 
@@ -51,7 +59,7 @@ def call(vm: Any, args: Any, kwargs: Any) -> Any:
             if args[1] not in cls._value2member_map_ and cls._missing_.__func__.__module__ != "enum":
                 raise Break("CLASS_CREATION", f"a member that {cls.__name__}._missing_ makes")
             member = vm.plain(cls, args[1])
-            vm.world.trusted(member)
+            _trust(vm, member)
             return member
         if isinstance(args[1], cls):
             return args[1]
@@ -80,7 +88,7 @@ def value_or_name(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
     name = raw.name
     if name in ("value", "name"):
         value = getattr(obj, name)
-        if not isinstance(value, (int, str, float, bool, type(None))):
+        if not isinstance(value, (int, str, float, bool, type(None))) and not vm.world.is_made(type(obj)):
             vm.world.trusted(value)
         return value
     return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})

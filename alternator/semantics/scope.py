@@ -6,7 +6,7 @@ import builtins
 import types
 from typing import Any
 
-from alternator.exc import Break
+from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.tables import RULES
@@ -64,17 +64,38 @@ _refuse("BREAKPOINT", builtins.breakpoint)
 @RULES.rule(super)
 def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
     if args:
-        return Super(args[0], args[1] if len(args) > 1 else None)
+        return _super(vm, args[0], args[1] if len(args) > 1 else None)
     frame = vm.frame
-    if not frame.code.co_argcount or "__class__" not in frame.code.co_freevars:
+    if not frame.code.co_argcount:
         raise vm.user_raise(RuntimeError("super(): no arguments"))
+    if "__class__" not in frame.code.co_freevars:
+        raise vm.user_raise(RuntimeError("super(): __class__ cell not found"))
     owner = frame.locals[0]
     if type(owner) is types.CellType and frame.code.co_varnames[0] in frame.code.co_cellvars:
         owner = vm.load_cell(owner, frame.code.co_varnames[0], False)
     elif type(owner) is Unread:
         owner = frame.locals[0] = vm.world.admit(owner.obj, owner.source)
+    if owner is NULL:
+        raise vm.user_raise(RuntimeError("super(): arg[0] deleted"))
     at = frame.decoded.localsplus_names.index("__class__")
-    return Super(vm.load_cell(frame.locals[at], "__class__", True), owner)
+    try:
+        cls = vm.load_cell(frame.locals[at], "__class__", True)
+    except UserRaise:
+        raise vm.user_raise(RuntimeError("super(): empty __class__ cell")) from None
+    if not isinstance(cls, type):
+        raise vm.user_raise(RuntimeError(f"super(): __class__ is not a type ({type(cls).__name__})"))
+    return _super(vm, cls, owner)
+
+
+def _super(vm: Any, cls: Any, obj: Any) -> Any:
+    if not isinstance(cls, type):
+        raise vm.user_raise(TypeError(f"super() argument 1 must be a type, not {type(cls).__name__}"))
+    if obj is not None and not (isinstance(obj, type) and issubclass(obj, cls)):
+        if not issubclass(attributes.type_of(vm, obj), cls):
+            if type(vm.world.class_attr(type(obj), "__class__")) is property:
+                raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of a {type(obj).__name__} that says it is something else")
+            raise vm.user_raise(TypeError("super(type, obj): obj must be an instance or subtype of type"))
+    return Super(cls, obj)
 
 
 class Super:

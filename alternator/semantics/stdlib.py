@@ -124,7 +124,6 @@ for _fn in (
     bisect.insort_right,
     re.compile,
     sys.intern,
-    sys.getrecursionlimit,
     sys.getsizeof,
     os.fspath,
 ):
@@ -341,6 +340,16 @@ def rule_caller(vm: Any, args: Any, kwargs: Any) -> Any:
     if frame is None:
         raise Break("FRAME_INTROSPECTION", "the module of the caller")
     return vm.load_global_or(frame.func, "__name__", "__main__")
+
+
+@RULES.rule(sys.getrecursionlimit)
+def rule_recursion_limit(vm: Any, args: Any, kwargs: Any) -> int:
+    """The program's: it is higher while tracing."""
+    limit: int = vm.states["recursion limit"]
+    if ("recursion limit", "guarded") not in vm.states:
+        vm.states["recursion limit", "guarded"] = True
+        vm.world.tree.tail.append(("PY", (), lambda: sys.getrecursionlimit() == limit, f"sys.getrecursionlimit() == {limit}"))
+    return limit
 
 
 @RULES.rule(sys._getframe)

@@ -1,0 +1,117 @@
+"""What ``object``, ``super`` and ``type`` complain about, and classes with unusual names in their bodies."""
+
+import enum
+import sys
+
+import torch
+from helpers import same
+
+import alternator
+
+X = torch.ones(2)
+
+
+class Plain:
+    pass
+
+
+class WithInit:
+    def __init__(self, value=0):
+        super().__init__()
+        self.value = value
+
+
+def raised(call):
+    try:
+        call()
+    except (TypeError, RuntimeError) as error:
+        return type(error).__name__, str(error)
+    return None
+
+
+def test_excess_arguments_of_object():
+    def fn(x):
+        return x + 1, [
+            raised(lambda: Plain(1)),
+            raised(lambda: Plain.__new__(Plain, 1)),
+            raised(lambda: Plain().__init__(1)),
+            raised(lambda: object.__init__(WithInit(), 1)),
+            raised(lambda: object.__new__(WithInit, 1)),
+            raised(lambda: object.__new__(int)),
+            raised(lambda: WithInit(1).value),
+        ]
+
+    same(fn, X, fullgraph=True)
+
+
+def test_super_of_what_it_does_not_fit():
+    class Base:
+        def meth(self):
+            return super().__repr__
+
+        def late(self):
+            del self
+            return super()
+
+    def fn(x):
+        def nothing():
+            return super()
+
+        return x + 1, [
+            raised(lambda: Base.meth(Plain())),
+            raised(lambda: super(Base, 3)),
+            raised(lambda: super(3, Base)),
+            raised(lambda: Base().late()),
+            raised(nothing),
+        ]
+
+    same(fn, X, fullgraph=True)
+
+
+def test_the_recursion_limit_is_the_program_s():
+    def fn(x):
+        return x + 1, sys.getrecursionlimit()
+
+    same(fn, X, fullgraph=True)
+    compiled = alternator.compile(fn, backend="eager")
+    limit = sys.getrecursionlimit()
+    compiled(X)
+    sys.setrecursionlimit(limit + 7)
+    try:
+        assert compiled(X)[1] == limit + 7
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_a_class_whose_body_defines_what_type_has_a_descriptor_for():
+    def fn(x):
+        class Named:
+            __slots__ = ()
+
+            @property
+            def __name__(self):
+                return "mine"
+
+            @property
+            def __bases__(self):
+                return ()
+
+        return x + 1, Named().__name__, Named, Named.__name__
+
+    made = same(fn, X, fullgraph=True).outcomes[0].result[2]
+    assert made.__name__ == "Named" and made().__name__ == "mine" and made().__bases__ == ()
+
+
+def test_an_enumeration_that_allocates_its_members_itself():
+    def fn(x):
+        class Some(enum.Enum):
+            def __new__(cls, value):
+                return object.__new__(cls)
+
+            ONE = 1
+            TWO = 2
+
+        return x + Some.TWO.value, Some.ONE.value, Some.ONE is Some.TWO
+
+    result = alternator.compile(fn, backend="eager")(X)
+    assert result[0][0] == 3 and result[1:] == (1, False)
