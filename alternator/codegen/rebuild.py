@@ -8,6 +8,7 @@ import functools
 import inspect
 import itertools
 import re
+import sys
 import types
 from typing import Any, cast
 
@@ -35,7 +36,6 @@ def _constant(b: Builder, value: Any) -> str:
 for _kind in (
     float,
     complex,
-    types.ModuleType,
     torch.dtype,
     torch.device,
     torch.layout,
@@ -268,13 +268,22 @@ def _attribute_dict(b: Builder, value: Any) -> str:
 
 def _slots(b: Builder, value: Any, name: str) -> None:
     for base in type(value).__mro__:
-        for raw in base.__dict__.values():
+        for key, raw in base.__dict__.items():
             if type(raw) is types.MemberDescriptorType and base.__flags__ & 0x200:
                 try:
                     item = raw.__get__(value)
                 except AttributeError:
                     continue
-                b.emit(f"{b.constant(raw.__set__, 'slot')}({name}, {b.value(item)})")
+                made = b.vm.world.is_made(base)  # then the slot is that of the class that is made anew
+                put = f"vars({b.value(base)})[{key!r}].__set__" if made else b.constant(raw.__set__, "slot")
+                b.emit(f"{put}({name}, {b.value(item)})")
+
+
+@REBUILD.rule(types.ModuleType)
+def rebuild_module(b: Builder, value: Any) -> str:
+    if sys.modules.get(value.__name__) is not value:
+        raise Break("UNREBUILDABLE_OUTPUT", f"the module {value.__name__}, which was made while tracing")
+    return b.constant(value)
 
 
 @REBUILD.rule(types.SimpleNamespace)

@@ -58,9 +58,9 @@ def load(vm: Any, obj: Any, name: str) -> Any:
         return tensor_ops.load_attr(vm, obj, name)
     if isinstance(obj, type):
         return load_class(vm, obj, name)
-    if isinstance(obj, types.ModuleType):
-        return load_module(vm, obj, name)
     known = facts(vm, kind)
+    if isinstance(obj, types.ModuleType) and known.getattribute is None:
+        return load_module(vm, obj, name)
     value = _ordinary(vm, obj, name, known)
     return value if value is not MISSING else load_missing(vm, obj, name, known)
 

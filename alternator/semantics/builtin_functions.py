@@ -226,7 +226,8 @@ def _hook_of(vm: Any, cls: type, name: str) -> Any:
 
 
 def _overrides_class(vm: Any, kind: type) -> bool:
-    return type(vm.world.class_attr(kind, "__class__")) is property
+    """Whether ``__class__`` of an instance is what code of the program says."""
+    return type(vm.world.class_attr(kind, "__class__")) is property or attributes.facts(vm, kind).getattribute is not None
 
 
 def _virtual(cls: type, obj: Any, kind: type) -> bool:

@@ -31,7 +31,7 @@ def object_init_subclass(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(object.__new__)
 def object_new(vm: Any, args: Any, kwargs: Any) -> Any:
-    cls = args[0]
+    cls = args[0] if args else None
     if isinstance(cls, type) and cls.__flags__ & 0x200:
         vm.world.trusted(cls)
         calls.no_finalizer(vm, cls)

@@ -92,7 +92,7 @@ def _super(vm: Any, cls: Any, obj: Any) -> Any:
         raise vm.user_raise(TypeError(f"super() argument 1 must be a type, not {type(cls).__name__}"))
     if obj is not None and not (isinstance(obj, type) and issubclass(obj, cls)):
         if not issubclass(attributes.type_of(vm, obj), cls):
-            if type(vm.world.class_attr(type(obj), "__class__")) is property:
+            if attributes.facts(vm, type(obj)).getattribute is not None or isinstance(obj, super):
                 raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of a {type(obj).__name__} that says it is something else")
             raise vm.user_raise(TypeError("super(type, obj): obj must be an instance or subtype of type"))
     return Super(cls, obj)

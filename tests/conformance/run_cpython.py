@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import functools
 import gc
 import importlib
 import importlib.util
@@ -96,8 +97,9 @@ def once(test: Any, wrap: Callable[[Any], Any] | None) -> tuple[str, str]:
     """Run one test case with its fixtures; ``wrap(method)`` is what runs in place of its method."""
     if wrap is not None:
         name = test._testMethodName
-        run = wrap(getattr(test, name))
-        test.__dict__[name] = lambda: run()
+        method = getattr(test, name)
+        run = wrap(method)
+        test.__dict__[name] = functools.wraps(method)(lambda: run())  # unittest reads attributes of it
     result = _Result()
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
