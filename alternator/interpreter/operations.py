@@ -190,6 +190,9 @@ def same(vm: Any, left: Any, right: Any) -> bool:
     return False
 
 
+_WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
+
+
 @passes_on
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
@@ -198,6 +201,9 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
             return function_modes.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
             return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
+        if isinstance(key, torch.Tensor) and key.dtype in _WHOLE and not key.dim() and obj.dim():
+            if tensor_ops.known_value(vm, key, torch.Tensor.item) is MISSING:
+                return tensor_ops.select_row(vm, obj, key)
         return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
     kind = type(obj)
     rec = vm.records.get(id(obj))

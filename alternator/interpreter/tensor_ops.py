@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import types
-from typing import Any
+from typing import Any, Iterator
 
 import torch
 from torch._dispatch.python import enable_python_dispatcher
@@ -368,6 +369,30 @@ def type_of(vm: Any, tensor: torch.Tensor) -> type:
     if rec is not None:
         return type(rec.obj)
     return torch.nn.Parameter if getattr(tensor, "_is_param", False) else torch.Tensor
+
+
+def symbol_of(vm: Any, tensor: torch.Tensor) -> Any:
+    """The item of a tensor as a symbol of the graph, whatever the settings say."""
+    with _scalars_allowed(vm):
+        result = execute(vm, tensor.item, (), {})
+    vm.recorder.record("call_method", "item", (tensor,), {}, result)
+    return result
+
+
+def select_row(vm: Any, tensor: torch.Tensor, index: torch.Tensor) -> Any:
+    """``tensor[index]`` with an index that only running the program can tell: a view of the row that it names."""
+    with _scalars_allowed(vm), enable_python_dispatcher():  # where select knows symbols without a value
+        return call(vm, torch.select, (tensor, 0, symbol_of(vm, index)), {})
+
+
+@contextlib.contextmanager
+def _scalars_allowed(vm: Any) -> Iterator[None]:
+    mode = vm.fakes.mode
+    before, mode.allow_scalar_outputs = mode.allow_scalar_outputs, True
+    try:
+        yield
+    finally:
+        mode.allow_scalar_outputs = before
 
 
 def known_value(vm: Any, tensor: torch.Tensor, read: Any) -> Any:

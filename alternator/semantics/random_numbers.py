@@ -12,9 +12,9 @@ import torch
 from torch.utils._mode_utils import no_dispatch
 
 from alternator.exc import Break
+from alternator.interpreter import tensor_ops
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import RULES
-from alternator.semantics.tensors import symbol_of
 
 
 def _as_tensor(value: Any) -> torch.Tensor:
@@ -44,7 +44,7 @@ def _drawing(name: str, example: Any) -> None:
             real = _as_tensor(example)
         fake = vm.fakes.of(real, None, None)
         vm.recorder.made_input(fake, real, name, draw)
-        return symbol_of(vm, fake)
+        return tensor_ops.symbol_of(vm, fake)
 
     RULES.put(fn, rule)
 

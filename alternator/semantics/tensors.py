@@ -128,20 +128,8 @@ def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
     if not vm.config.capture_scalar_outputs and not (vm.request.fullgraph and whole):  # where no break is allowed: symbols
         raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
     if not tensor.dim():
-        return symbol_of(vm, tensor)
+        return tensor_ops.symbol_of(vm, tensor)
     return [tolist(vm, (row,), {}) for row in vm.call(torch.Tensor.unbind, (tensor,))]
-
-
-def symbol_of(vm: Any, tensor: torch.Tensor) -> Any:
-    """The item of a tensor as a symbol of the graph, whatever the settings say."""
-    mode = vm.fakes.mode
-    before, mode.allow_scalar_outputs = mode.allow_scalar_outputs, True
-    try:
-        result = tensor_ops.execute(vm, tensor.item, (), {})
-    finally:
-        mode.allow_scalar_outputs = before
-    vm.recorder.record("call_method", "item", (tensor,), {}, result)
-    return result
 
 
 for _name in ("__bool__", "__int__", "__float__", "__index__", "__complex__"):

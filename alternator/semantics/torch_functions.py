@@ -448,3 +448,25 @@ _refuse("TENSOR_DATA", torch.utils.dlpack.from_dlpack, torch.from_dlpack, torch.
 
 _fill()
 __all__ = ["MISSING"]
+
+
+@RULES.rule(torch._C._group_tensors_by_device_and_dtype)
+def group_tensors(vm: Any, args: Any, kwargs: Any) -> Any:
+    """What optimizers and gradient clipping sort their tensors with."""
+    return calls.call(vm, _group_tensors, args, kwargs)
+
+
+def _group_tensors(tensorlistlist: Any, with_indices: bool = False) -> Any:
+    """Polyfill: (device, dtype) of the tensors of the first list -> (the lists' parts, indices)."""
+    groups: dict[Any, Any] = {}
+    for index, tensor in enumerate(tensorlistlist[0]):
+        key = (tensor.device, tensor.dtype)
+        if key not in groups:
+            groups[key] = ([[] for _ in tensorlistlist], [])
+        parts, indices = groups[key]
+        for part, given in zip(parts, tensorlistlist):
+            if given:
+                part.append(given[index])
+        if with_indices:
+            indices.append(index)
+    return groups
