@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import operator
 import os
 import sys
 import types
@@ -203,6 +204,9 @@ ALIASES = {
 FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(Snapshot)}
 SEMANTIC: tuple[str, ...] = tuple(name for name, field in FIELDS.items() if field.metadata.get("semantic"))
 
+_SCALARS = tuple(name for name in SEMANTIC if type(FIELDS[name].default) in (bool, int, str))
+_OTHERS = tuple(name for name in SEMANTIC if name not in _SCALARS)
+_scalars = operator.itemgetter(*_SCALARS)
 _values: dict[str, Any] = {}
 _listeners: list[Callable[[], None]] = []
 _keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -273,7 +277,7 @@ def restore(saved: Snapshot | Mapping[str, Any]) -> None:
 
 def cache_key() -> tuple[Any, ...]:
     """The settings that a compiled entry depends on; equal settings give the identical object."""
-    key = tuple(_frozen(_values[name]) for name in SEMANTIC)
+    key = (_scalars(_values), tuple(_frozen(_values[name]) for name in _OTHERS))
     return _keys.setdefault(key, key)
 
 
