@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 import traceback
 import types
 from typing import Any, Iterator, NamedTuple
@@ -470,7 +471,12 @@ def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str,
             fn = again.watched(fn)
         else:
             graph = graph._replace(compiled=again.watched(graph.compiled))
-    guards = GuardTree(nodes, tail, attempt.func, values)
+    try:
+        guards = GuardTree(nodes, tail, attempt.func, values)
+    except RuntimeError:
+        if threading.active_count() == 1:
+            raise
+        return None  # another thread has changed what was read: run plainly this time
     loads = tuple(source.index for source in params)
     extra = EntryInfo(text, tree, attempt.request)
     if graph.inputs is None:

@@ -75,7 +75,9 @@ PyObject* redirect_frame(PyThreadState* tstate, py::Frame* frame) {
   return result.release();
 }
 
-PyObject* use_new_entry(PyCodeObject* code, PyObject* entry, const Call& call) {
+PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry) {
+  PyCodeObject* code = py::frame_code(frame);
+  const Call call = call_of(frame);
   ExtraState* extra = make_extra(code);
   if (!extra || !add_entry(extra, entry, thread_hook.callback)) return nullptr;
   Hit hit;
@@ -86,6 +88,8 @@ PyObject* use_new_entry(PyCodeObject* code, PyObject* entry, const Call& call) {
     entry_tree(entry)->check(call, nullptr, 0, nullptr, &why);
   }
   invalidate_entry(reinterpret_cast<CacheEntry*>(entry));
+  // Another thread may have changed what was read while the entry was made.
+  if (py::other_threads(tstate)) return run_frame(tstate, frame, 0);
   const char* text = why.text.empty() ? "a guard did not hold, but does when it is looked at again" : why.text.c_str();
   return PyErr_Format(PyExc_RuntimeError, "the guards of the new entry for %U do not hold for the call it was made from: %s",
                       code->co_qualname, text);
@@ -116,7 +120,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
     CallbackScope off(nullptr);
     return run_frame(tstate, frame, 0);
   }
-  if (is_cache_entry(result.get())) return use_new_entry(code, result.get(), call_of(frame));
+  if (is_cache_entry(result.get())) return use_new_entry(tstate, frame, result.get());
   return PyErr_Format(PyExc_TypeError,
                       "the frame callback must return None, False, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
                       Py_TYPE(result.get())->tp_name);

@@ -44,6 +44,12 @@ inline EvalFn get_eval_hook() { return _PyInterpreterState_GetEvalFrameFunc(PyIn
 inline void set_eval_hook(EvalFn fn) { _PyInterpreterState_SetEvalFrameFunc(PyInterpreterState_Get(), fn); }
 inline EvalFn default_eval_hook() { return _PyEval_EvalFrameDefault; }
 
+// Whether Python runs in other threads, too.
+inline bool other_threads(PyThreadState* tstate) {
+  PyThreadState* head = PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(tstate));
+  return head != tstate || PyThreadState_Next(head) != nullptr;
+}
+
 // ---- code objects ---------------------------------------------------------------------------------------------------
 
 inline int code_nlocals(const PyCodeObject* code) { return code->co_nlocals; }

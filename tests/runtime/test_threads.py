@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 import torch
 
 import alternator
@@ -28,3 +29,57 @@ def test_concurrent_first_calls_compile_once():
         thread.join()
     assert not errors
     assert len(graphs) == 2  # the first size, then any size
+
+
+@pytest.mark.parametrize("through", ["the front", "the frame hook"])
+def test_hits_misses_resets_and_mutations(through):
+    """Eight threads call, change what is guarded, and drop entries; every answer is right for some state of the program."""
+
+    class Scale(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = 1
+
+        def forward(self, x, shift=0):
+            return x * self.factor + shift
+
+    net = Scale()
+    inner = alternator.compile(net, backend="eager", dynamic=False)
+    outer = alternator.compile(
+        lambda x, shift: [alternator.graph_break(), net(x, shift=shift)][1], backend="eager", dynamic=False
+    )
+    call = inner if through == "the front" else outer
+    errors = []
+    done = threading.Event()
+
+    def work(number):
+        try:
+            with torch.no_grad():
+                for i in range(60):
+                    x = torch.ones(1 + (i + number) % 4)
+                    found = call(x, shift=number)
+                    assert found.shape == x.shape
+                    assert found[0].item() - number in (1, 2, 3), found
+        except BaseException as error:
+            errors.append(error)
+
+    def disturb():
+        try:
+            for i in range(40):
+                net.factor = 1 + i % 3
+                if i % 10 == 9:
+                    alternator.reset()
+                done.wait(0.01)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(7)] + [threading.Thread(target=disturb)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for factor in (5, 6):
+        net.factor = factor
+        for _ in range(4):
+            torch.testing.assert_close(call(torch.ones(2), shift=1), torch.ones(2) * factor + 1)
