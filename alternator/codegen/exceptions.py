@@ -15,7 +15,7 @@ def rebuild_exception(b: Builder, value: BaseException) -> str:
     """Allocated with its arguments, without the ``__init__`` of its class; then all that an exception carries."""
     kind = type(value)
     native = next(base for base in kind.__mro__ if not base.__flags__ & 0x200)
-    made = value.args
+    made = value.args if not isinstance(value, BaseExceptionGroup) else (value.message, list(value.exceptions))
     if isinstance(value, OSError) and value.filename is not None:
         more = (value.filename,) if value.filename2 is None else (value.filename, None, value.filename2)
         made = (*value.args[:2], *more)

@@ -196,7 +196,7 @@ def rebuild_class(b: Any, value: Any) -> str:
     for key, item in space.items():
         if key not in _GIVEN and key not in slots:
             b.emit(f"{put}({name}, {key!r}, {b.value(item)})")
-    if getattr(value, "__abstractmethods__", None):
+    if isinstance(value, abc.ABCMeta):  # its methods were not there yet when it was made
         b.emit(f"{b.constant(abc.update_abstractmethods, 'update')}({name})")
     return name
 

@@ -642,3 +642,18 @@ def test_a_bound_method_of_a_generator_leaves_captured_code() -> None:
 
     compiled = alternator.compile(f, backend="eager", fullgraph=True)
     assert compiled(torch.ones(2))[1](None) == 1
+
+
+class Counted(ExceptionGroup):
+    def __new__(cls, message, errors, code):
+        made = super().__new__(cls, message, errors)
+        made.code = code
+        return made
+
+
+def test_a_group_with_more_arguments_leaves_captured_code() -> None:
+    def f(x):
+        return x + 1, Counted("g", [ValueError(1)], 7)
+
+    made = same(f, torch.ones(2), fullgraph=True).outcomes[0].result[1]
+    assert (made.code, made.message, made.exceptions[0].args) == (7, "g", (1,))

@@ -1,5 +1,6 @@
 """What ``object``, ``super`` and ``type`` complain about, and classes with unusual names in their bodies."""
 
+import abc
 import enum
 import sys
 
@@ -115,3 +116,19 @@ def test_an_enumeration_that_allocates_its_members_itself():
 
     result = alternator.compile(fn, backend="eager")(X)
     assert result[0][0] == 3 and result[1:] == (1, False)
+
+
+def test_a_class_that_implements_an_abstract_one_can_be_instantiated_outside():
+    def fn(x):
+        class Base(abc.ABC):
+            @abc.abstractmethod
+            def meth(self): ...
+
+        class Concrete(Base):
+            def meth(self):
+                return 3
+
+        return x + 1, Concrete, Base
+
+    made, base = same(fn, X, fullgraph=True).outcomes[0].result[1:]
+    assert made().meth() == 3 and base.__abstractmethods__ == {"meth"}
