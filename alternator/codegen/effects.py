@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 import types
 from typing import Any
 
@@ -176,6 +177,7 @@ def _target(effect: tuple[Any, ...]) -> Any:
 def _attr(b: Builder, rec: Outside, name: str, value: Any) -> None:
     target = b.load(rec.source)
     plain = isinstance(rec.obj, (torch.Tensor, types.ModuleType, types.FunctionType))
+    plain = plain or type(rec.obj).__setattr__ is threading.local.__setattr__  # C code knows which thread's they are
     if value is MISSING:
         writer = "delattr" if plain else f"{b.constant(object.__delattr__, 'delete')}"
         if _was_there(rec.obj, name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 import types
 from typing import Any
 
@@ -492,7 +493,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         else:
             vm.plain(facts(vm, kind).writer, obj, name, value)
         return
-    if facts(vm, kind).writer is not object.__setattr__:
+    if facts(vm, kind).writer not in _KNOWN_WRITERS:
         raise Break("UNSUPPORTED_EFFECT", f"assignment to an attribute of a {kind.__name__}, which C code does in its own way")
     if name == "__class__" or name == "__dict__":
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
@@ -509,6 +510,10 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     vm.world.write_attr(rec, name, value)
     if rec.space is not None:
         _show(vm, rec, name, value)
+
+
+_KNOWN_WRITERS = (object.__setattr__, threading.local.__setattr__)
+"""Writers in C that generated code goes through."""
 
 
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:

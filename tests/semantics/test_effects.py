@@ -402,3 +402,22 @@ def test_attributes_that_c_code_keeps_in_its_own_way() -> None:
     compiled = alternator.compile(f, backend="eager")
     assert torch.equal(compiled(X), X + 2) and local.value == 2
     assert torch.equal(compiled(X), X + 3) and local.value == 3
+
+    def g(x, space):
+        space.value = x
+        return x + 1
+
+    other = threading.local()
+    alternator.compile(g, backend="eager", fullgraph=True)(X, other)
+    assert other.value is X
+
+    def in_thread():
+        local.value = 10
+        seen.append(compiled(X))
+        seen.append(local.value)
+
+    seen = []
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert torch.equal(seen[0], X + 11) and seen[1] == 11 and local.value == 3
