@@ -107,7 +107,7 @@ def lookup(vm: Any, obj: Any, name: str) -> Any:
         if raw_kind in _DATA_SETTERS:
             rule = GETTERS.get(raw)
             return _native_member(vm, obj, rec, raw, name) if rule is None else rule(vm, obj)
-        if raw_kind is not types.FunctionType and _is_data_descriptor(raw_kind):
+        if raw_kind is not types.FunctionType and _is_data_descriptor(vm, raw_kind):
             return _through_descriptor(vm, raw, obj, kind)
     value = instance_value(vm, obj, rec, name)
     if value is not MISSING:
@@ -203,8 +203,11 @@ def bind(vm: Any, raw: Any, obj: Any, kind: type, name: str) -> Any:
     return vm.world.class_value(kind, name, raw)
 
 
-def _is_data_descriptor(kind: type) -> bool:
-    return hasattr(kind, "__get__") and (hasattr(kind, "__set__") or hasattr(kind, "__delete__"))
+def _is_data_descriptor(vm: Any, kind: type) -> bool:
+    has = vm.world.class_attr
+    if has(kind, "__get__") is MISSING:
+        return False
+    return has(kind, "__set__") is not MISSING or has(kind, "__delete__") is not MISSING
 
 
 @passes_on
@@ -337,7 +340,7 @@ def load_class(vm: Any, cls: type, name: str) -> Any:
         if type(getter) is types.FunctionType:
             return calls.call(vm, getter, (cls, name), {})
         raw_meta = vm.world.class_attr(meta, name)
-        if raw_meta is not MISSING and _is_data_descriptor(type(raw_meta)) and type(raw_meta) is property:
+        if raw_meta is not MISSING and _is_data_descriptor(vm, type(raw_meta)) and type(raw_meta) is property:
             return calls.call(vm, vm_trusted(vm, raw_meta.fget), (cls,), {})
     else:
         raw_meta = vm.world.class_attr(type, name) if name not in ("__doc__", "__module__") else MISSING

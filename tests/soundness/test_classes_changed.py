@@ -1,0 +1,131 @@
+"""Classes that change after the capture: what the program looked up in them is guarded, absence included."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Callable
+
+import pytest
+import torch
+
+import alternator
+
+X = torch.ones(2)
+
+
+def _classes() -> types.SimpleNamespace:
+    class Meta(type):
+        pass
+
+    class Base(metaclass=Meta):
+        def value(self) -> int:
+            return 1
+
+    class Other:
+        def value(self) -> int:
+            return 50
+
+    class Middle(Base):
+        pass
+
+    class Thing(Middle):
+        def __init__(self) -> None:
+            self.number = 3
+            self.items = [1, 2]
+
+    class Descriptor:
+        def __get__(self, obj: Any, cls: Any = None) -> int:
+            return 6
+
+    class Callee:
+        def __call__(self) -> int:
+            return 4
+
+    Thing.descriptor = Descriptor()
+    Thing.callee = Callee()
+    return types.SimpleNamespace(
+        Meta=Meta, Base=Base, Other=Other, Middle=Middle, Thing=Thing, Descriptor=Descriptor, Callee=Callee
+    )
+
+
+Program = Callable[[Any, Any, Any], Any]
+CASES: dict[str, tuple[Program, Callable[[Any], Any]]] = {
+    "__getattr__ added": (lambda x, o, c: x + getattr(o, "late", 0), lambda c: setattr(c.Base, "__getattr__", lambda s, n: 9)),
+    "__getattribute__ added": (
+        lambda x, o, c: x + o.number,
+        lambda c: setattr(c.Thing, "__getattribute__", lambda s, n: 9 if n == "number" else object.__getattribute__(s, n)),
+    ),
+    "property over an attribute": (lambda x, o, c: x + o.number, lambda c: setattr(c.Base, "number", property(lambda s: 9))),
+    "method overridden below": (lambda x, o, c: x + o.value(), lambda c: setattr(c.Thing, "value", lambda s: 9)),
+    "method overridden in between": (lambda x, o, c: x + o.value(), lambda c: setattr(c.Middle, "value", lambda s: 9)),
+    "method replaced": (lambda x, o, c: x + o.value(), lambda c: setattr(c.Base, "value", lambda s: 9)),
+    "method's code": (lambda x, o, c: x + o.value(), lambda c: setattr(c.Base.value, "__code__", (lambda self: 9).__code__)),
+    "method became static": (lambda x, o, c: x + o.value(), lambda c: setattr(c.Base, "value", staticmethod(lambda: 9))),
+    "bases": (lambda x, o, c: x + o.value(), lambda c: setattr(c.Middle, "__bases__", (c.New,))),
+    "__bool__ added": (lambda x, o, c: x + (1 if o else 2), lambda c: setattr(c.Base, "__bool__", lambda s: False)),
+    "__len__ added": (lambda x, o, c: x + (1 if o else 2), lambda c: setattr(c.Base, "__len__", lambda s: 0)),
+    "__eq__ added": (lambda x, o, c: x + (o == 3), lambda c: setattr(c.Thing, "__eq__", lambda s, other: True)),
+    "__call__ replaced": (lambda x, o, c: x + o.callee(), lambda c: setattr(c.Callee, "__call__", lambda s: 9)),
+    "__get__ replaced": (lambda x, o, c: x + o.descriptor, lambda c: setattr(c.Descriptor, "__get__", lambda s, o, k=None: 9)),
+    "descriptor became a data descriptor": (
+        lambda x, o, c: x + o.__dict__.setdefault("descriptor", 2) * 0 + o.descriptor,
+        lambda c: setattr(c.Descriptor, "__set__", lambda s, o, v: None),
+    ),
+    "__iter__ added": (
+        lambda x, o, c: x + (sum(o) if hasattr(o, "__iter__") else 1),
+        lambda c: setattr(c.Base, "__iter__", lambda s: iter([4, 5])),
+    ),
+    "__init__ replaced": (lambda x, o, c: x + c().number, lambda c: setattr(c.Thing, "__init__", lambda s: setattr(s, "number", 9))),
+    "__new__ added": (
+        lambda x, o, c: x + c().number,
+        lambda c: [setattr(c.Thing, "__new__", staticmethod(lambda cls: types.SimpleNamespace(number=9)))],
+    ),
+    "__setattr__ added": (
+        lambda x, o, c: (setattr(o, "number", 5), x + o.number)[1],
+        lambda c: setattr(c.Base, "__setattr__", lambda s, n, v: object.__setattr__(s, n, v + 4)),
+    ),
+    "metaclass's __call__": (lambda x, o, c: x + c().number, lambda c: setattr(c.Meta, "__call__", lambda k: types.SimpleNamespace(number=9))),
+    "metaclass's attribute": (lambda x, o, c: x + getattr(c, "late", 0), lambda c: setattr(c.Meta, "late", 9)),
+    "metaclass's __instancecheck__": (
+        lambda x, o, c: x + isinstance(3, c),
+        lambda c: setattr(c.Meta, "__instancecheck__", lambda k, o: True),
+    ),
+    "class attribute added": (lambda x, o, c: x + getattr(c, "late", 0), lambda c: setattr(c.Base, "late", 9)),
+    "class attribute deleted": (lambda x, o, c: x + hasattr(c, "descriptor"), lambda c: delattr(c.Thing, "descriptor")),
+    "class of the instance": (lambda x, o, c: x + o.value(), None),
+    "__slots__-like deletion": (lambda x, o, c: x + hasattr(o, "number"), None),
+    "class's name": (lambda x, o, c: x + len(c.__name__), lambda c: setattr(c.Thing, "__name__", "Longer")),
+    "class's documentation": (lambda x, o, c: x + (c.__doc__ is None), lambda c: setattr(c.Thing, "__doc__", "text")),
+    "subclass relation": (lambda x, o, c: x + issubclass(c, c.__mro__[1]), lambda c: setattr(c.Middle, "__bases__", (c.New,))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_classes_that_change(name: str) -> None:
+    program, change = CASES[name]
+    c = _classes()
+    c.New = type("New", (c.Base,), {"value": lambda self: 9})
+    thing, twin = c.Thing(), c.Thing()
+    fn = types.FunctionType(program.__code__, program.__globals__, "program")
+    compiled = alternator.compile(fn, backend="eager")
+
+    def agrees() -> None:
+        for _ in range(2):
+            found, expected = _outcome(compiled, thing, c), _outcome(fn, twin, c)
+            assert found == expected and vars(thing) == vars(twin)
+
+    agrees()
+    if change is not None:
+        change(c)
+    elif name == "class of the instance":
+        thing.__class__ = twin.__class__ = c.New
+    else:
+        del thing.number, twin.number
+    agrees()
+
+
+def _outcome(fn: Any, thing: Any, c: Any) -> Any:
+    try:
+        return fn(X, thing, c.Thing).tolist()
+    except Exception as error:
+        return type(error), str(error)
