@@ -89,6 +89,8 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
             left, right = _without_symbolic_bools(vm, fn, left, right)
             return binary(vm, fn, left, right) if not isinstance(left, torch.SymBool) else vm.symbolic(fn, left, right)
         if kind in NUMBERS and other in NUMBERS:
+            if fn in _PARTIAL and not _PARTIAL[fn](vm, left, right):
+                return vm.plain(fn, hashable(vm, left), hashable(vm, right))
             return vm.symbolic(fn, left, right)
         foreign = right if isinstance(left, SYMBOLIC) else left
         if not type(foreign).__flags__ & _HEAP:  # it looks at the number itself
@@ -107,6 +109,32 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     guard_special(vm, fn, right)
     vm.ticks += 1
     return vm.native(fn, (left, right))
+
+
+def _divides(vm: Any, left: Any, right: Any) -> bool:
+    return not isinstance(right, SYMBOLIC) or not vm.truth(vm.symbolic(operator.eq, right, 0))
+
+
+def _shifts(vm: Any, left: Any, right: Any) -> bool:
+    return not isinstance(right, SYMBOLIC) or vm.truth(vm.symbolic(operator.ge, right, 0))
+
+
+def _raises(vm: Any, left: Any, right: Any) -> bool:
+    """Powers are of one type and defined for natural exponents, and for positive bases."""
+    if type(right) is int and right >= 0:
+        return True
+    return not isinstance(right, SYMBOLIC) and vm.truth(vm.symbolic(operator.gt, left, 0))
+
+
+_PARTIAL: dict[Any, Callable[[Any, Any, Any], bool]] = {
+    **dict.fromkeys(
+        (operator.floordiv, operator.mod, operator.truediv, operator.ifloordiv, operator.imod, operator.itruediv), _divides
+    ),
+    **dict.fromkeys((operator.lshift, operator.rshift, operator.ilshift, operator.irshift), _shifts),
+    operator.pow: _raises,
+    operator.ipow: _raises,
+}
+"""Operations on numbers that are not defined for all: whether a formula for other numbers may stand for this result (guarded)."""
 
 
 def _without_symbolic_bools(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> tuple[Any, Any]:

@@ -188,3 +188,26 @@ def test_bools_have_no_difference() -> None:
 
     for n in (True, torch.tensor([True, False, True]), 2):
         same(f, X, n, [], then=[(X > 1, True, []), (X > 1, X > 0, [])])
+
+
+PARTIAL = {
+    "floor": lambda n, m: n // (m - n),
+    "remainder": lambda n, m: n % (m - n),
+    "division": lambda n, m: n / (m - n),
+    "divmod": lambda n, m: divmod(n, m - n),
+    "shift": lambda n, m: (1 << (m - n), n >> (m - n)),
+    "power": lambda n, m: (n ** (m - n), (m - n) ** -1, 2 ** (m - n)),
+    "root": lambda n, m: (m - n) ** 0.5,
+}
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_operations_that_are_not_defined_for_all_numbers_are_guarded(name: str) -> None:
+    def f(x, n, m):
+        try:
+            PARTIAL[name](n, m)  # the result is not even used
+        except Exception as error:
+            return x + 2, repr(error)
+        return x + 1, PARTIAL[name](n, m)
+
+    same(f, X, 3, 7, dynamic=True, then=[(X, 4, 9), (X, 5, 5), (X, 9, 4), (X, 8, 9), (X, 3, 8)])
