@@ -293,3 +293,15 @@ def test_contextlib_around_breaks() -> None:
         return x, log
 
     same(f, X)
+
+
+def test_a_note_is_added_to_an_exception_from_outside() -> None:
+    def f(x, e):
+        e.add_note("one")
+        e.add_note("two")
+        return x + 1, e.__notes__
+
+    same(f, X, KeyError("k"), graphs=1, breaks=0)
+    noted = KeyError("k")
+    noted.add_note("zero")
+    same(f, X, noted, graphs=1, breaks=0)

@@ -11,11 +11,13 @@ from typing import Any
 from alternator.exc import Break
 from alternator.interpreter import calls, operations, pending
 from alternator.interpreter.pending import PendingText
-from alternator.interpreter.tables import RULES
+from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
 
 
 def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
     """Log the call as an effect; its arguments are rebuilt when the effects are replayed."""
+    if fn is not print and _redirected(vm, "stderr") is not None:
+        raise Break("PRINT", "output while sys.stderr is another one")
     for value in (*args, *(value for value in kwargs.values() if type(value) not in _FILES)):
         _showable(vm, value)
     vm.ticks += 1
@@ -54,12 +56,39 @@ _FILES = (io.TextIOWrapper, io.StringIO)
 @RULES.rule(print)
 def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
     file = kwargs.get("file")
-    if file is not None and (id(file) not in vm.records or type(file) not in _FILES):
-        raise Break("PRINT", f"print() to a {type(file).__name__}")
-    if file is None and not _as_outside(vm, sys):
-        raise Break("PRINT", "print() after sys.stdout was replaced")
+    if file is None:
+        file = _redirected(vm, "stdout")
     shown = tuple([calls.call(vm, str, (a,), {}) for a in args])
-    _deferred(vm, print, shown, kwargs)
+    if file is None:
+        _deferred(vm, print, shown, kwargs)
+    elif id(file) in vm.records and type(file) in _FILES:
+        _deferred(vm, print, shown, {**kwargs, "file": file})
+    else:
+        _print_to(vm, file, shown, **{name: value for name, value in kwargs.items() if name != "file"})
+
+
+def _redirected(vm: Any, name: str) -> Any:
+    """What the program has put in the place of ``sys.stdout`` or ``sys.stderr``, or None."""
+    rec = vm.records.get(id(sys))
+    file = rec.attrs.get(name) if rec is not None and rec.attrs else None
+    return None if file is vars(sys)[name] else file
+
+
+def _print_to(vm: Any, file: Any, shown: tuple[Any, ...], sep: Any = None, end: Any = None, flush: Any = False) -> None:
+    """``print(*shown, file=file)``: the same calls of ``write``."""
+    if any(type(text) is PendingText for text in shown):
+        raise Break("PRINT", "print() of a tensor to a file")
+    sep, end = " " if sep is None else sep, "\n" if end is None else end
+    if type(sep) is not str or type(end) is not str:
+        raise Break("PRINT", "print() to a file with something else than text")
+    write = vm.getattr(file, "write")
+    for number, text in enumerate(shown):
+        if number:
+            vm.call(write, (sep,))
+        vm.call(write, (text,))
+    vm.call(write, (end,))
+    if vm.truth(flush):
+        vm.call(vm.getattr(file, "flush"), ())
 
 
 def _logger_method(name: str) -> None:
@@ -108,6 +137,20 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
     if not _as_outside(vm, warnings):
         raise Break("WARNING", "a warning under filters that the captured code has set")
     _deferred(vm, warnings.warn, args, kwargs)
+
+
+PURE_TYPES.put(io.StringIO, SHALLOW)
+
+
+@REBUILD.rule(io.StringIO)
+def rebuild_text_file(b: Any, value: io.StringIO) -> str:
+    """What was written, and the position."""
+    if type(value) is not io.StringIO or value.closed:
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}, closed or of a class of its own")
+    name = str(b.assign(f"{b.constant(io.StringIO, 'StringIO')}()"))
+    b.register(value, name)
+    b.emit(f"{name}.__setstate__({b.value(value.__getstate__())})")
+    return name
 
 
 __all__ = ["operations"]

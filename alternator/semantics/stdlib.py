@@ -374,6 +374,21 @@ for _kind in (types.MappingProxyType, torch.Size, property, classmethod, staticm
         PURE_TYPES.put(_kind, SHALLOW)
 
 
+def _add_note(self: Any, note: Any) -> None:
+    if not isinstance(note, str):
+        raise TypeError(f"note must be a str, not '{type(note).__name__}'")
+    if not hasattr(self, "__notes__"):
+        self.__notes__ = []
+    if not isinstance(self.__notes__, list):
+        raise TypeError("Cannot add note: __notes__ is not a list")
+    self.__notes__.append(note)
+
+
+@RULES.rule(BaseException.add_note)
+def rule_add_note(vm: Any, args: Any, kwargs: Any) -> Any:
+    return calls.call(vm, _add_note, args, kwargs)
+
+
 @RULES.rule(BaseException.with_traceback)
 def rule_with_traceback(vm: Any, args: Any, kwargs: Any) -> Any:
     if id(args[0]) in vm.records:

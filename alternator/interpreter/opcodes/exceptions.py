@@ -119,7 +119,7 @@ def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
             raise Break("EXCEPTION_STATE", "an exception group with a derive() of its own")
         matched, rest = vm.plain(error.split, wanted)
     elif isinstance(error, wanted):
-        matched, rest = vm.plain(lambda: BaseExceptionGroup("", [error])), None
+        matched, rest = vm.plain(lambda: BaseExceptionGroup("", (error,))), None
     else:
         matched, rest = None, error
     for part in (matched, rest):
