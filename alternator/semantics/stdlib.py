@@ -63,6 +63,8 @@ for _name in (
     PURE_TYPES.put(_kind, SHALLOW)
 
     def _itertool(vm: Any, args: Any, kwargs: Any, kind: Any = _kind) -> Any:
+        if kind in (itertools.repeat, itertools.count):  # what they give is what they were given
+            return vm.native(kind, args, kwargs or None)
         made = tuple(operations.iterate(vm, a) if _iterable(a) else calls.as_python(a) if callable(a) else a for a in args)
         named = {name: calls.as_python(value) if callable(value) else value for name, value in kwargs.items()}
         return vm.native(kind, made, named or None)

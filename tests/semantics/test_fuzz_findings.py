@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import pytest
 import torch
@@ -211,3 +212,13 @@ def test_operations_that_are_not_defined_for_all_numbers_are_guarded(name: str) 
         return x + 1, PARTIAL[name](n, m)
 
     same(f, X, 3, 7, dynamic=True, then=[(X, 4, 9), (X, 5, 5), (X, 9, 4), (X, 8, 9), (X, 3, 8)])
+
+
+def test_what_is_repeated_is_not_looked_into() -> None:
+    def f(x, l, fn):
+        return [list(itertools.islice(itertools.repeat(what, 3), 4)) for what in (x, l, fn, x + 1, [l])], next(
+            itertools.count(2, 3)
+        )
+
+    report = same(f, X, [1, 2], abs)
+    assert report.outcomes[0].result[0][1][0] is report.outcomes[0].args[1]
