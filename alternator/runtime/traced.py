@@ -22,10 +22,18 @@ from alternator.runtime.module import OptimizedModule, read_own
 # ---- directives
 
 
+_OPTIMIZER = torch.optim.Optimizer.__module__
+
+
 def breaks_with(code: str, fn: Callable[..., Any]) -> None:
-    """A call of this function breaks the graph."""
+    """A call of this function breaks the graph, but for those of PyTorch's around the step of an optimizer.
+
+    These keep AOTAutograd from taking a step without gradients for training, which it has learned to tell by itself.
+    """
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if vm.frame.globals.get("__name__") == _OPTIMIZER:
+            return None
         words = [value for value in (*args, *kwargs.values()) if type(value) is str and value]
         raise Break(code, words[0] if words else "")
 
