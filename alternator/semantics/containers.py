@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from alternator.exc import Break
 from alternator.interpreter import operations
-from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import PURE_TYPES, READABLE, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
@@ -53,6 +53,8 @@ def rule_append(vm: Any, args: Any, kwargs: Any) -> None:
 @ADMIT.register(tuple)
 def admit_tuple(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
+    if hasattr(type(obj), "n_sequence_fields") and type(obj).__module__ != "torch.return_types":
+        return _admit_record(world, obj, source)
     source.guard("LEN", len(obj))
     items = [world.admit(item, source.child("index", i)) for i, item in enumerate(tuple.__iter__(obj))]
     if not items and type(obj) is tuple:
@@ -64,6 +66,18 @@ def admit_tuple(world: World, obj: Any, source: Source) -> Any:
     if made is not obj:
         world.record(obj, source, made)
     return made
+
+
+def _admit_record(world: World, obj: Any, source: Source) -> Any:
+    """``sys.version_info``, the result of ``os.stat`` and the like: a tuple of C with named fields, taken as a whole."""
+    expected = obj.__reduce__()[1]
+    if not all(_is_value(item) for item in (*obj, *expected[1].values())):
+        raise Break("UNSUPPORTED_TYPE", f"a {type(obj).__name__} of objects")
+    source.guard_predicate(lambda value: value.__reduce__()[1] == expected, f"== {obj!r}")
+    if type(obj) not in READABLE:
+        READABLE.put(type(obj), True)
+    world.record(obj, source)
+    return obj
 
 
 @ADMIT.register(types.MappingProxyType)

@@ -2,6 +2,7 @@
 
 import abc
 import enum
+import os
 import sys
 
 import torch
@@ -132,3 +133,13 @@ def test_a_class_that_implements_an_abstract_one_can_be_instantiated_outside():
 
     made, base = same(fn, X, fullgraph=True).outcomes[0].result[1:]
     assert made().meth() == 3 and base.__abstractmethods__ == {"meth"}
+
+
+def test_tuples_of_c_with_named_fields():
+    def fn(x, stat):
+        newer = sys.version_info >= (3, 8)
+        first, *rest = sys.version_info
+        return x + newer + first + stat.st_size, sys.version_info.major, rest[0], sys.version_info[:2], stat.st_mtime_ns
+
+    here, other = os.stat(__file__), os.stat(os.path.dirname(__file__))
+    same(fn, X, here, then=[(X, other)], fullgraph=True, recompiles=1)
