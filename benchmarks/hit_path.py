@@ -195,7 +195,7 @@ def report(measure: Callable[[Callable[[], Any]], float], unit: str) -> None:
     for name, call, direct in cases():
         totals[name] = measure(call) - nothing
         print(f"{name:32} {totals[name]:14.2f} {totals[name] - (measure(direct) - nothing):10.2f}", flush=True)
-    slope = (totals["Sequential of 200 Linear"] - totals["Sequential of 100 Linear"]) / 100
+    slope = (totals["Sequential of 200 Linear"] - totals["Sequential of 10 Linear"]) / 190
     print(f"{'each further Linear':32} {slope:14.4f}")
 
 
