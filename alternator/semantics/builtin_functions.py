@@ -250,6 +250,8 @@ def _real(vm: Any, obj: Any) -> Any:
 def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
     cls, classes = args
     if not isinstance(cls, type):
+        if type(cls).__flags__ & 0x200:  # it may have __bases__, and count as a class
+            raise Break("UNSUPPORTED_TYPE", f"issubclass() of a {type(cls).__name__}")
         raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
     for one in _flat(vm, classes):
         hook = _hook_of(vm, one, "__subclasscheck__")

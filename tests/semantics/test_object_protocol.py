@@ -143,3 +143,14 @@ def test_tuples_of_c_with_named_fields():
 
     here, other = os.stat(__file__), os.stat(os.path.dirname(__file__))
     same(fn, X, here, then=[(X, other)], fullgraph=True, recompiles=1)
+
+
+class LikeAClass:
+    __bases__ = (int,)
+
+
+def test_an_object_with_bases_counts_as_a_class():
+    def fn(x, one):
+        return x + 1, issubclass(one, int), raised(lambda: issubclass(3, int))
+
+    same(fn, X, LikeAClass(), breaks=["UNSUPPORTED_TYPE"])
