@@ -515,7 +515,12 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         _show(vm, rec, name, value)
 
 
-_KNOWN_WRITERS = (object.__setattr__, BaseException.__setattr__, threading.local.__setattr__)
+_KNOWN_WRITERS = (
+    object.__setattr__,
+    BaseException.__setattr__,
+    types.SimpleNamespace.__setattr__,
+    threading.local.__setattr__,
+)
 """Writers in C that generated code goes through."""
 
 
