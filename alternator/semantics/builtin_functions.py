@@ -521,7 +521,7 @@ def rule_dict_get(vm: Any, args: Any, kwargs: Any) -> Any:
         if value is not MISSING or not rec.filled:
             return default if value is MISSING else value
     vm.close(args[1])
-    return vm.native(dict.get, (vm.fill_value(args[0]), args[1], default))
+    return vm.native(dict.get, (vm.fill_value(args[0]), hashable(vm, args[1]), default))
 
 
 @RULES.rule(bool)

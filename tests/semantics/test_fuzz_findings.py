@@ -222,3 +222,10 @@ def test_what_is_repeated_is_not_looked_into() -> None:
 
     report = same(f, X, [1, 2], abs)
     assert report.outcomes[0].result[0][1][0] is report.outcomes[0].args[1]
+
+
+def test_symbolic_numbers_as_keys() -> None:
+    def f(x, n, d):
+        return x + 1, d.get(n, 3), {n: 1}.get(n), {"a": n}.get(n, n), d.pop(n, 4), d.setdefault(n, n), n in d, {(n, 1)}
+
+    same(f, X, 5, {5: 1}, dynamic=True, then=[(X, 6, {5: 1}), (X, 7, {7: 2})])
