@@ -11,9 +11,12 @@ Nothing is nested on Python's stack: an entry of a continuation does not call wh
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from alternator._C.eval_frame import skip_code
 from alternator.bytecode import analysis, continuation
@@ -119,7 +122,20 @@ def can_wait(frame: Frame) -> bool:
 def _is_plain(frame: Frame) -> bool:
     code = frame.code
     function = code.co_flags & 0x03 == 0x03 and not code.co_flags & (0x20 | 0x80 | 0x200)
-    return function and type(frame.func) is types.FunctionType and frame.at > frame.decoded.body_start
+    if not function or _is_inside_of_torch(code):
+        return False
+    return type(frame.func) is types.FunctionType and frame.at > frame.decoded.body_start
+
+
+_TORCH = os.path.join(os.path.dirname(torch.__file__), "")
+_LIKE_USERS_CODE = ("ao/", "amp/", "autograd/", "distributed/", "distributions/", "nn/", "optim/", "utils/")
+"""Parts of torch that run, or are called by, what users write."""
+
+
+def _is_inside_of_torch(code: types.CodeType) -> bool:
+    """torch's own machinery holds objects whose life switches its state; a piece of it would make them live longer."""
+    name = code.co_filename
+    return name.startswith(_TORCH) and not name.startswith(_LIKE_USERS_CODE, len(_TORCH))
 
 
 def resume(b: Builder, chain: list[Link]) -> list[str]:

@@ -4,6 +4,8 @@ import torch
 from helpers import same
 from torch.overrides import TorchFunctionMode
 
+import alternator
+
 
 class Doubling(TorchFunctionMode):
     """Additions count twice."""
@@ -115,3 +117,20 @@ def test_what_cannot_be_seen_through_a_mode_is_as_in_plain_python() -> None:
         return rows, n, big
 
     same(f, torch.ones(2, 2))
+
+
+def test_what_torch_switches_while_it_prints_is_switched_back() -> None:
+    def f(x):
+        with Doubling():
+            print(x.sum())
+        return x + 1
+
+    def g(x):
+        return torch.func.grad(lambda a: a.sin().sum())(x)
+
+    compiled = alternator.compile(f, backend="eager")
+    before = torch._C._dispatch_tls_local_exclude_set()
+    for _ in range(3):
+        compiled(torch.ones(2))
+        assert torch._C._dispatch_tls_local_exclude_set() == before
+    same(g, torch.ones(2))
