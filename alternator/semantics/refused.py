@@ -27,11 +27,23 @@ for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
 
 _refuse("THREAD", "starting a thread", _thread.start_new_thread)
-_refuse("THREAD", "making a lock", _thread.allocate_lock)
+
+
+def _refuse_outside(code: str, name: str, method: Any) -> None:
+    """A method of objects that captured code may make and use, but not reach out to."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if id(args[0]) in vm.records:
+            raise Break(code, name)
+        return vm.plain(lambda: method(*args, **kwargs))
+
+    RULES.put(method, rule)
+
+
 for _lock in (_thread.LockType, _thread.RLock):
     for _name in ("acquire", "release", "__enter__", "__exit__", "locked"):
         if _name in vars(_lock):
-            _refuse("THREAD", f"{_name}() of a lock", vars(_lock)[_name])
+            _refuse_outside("THREAD", f"{_name}() of a lock", vars(_lock)[_name])
 
 
 @INSTANCE_CALLS.rule(torch.jit.ScriptFunction)

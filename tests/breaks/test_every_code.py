@@ -256,7 +256,7 @@ class Sink:
 @example("PRINT", X, Sink)
 def _(x, make):
     sink = make()
-    print("so far", file=sink)
+    print(x.sum(), file=sink)
     return x + 1, sink.text
 
 

@@ -4,6 +4,8 @@ import asyncio
 import functools
 import gc
 import inspect
+import os
+import subprocess
 import sys
 import threading
 import traceback
@@ -327,17 +329,29 @@ def test_keep_hook(keep):
             assert ("callee" in offered) == keep
 
 
+_MISFIT = """
+import pytest
+from test_native_hook import local, running
+from alternator._C.eval_frame import _CacheEntry, _debug_get_cache_entry_list
+from alternator._C.guards import GuardTree
+
+def f(x):
+    return x
+
+def callback(func, values):
+    if func is f:
+        return _CacheEntry(f.__code__, GuardTree([local(0, ("EQ", 5))], [], f, [5]), lambda x: x, (0,))
+
+with pytest.raises(RuntimeError, match="x: expected 5, found 6"):
+    running(callback, f, 6)
+assert _debug_get_cache_entry_list(f.__code__) == []
+"""
+
+
 def test_a_new_entry_must_fit_its_own_call():
-    def f(x):
-        return x
-
-    def callback(func, values):
-        if func is f:
-            return _CacheEntry(f.__code__, GuardTree([local(0, ("EQ", 5))], [], f, [5]), lambda x: x, (0,))
-
-    with pytest.raises(RuntimeError, match="x: expected 5, found 6"):
-        running(callback, f, 6)
-    assert _debug_get_cache_entry_list(f.__code__) == []
+    """In a process of one thread: another one might have changed what the entry was made from."""
+    done = subprocess.run([sys.executable, "-c", _MISFIT], cwd=os.path.dirname(__file__), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_entry_of_another_code_is_refused():
