@@ -22,6 +22,7 @@ from alternator.provenance.world import MISSING
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
 _VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 MAX_DEPTH = 900
 
 
@@ -372,7 +373,14 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
         vm.close_all(args, kwargs, depth)
     if kwargs and kwargs.get("key") is not None:
         kwargs = {**kwargs, "key": as_python(kwargs["key"])}
-    return vm.native(fn, args, kwargs or None)
+    try:
+        return vm.native(fn, args, kwargs or None)
+    except UserRaise as raised:
+        if type(raised.exc) is not TypeError or "'Sym" not in str(raised.exc):
+            raise
+    # C code that takes no symbolic number for a number: it gets the number
+    args = tuple([hashable(vm, a) if isinstance(a, SYMBOLIC) else a for a in args])
+    return vm.native(fn, args, {k: hashable(vm, v) if isinstance(v, SYMBOLIC) else v for k, v in kwargs.items()} or None)
 
 
 def as_python(fn: Any) -> Any:

@@ -224,10 +224,11 @@ class Machine:
                 return func(*values[: func.__code__.co_argcount])
             return calls.run_bound(self, func, values)
         except UserRaise as raised:
-            raise raised.exc from raised.exc.__cause__
+            error = raised.exc
         finally:
             if mode is not None:
                 torch._C._push_on_torch_function_stack(mode)
+        raise error  # here, where nothing is being handled that would become its context
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""

@@ -229,3 +229,33 @@ def test_symbolic_numbers_as_keys() -> None:
         return x + 1, d.get(n, 3), {n: 1}.get(n), {"a": n}.get(n, n), d.pop(n, 4), d.setdefault(n, n), n in d, {(n, 1)}
 
     same(f, X, 5, {5: 1}, dynamic=True, then=[(X, 6, {5: 1}), (X, 7, {7: 2})])
+
+
+def test_an_error_in_called_back_code_keeps_its_context() -> None:
+    def f(x, numbers):
+        try:
+            return x + 1, sorted(map(abs, numbers), key=lambda v: v.missing)
+        except AttributeError as error:
+            return x + 1, error.__suppress_context__, error.__context__, error.__cause__
+
+    same(f, torch.ones(1), [2, 1], fullgraph=True)
+
+    def leaves(x, numbers):
+        alternator.graph_break()
+        return x + 1, list(map(lambda v: v.missing, numbers))
+
+    compiled = alternator.compile(leaves, backend="eager")
+    with pytest.raises(AttributeError) as raised:
+        compiled(torch.ones(1), [1])
+    assert not raised.value.__suppress_context__
+
+
+def test_c_code_that_wants_a_number_gets_the_number() -> None:
+    def f(x, n):
+        ordered = sorted([2, 3, 1], reverse=n > 4)
+        return x + n, ordered, "a,b,c".split(",", n), [1, 2, 3].pop(-n + n)
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    for n in (3, 4, 5, 6, 1):
+        got, expected = compiled(torch.ones(1), n), f(torch.ones(1), n)
+        assert got[1:] == expected[1:] and torch.equal(got[0], expected[0])
