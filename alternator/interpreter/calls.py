@@ -373,10 +373,11 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
         vm.close_all(args, kwargs, depth)
     if kwargs and kwargs.get("key") is not None:
         kwargs = {**kwargs, "key": as_python(kwargs["key"])}
+    before = vm.mark()
     try:
         return vm.native(fn, args, kwargs or None)
     except UserRaise as raised:
-        if type(raised.exc) is not TypeError or "'Sym" not in str(raised.exc):
+        if type(raised.exc) is not TypeError or "'Sym" not in str(raised.exc) or vm.mark() != before:
             raise
     # C code that takes no symbolic number for a number: it gets the number
     args = tuple([hashable(vm, a) if isinstance(a, SYMBOLIC) else a for a in args])

@@ -197,6 +197,8 @@ class Machine:
         except OURS:
             raise
         except Exception as error:
+            if type(error) is TypeError and error.args == _NO_ORDER:
+                raise Break("DATA_DEPENDENT_VALUE", "the order of a number that varies and a bool") from None
             raise UserRaise(self.adopt(error)) from None
         finally:
             self._leave_mode()
@@ -515,6 +517,10 @@ class Machine:
 
     def setattr(self, obj: Any, name: str, value: Any) -> None:
         attributes.store(self, obj, name, value)
+
+
+_NO_ORDER = ("Can only compare inequalities with Expr",)
+"""What symbolic mathematics says where C code orders a symbolic number and a bool, which the program's numbers can be."""
 
 
 def _nothing_is_handled() -> bool:

@@ -410,6 +410,8 @@ for _fn, _error in (
 @RULES.rule(torch._check_tensor_all_with)
 def check_tensor_all(vm: Any, args: Any, kwargs: Any) -> Any:
     """Whether all of a tensor is true is found out by the graph, which raises the same error."""
+    if len(args) < 2:
+        return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)
     error, condition, message = (*args, kwargs.get("message"))[:3]
     if error is not RuntimeError or message is not None or kwargs.keys() - {"message"} or not isinstance(condition, torch.Tensor):
         return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)

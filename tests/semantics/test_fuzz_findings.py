@@ -259,3 +259,32 @@ def test_c_code_that_wants_a_number_gets_the_number() -> None:
     for n in (3, 4, 5, 6, 1):
         got, expected = compiled(torch.ones(1), n), f(torch.ones(1), n)
         assert got[1:] == expected[1:] and torch.equal(got[0], expected[0])
+
+
+def test_c_code_that_orders_a_varying_number_and_a_bool() -> None:
+    def f(x, n):
+        return x + n, (-n, 1) < (True, 2), sorted([(n, "a"), (True, "b")])
+
+    compiled = alternator.compile(f, backend="eager", dynamic=True)
+    for n in (3, 4, -2, 1):
+        got, expected = compiled(torch.ones(1), n), f(torch.ones(1), n)
+        assert got[1:] == expected[1:] and torch.equal(got[0], expected[0])
+
+
+def test_code_that_c_code_called_is_not_run_again() -> None:
+    def f(x, n):
+        seen = []
+
+        def key(v):
+            seen.append(v)
+            return "a" + n if v > 1 else v
+
+        try:
+            sorted([1, 2, 3], key=key)
+        except TypeError as error:
+            return x + n, seen, str(error)
+
+    compiled = alternator.compile(f, backend="eager", dynamic=True)
+    for n in (3, 4):
+        got, expected = compiled(torch.ones(1), n), f(torch.ones(1), n)
+        assert got[1:] == expected[1:]
