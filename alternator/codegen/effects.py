@@ -155,7 +155,8 @@ def _replay_iterator(b: Builder, rec: Outside) -> None:
         b.emit(f"{b.constant(iterators.take, 'take')}({target}, {ahead.taken + ahead.ended})")
         return
     at = iterators.position(ahead.pinned)
-    b.emit(f"{target}.__setstate__({at})" if at >= 0 else f"for _ in {target}: pass")
+    set_position = b.constant(iterators.set_position, "set_position")
+    b.emit(f"{set_position}({target}, {at})" if at >= 0 else f"for _ in {target}: pass")
 
 
 _REPLAY: dict[type, Any] = {list: _replay_list, dict: _replay_dict, set: _replay_set, collections.deque: _replay_deque}

@@ -358,8 +358,8 @@ def _by_reduce(b: Builder, value: Any) -> str:
     parts = value.__reduce__()
     name = b.assign(f"{b.value(parts[0])}({b.values(parts[1])})")
     if len(parts) > 2 and parts[2] is not None:
-        # a position is cut off at the end of the sequence, which has to be as long as it is now
-        b.emit_late(f"{name}.__setstate__({b.value(parts[2])})")
+        set_position = b.constant(iterators.set_position, "set_position")
+        b.emit_late(f"{set_position}({name}, {b.value(parts[2])})")
     return name
 
 

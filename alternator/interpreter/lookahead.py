@@ -91,7 +91,7 @@ class Ahead(iterators.LookAhead):
         make = reversed if self.kind is type(reversed([])) else iter
         self.pinned = make(self.vm.fill_value(items))
         if at >= 0:
-            self.pinned.__setstate__(at + self.taken if make is iter else at - self.taken)
+            iterators.set_position(self.pinned, at + self.taken if make is iter else at - self.taken)
         else:
             iterators.take(self.pinned, len(items) + 1)
 

@@ -39,6 +39,20 @@ def position(iterator: Any) -> int:
     return int(parts[2]) if len(parts) > 2 else -1
 
 
+def set_position(iterator: Any, at: int) -> None:
+    """Put an iterator over a sequence to a position, also to one that a list which has become shorter no longer has.
+
+    ``__setstate__`` cuts such a position off; the iterator would give items that plain Python would not.
+    """
+    over = sequence(iterator)
+    missing = at + 1 - len(over) if isinstance(over, list) else 0
+    if missing > 0:
+        list.extend(over, [None] * missing)
+    iterator.__setstate__(at)
+    if missing > 0:
+        del over[-missing:]
+
+
 def table_of(iterator: Any) -> Any:
     """The dict or set that an iterator over one goes over; None once it is exhausted."""
     return next((obj for obj in gc.get_referents(iterator) if isinstance(obj, (dict, set, frozenset))), None)
@@ -76,6 +90,11 @@ def fork(iterator: Any) -> Any:
     if kind is zip:
         made = iterator.__reduce__()
         return zip(*map(fork, made[1]), strict=len(made) > 2 and made[2])
+    if kind in KINDS and position(iterator) >= 0:
+        make, (over,), at = iterator.__reduce__()
+        again = make(over)
+        set_position(again, at)
+        return again
     return copy.copy(iterator)
 
 

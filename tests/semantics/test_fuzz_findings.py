@@ -288,3 +288,39 @@ def test_code_that_c_code_called_is_not_run_again() -> None:
     for n in (3, 4):
         got, expected = compiled(torch.ones(1), n), f(torch.ones(1), n)
         assert got[1:] == expected[1:]
+
+
+@pytest.mark.parametrize("make", [iter, reversed])
+@pytest.mark.parametrize("again", [0, 1, 4])
+def test_an_iterator_over_a_list_that_became_shorter(make, again) -> None:
+    def f(x, items, it):
+        own = make(items)
+        next(it), next(own)
+        del items[1:]
+        alternator.graph_break()
+        items.extend(range(again))
+        return x + 1, list(own), list(it)
+
+    def g(x, items):
+        it = make(items)
+        next(it), next(it)
+        return f(x, items, it)
+
+    same(f, X, [1, 2, 3], iter([1, 2, 3]))
+    same(g, X, [1, 2, 3, 4])
+
+    def taken(x, items, it):
+        y = x + 1
+        next(it)
+        del items[1:]
+        return y
+
+    def outside(fn):
+        items = [1, 2, 3, 4]
+        it = make(items)
+        next(it)
+        fn(X, items, it)
+        items.extend(range(again))
+        return list(it)
+
+    assert outside(alternator.compile(taken, backend="eager")) == outside(taken)
