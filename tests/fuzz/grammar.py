@@ -629,6 +629,9 @@ class Writer:
                 nested and (names.depth >= 3 or names.depth == 2 and self.random.random() < 0.7) or loop and names.loops >= 2
             ):
                 break
+        if "turns" in template:  # each loop counts its own, or nested ones would not end
+            self.count += 1
+            template = template.replace("turns", f"turns{self.count}")
         names.fresh = []
         lines: list[str] = []
         for line in template.split("\n"):
