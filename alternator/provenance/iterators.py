@@ -39,18 +39,18 @@ def position(iterator: Any) -> int:
     return int(parts[2]) if len(parts) > 2 else -1
 
 
-def set_position(iterator: Any, at: int) -> None:
-    """Put an iterator over a sequence to a position, also to one that a list which has become shorter no longer has.
+def set_position(iterator: Any, at: Any) -> None:
+    """Put an iterator to a state, also to the place that a list which has become shorter no longer has.
 
     ``__setstate__`` cuts such a position off; the iterator would give items that plain Python would not.
     """
-    over = sequence(iterator)
+    over: Any = sequence(iterator) if type(iterator) in KINDS else None
     missing = at + 1 - len(over) if isinstance(over, list) else 0
     if missing > 0:
         list.extend(over, [None] * missing)
     iterator.__setstate__(at)
     if missing > 0:
-        del over[-missing:]
+        list.__delitem__(over, slice(-missing, None))
 
 
 def table_of(iterator: Any) -> Any:

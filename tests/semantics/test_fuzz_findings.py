@@ -308,6 +308,7 @@ def test_an_iterator_over_a_list_that_became_shorter(make, again) -> None:
 
     same(f, X, [1, 2, 3], iter([1, 2, 3]))
     same(g, X, [1, 2, 3, 4])
+    same(lambda x, items: f(x, items, itertools.chain([5], items)), X, [1, 2, 3])
 
     def taken(x, items, it):
         y = x + 1
