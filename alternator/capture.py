@@ -19,7 +19,7 @@ from torch.utils._device import DeviceContext
 import alternator.interpreter.opcodes
 import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, utils
-from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, skip_code
+from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, hide_code, skip_code
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
@@ -203,6 +203,8 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
         return _plainly(func, request, "raised", 16)
     except Break as stopped:
         broken, chain = stopped, chain_of(stopped)
+        if broken.code == "FRAME_INTROSPECTION":  # whoever looks at the stack is to find all of the program's frames on it
+            chain = chain[:1]
     else:
         try:
             return _finish(attempt, values, None)
@@ -371,6 +373,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
     code = attempt.func.__code__
     fn, params, text = builder.compile(graph.lines, graph.first, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
     skip_code(fn.__code__)
+    hide_code(fn.__code__)
     return _entry(attempt, values, fn, params, text, stop is not None, graph)
 
 

@@ -240,6 +240,13 @@ PyObject* unskip_code(PyObject*, PyObject* arg) {
   Py_RETURN_NONE;
 }
 
+PyObject* hide_code(PyObject*, PyObject* arg) {
+  PyCodeObject* code = code_argument(arg);
+  if (!code) return nullptr;
+  py::hide_frames_of(code);
+  Py_RETURN_NONE;
+}
+
 // For tests of graph breaks: something that nobody knows how to trace. Returns its last argument.
 PyObject* unsupported(PyObject*, PyObject* args) {
   const Py_ssize_t count = PyTuple_GET_SIZE(args);
@@ -290,6 +297,7 @@ bool init_frame_hook(PyObject* module) {
       {"skip_code", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(skip_code_function)),
        METH_VARARGS | METH_KEYWORDS, "skip_code(code, recursive=False): never offer it to the callback"},
       {"unskip_code", unskip_code, METH_O, nullptr},
+      {"hide_code", hide_code, METH_O, "hide_code(code): stacks and tracebacks leave its frames out"},
       {"set_cache_key", set_cache_key, METH_O,
        "set_cache_key(obj) -> the key before; entries are used only under the key they were made under"},
       {"unsupported", unsupported, METH_VARARGS, nullptr},

@@ -70,6 +70,9 @@ inline Py_ssize_t code_find_argument(PyCodeObject* code, PyObject* name, Py_ssiz
 // True for a function that takes its arguments plainly and whose body is run by calling CPython's own function call.
 inline bool func_is_plain(const PyFunctionObject* fn) { return fn->vectorcall == _PyFunction_Vectorcall; }
 
+// From now on frames of this code are taken for frames that have not begun yet: stacks and tracebacks leave them out.
+inline void hide_frames_of(PyCodeObject* code) { code->_co_firsttraceable = static_cast<int>(Py_SIZE(code)); }
+
 inline Py_ssize_t request_code_extra(freefunc free) { return _PyEval_RequestCodeExtraIndex(free); }
 inline void* get_code_extra(PyCodeObject* code, Py_ssize_t index) {
   if (code->co_extra == nullptr) return nullptr;  // most code objects

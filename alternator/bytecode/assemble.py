@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import weakref
 from collections.abc import Iterable
 from types import CodeType
@@ -37,7 +36,6 @@ ARG0: Final = "___arg0"
 _HANDLED: Final = "___handled"
 #: stands for an exception for the moment in which what is really being handled is fetched
 _PLACEHOLDER: Final = Exception("placeholder")
-_MADE_NAME: Final = re.compile(r"^__(?:resume|step|call)_at_\d+_")
 
 
 class Template:
@@ -338,18 +336,17 @@ class Assembler:
             self.ops.append(begin)
             self._try = (entry, begin)
 
-    def finish(self, code: CodeType, prefix: str) -> CodeType:
-        """The code object: named after the original (as the original without a prefix), with its file, flags and line numbers."""
+    def finish(self, code: CodeType) -> CodeType:
+        """The code object: with the name, file, flags and line numbers of the original, so that stacks and tracebacks show it."""
         self._cover(None)
-        original = _MADE_NAME.sub("", code.co_name).strip("<>")
         made = Bytecode(self.ops)
         made.argnames = self.argnames
         made.argcount = len(self.argnames)
         made.flags = CompilerFlags(code.co_flags & ~(inspect.CO_VARARGS | inspect.CO_VARKEYWORDS))
         made.first_lineno = code.co_firstlineno
         made.filename = code.co_filename
-        made.name = f"{prefix}_{original}" if prefix else code.co_name
-        made.qualname = code.co_qualname.removesuffix(code.co_name) + made.name
+        made.name = code.co_name
+        made.qualname = code.co_qualname
         made.docstring = code.co_consts[0] if code.co_consts and isinstance(code.co_consts[0], str) else None
         made.freevars = list(self.shape.free_names)
         size = code.co_stacksize + self._extra + len(self.argnames)

@@ -88,7 +88,7 @@ def _assemble(code: CodeType, layout: Layout) -> CodeType:
         out.emit("JUMP_FORWARD", out.label(index))
     for position in body:
         out.copy(position)
-    return out.finish(code, f"__resume_at_{shape.decoded.instrs[index].offset}")
+    return out.finish(code)
 
 
 _call_cache: Final[CodeCache[dict[Any, tuple[Continuation, CodeType]]]] = CodeCache()
@@ -158,7 +158,7 @@ def make_call_continuation(
             out.emit("JUMP_FORWARD", out.label(index + 1))
         for position in body:
             out.copy(position)
-        made = out.finish(code, f"__call_at_{instr.offset}")
+        made = out.finish(code)
         known[key] = Continuation(**layout.fields, code=made, free_names=shape.free_names), child
     return known[key][0]
 

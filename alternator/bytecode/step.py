@@ -135,7 +135,7 @@ def _assemble(code: CodeType, layout: Layout, following: tuple[Layout, ...]) -> 
         elif number == 1:
             out.place(jump_label)
         _hand_over(out, number, after)
-    return out.finish(code, f"__step_at_{decoded.instrs[layout.index].offset}")
+    return out.finish(code)
 
 
 def _copy_stepped(out: Assembler, instr: Instr, jump_label: Label) -> None:

@@ -62,5 +62,5 @@ def make_suspended(code: CodeType, index: int, *, null_positions: Iterable[int] 
         out.emit("JUMP_FORWARD", out.label(index))
         for position in reachable(shape.decoded, (index,)):
             out.copy(position)
-        known[key] = Suspended(**layout.fields, code=out.finish(code, ""), free_names=shape.free_names)
+        known[key] = Suspended(**layout.fields, code=out.finish(code), free_names=shape.free_names)
     return known[key]

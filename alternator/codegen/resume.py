@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from alternator._C.eval_frame import skip_code
+from alternator._C.eval_frame import hide_code, skip_code
 from alternator.bytecode import analysis, continuation
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
 from alternator.codegen.builder import Builder
+from alternator.interpreter import rests
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.links import Link
 
@@ -59,10 +60,8 @@ def reraise(error: BaseException) -> Any:
     raise error
 
 
-def trimmed(error: BaseException) -> BaseException:
-    """The exception without the generated function in its traceback."""
-    trace = error.__traceback__
-    return error.with_traceback(None if trace is None else trace.tb_next)
+for _fn in (drive, reraise, rests.of_init, rests.of_load):  # the program's stack has no such frames
+    hide_code(_fn.__code__)
 
 
 # ---- what is generated
@@ -190,7 +189,7 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool) -> tuple[list[str
         chosen += f"\nif {orders!r}[now[0]]: given = tuple([now[i] for i in {orders!r}[now[0]]])"
     if alone:
         return [call, *chosen.split("\n")], step.code
-    broken = f"rest, given = {b.constant(reraise, 'reraise')}, ({b.constant(trimmed, 'trimmed')}(error),)"
+    broken = f"rest, given = {b.constant(reraise, 'reraise')}, (error,)"
     indented = [f"    {line}" for line in chosen.split("\n")]
     return ["try:", f"    {call}", "except BaseException as error:", f"    {broken}", "else:", *indented], step.code
 

@@ -16,6 +16,7 @@ import types
 import torch
 
 from alternator import marks
+from alternator.bytecode.assemble import origin_of
 from alternator.registry import Table
 
 
@@ -150,7 +151,7 @@ def _decide(filename: str) -> Verdict:
 def of_code(code: types.CodeType) -> Verdict:
     """The verdict on a code object."""
     filename = code.co_filename
-    if filename.startswith(TORCH):
+    if filename.startswith(TORCH) and origin_of(code) is None:  # the rest of one is what was inlined
         verdict = NAMES.get((filename[len(TORCH) :], code.co_name))
         if verdict is not None:
             return verdict
