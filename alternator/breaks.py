@@ -92,6 +92,13 @@ add(
     "An iterator that was made outside of the captured function cannot be advanced while tracing.",
     "Pass the collection and call iter() inside of the function.",
 )
+add(
+    "FUNCTION_CACHE",
+    "function behind a cache",
+    "A function behind functools.lru_cache computes a result that its cache does not hold yet, after other effects of the "
+    "program; or the program looks into the cache.",
+    "Call it once before the compiled function is called, or earlier in it.",
+)
 add("EXEC", "exec, eval or compile", "Code that is made at run time cannot be followed.", _REWRITE)
 add(
     "IMPORT",

@@ -23,9 +23,8 @@ from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry,
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
-from alternator.codegen import exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
+from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.builder import Builder
-from alternator.codegen.checks import raising
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, resume
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
@@ -404,8 +403,10 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
     inputs.sort(key=lambda entry: nodes[entry.node])
     examples = [entry.example for entry in inputs]
+    asserted = {text: checks.Check(*row) for text, row in attempt.vm.states.get("checks", {}).items()}
+    conditions = checks.conditions_of(module, asserted)
     compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
-    compiled = raising(compiled, attempt.vm.states.get("checks"))
+    compiled = checks.raising(compiled, asserted, conditions)
     if keep_hook:
         compiled = DisabledCall(compiled)
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))

@@ -174,6 +174,16 @@ PyObject* wrapper_getattro(PyObject* self, PyObject* name) {
   return PyObject_GetAttr(wrapped.get(), name);
 }
 
+// What a call of the wrapped function goes by is written there; anything else stays with the wrapper.
+int wrapper_setattro(PyObject* self, PyObject* name, PyObject* value) {
+  static const char* const of_the_function[] = {"__code__", "__defaults__", "__kwdefaults__"};
+  PyObject* wrapped = cast(self)->wrapped;
+  if (wrapped && PyFunction_Check(wrapped) && PyUnicode_Check(name))
+    for (const char* one : of_the_function)
+      if (PyUnicode_CompareWithASCIIString(name, one) == 0) return PyObject_SetAttr(Own::share(wrapped).get(), name, value);
+  return PyObject_GenericSetAttr(self, name, value);
+}
+
 PyObject* wrapper_get(PyObject* self, PyObject* obj, PyObject*) {
   return obj && obj != Py_None ? PyMethod_New(self, obj) : Py_NewRef(self);
 }
@@ -292,7 +302,7 @@ PyTypeObject* make_type(PyObject* module, const char* name, const char* full_nam
                          {Py_tp_clear, reinterpret_cast<void*>(wrapper_clear)},
                          {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                          {Py_tp_getattro, reinterpret_cast<void*>(wrapper_getattro)},
-                         {Py_tp_setattro, reinterpret_cast<void*>(PyObject_GenericSetAttr)},
+                         {Py_tp_setattro, reinterpret_cast<void*>(wrapper_setattro)},
                          {Py_tp_descr_get, reinterpret_cast<void*>(wrapper_get)},
                          {Py_tp_repr, reinterpret_cast<void*>(wrapper_repr)},
                          {Py_tp_members, members},

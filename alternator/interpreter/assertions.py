@@ -7,7 +7,6 @@ place, torch's state as it was, no handler that could catch the exception.  Anyw
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -52,12 +51,14 @@ def _message(instrs: Any, at: int) -> tuple[Any, ...] | None:
 
 def check(vm: Any, condition: Any, error: type[Exception], args: tuple[Any, ...], passing: bool = True) -> bool:
     """Put into the graph that ``error(*args)`` is raised unless ``condition`` has the passing value; False: not possible."""
-    if isinstance(condition, torch.Tensor) and condition.numel() != 1 or not _nothing_to_do(vm):
+    if isinstance(condition, torch.Tensor) and condition.numel() != 1 or not _can_leave(vm):
+        return False
+    if (waiting := _waiting_calls(vm)) is None:
         return False
     frame = vm.frame
     checks = vm.states.setdefault("checks", {})
     text = f"{args[0] if args else 'assertion failed'} [check {len(checks)}, {frame.code.co_filename}:{frame.line()}]"
-    checks[text] = error, args, frame.code, frame.line()
+    checks[text] = error, args, frame.code, frame.line(), waiting
     if isinstance(condition, torch.Tensor):
         if not passing:
             condition = tensor_ops.call(vm, torch.logical_not, (condition,), {})
@@ -75,14 +76,40 @@ def is_unbacked(condition: Any) -> bool:
     return isinstance(condition, torch.SymBool) and bool(free_unbacked_symbols(condition))
 
 
-def _nothing_to_do(vm: Any) -> bool:
-    if any(effect[:2] != ("call", warnings.warn) for effect in vm.world.effects) or vm.changed_state or vm.generators:
-        return False  # (a warning that waits is lost with a check that fails: torch._check_is_size gives one)
+def nothing_waits(vm: Any) -> bool:
+    """All that the program has done so far is done: nothing is left for generated code to do after the graph."""
+    return not vm.world.effects and _nothing_is_written(vm)
+
+
+def _can_leave(vm: Any) -> bool:
+    """An exception may leave the captured function here, in the middle of the graph."""
+    if vm.generators or not _nothing_is_written(vm):
+        return False
     frame = vm.frame
     while frame is not None:
         if frame.decoded.exception_entry(frame.at) is not None:
             return False
         frame = frame.parent
+    return True
+
+
+def _waiting_calls(vm: Any) -> list[Any] | None:
+    """The calls that generated code makes after the graph so far, if there is nothing else that it does, and nothing that the
+    graph computes goes into them."""
+    calls = []
+    for kind, *call in vm.world.effects:
+        if kind != "call" or len(call) != 3 or not all(type(a) in _CONSTANTS for a in (*call[1], *call[2].values())):
+            return None
+        calls.append(tuple(call))
+    return calls
+
+
+_CONSTANTS = frozenset({str, int, float, bool, type(None), type})
+
+
+def _nothing_is_written(vm: Any) -> bool:
+    if vm.changed_state:
+        return False
     if any(entry.example is not None and vm.recorder.changed_in_place(entry) for entry in vm.recorder.inputs):
         return False
     if any(node.target is getattr or any(True for _ in running_statistics(node)) for node in vm.recorder.graph.nodes):

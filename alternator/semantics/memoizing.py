@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import _thread
 import functools
+import gc
+import itertools
 import types
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls
+from alternator.interpreter import assertions, attributes, calls
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, NOTHING, PURE_TYPES, REBUILD, RULES
-from alternator.provenance.world import ADMIT
+from alternator.provenance.world import ADMIT, MISSING
 
 _Wrapper: Any = type(functools.lru_cache(lambda: None))
 PURE_TYPES.put(_Wrapper, NOTHING)
@@ -28,26 +31,120 @@ def make_lru_cache(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @INSTANCE_CALLS.rule(_Wrapper)
 def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    """Interpret through the cache, since a fake must not be kept in it; with constants only, ask the cache itself."""
+    """What an outside cache holds is guarded; where it cannot know the arguments, the wrapped function is interpreted."""
     if vm.states.get(("cache", id(obj))) is obj:
         vm.ticks += 1
         return vm.native(obj, args, kwargs or None)
-    if all(ADMIT.is_constant(type(a)) for a in (*args, *kwargs.values())):
-        result = _ask_cache(vm, obj, args, kwargs)
-        if ADMIT.is_constant(type(result)):
-            return result
-    return calls.call(vm, attributes.vm_trusted(vm, obj.__wrapped__), args, kwargs)
+    if all(_is_hashed_alike(vm, value) for value in (*args, *kwargs.values())):
+        return _from_cache(vm, obj, tuple([_real(vm, a) for a in args]), {k: _real(vm, a) for k, a in kwargs.items()})
+    return _interpreted(vm, obj, args, kwargs)
 
 
-def _ask_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    """What the plain program would get; computed, if it is not known yet, as the plain program would."""
+def _interpreted(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """Fakes and fresh objects are in no cache yet, and must not be kept in one; the same ones give the same result again."""
+    known = vm.states.setdefault(("results", id(obj)), {})
+    key = (*map(_by_value, args), *((name, *_by_value(a)) for name, a in kwargs.items()))
+    if key in known:
+        return known[key][-1]
+    result = calls.call(vm, attributes.vm_trusted(vm, obj.__wrapped__), args, kwargs)
+    if obj.cache_info().maxsize != 0:
+        known[key] = args, kwargs, result
+    return result
+
+
+def _by_value(value: Any) -> tuple[Any, Any]:
+    return type(value), value if ADMIT.is_constant(type(value)) else id(value)
+
+
+def _is_hashed_alike(vm: Any, value: Any) -> bool:
+    """Hashing and comparing it is no code of the program, and says the same in later calls."""
+    kind = type(value)
+    if ADMIT.is_constant(kind) or kind in _VALUES:
+        return True
+    rec = vm.records.get(id(value))
+    if rec is None or isinstance(rec.obj, torch.Tensor):
+        return False
+    return kind.__hash__ is object.__hash__ and kind.__eq__ is object.__eq__
+
+
+_VALUES = frozenset({torch.dtype, torch.device, torch.layout, torch.memory_format})
+
+
+def _real(vm: Any, value: Any) -> Any:
+    rec = vm.records.get(id(value))
+    if rec is None:
+        return value
+    rec.source.guard("IS", rec.obj)
+    return rec.obj
+
+
+def _from_cache(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result that the cache holds; computed first, as by the plain program, if nothing waits for the end of the capture."""
+    kept, key = _kept(obj), _key(obj, args, kwargs)
+    name = getattr(obj, "__qualname__", type(obj).__name__)
+    known = kept.get(key, MISSING)
+    if known is MISSING and not assertions.nothing_waits(vm):
+        raise Break("FUNCTION_CACHE", f"{name} is computed for the first time")
+    result = _for_real(vm, obj, args, kwargs)
+    item = kept.get(key, MISSING)
+    if item is MISSING or known is not MISSING and item is not known:
+        raise Break("FUNCTION_CACHE", f"{name} keeps no result for these arguments")
+    vm.world.tree.object(kept).child("dictitem", key).guard("IS", item)
+    return result if ADMIT.is_constant(type(result)) else vm.world.admit(result, vm.world.tree.object(result))
+
+
+def _kept(obj: Any) -> dict[Any, Any]:
+    """The dict of a cache: it lives as long as the cache, and its values are the results, or each belongs to one result."""
+    parts = gc.get_referents(obj)  # ..., the dict, the function, the mark of keywords, two types, and __dict__
+    kept = next((part for part, after in zip(parts[-6:], parts[-5:]) if type(part) is dict and callable(after)), None)
+    if kept is None or len(kept) != obj.cache_info().currsize:
+        raise Break("FUNCTION_CACHE", "a cache that cannot be looked into")
+    return kept
+
+
+def _key(obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Under which the cache keeps the result for these arguments."""
+    typed = obj.__dict__.get("cache_parameters", _not_typed)()["typed"]
+    if len(args) == 1 and not kwargs and not typed and type(args[0]) in (int, str):
+        return args[0]
+    key = args
+    if kwargs:
+        key += (_MARK, *itertools.chain.from_iterable(kwargs.items()))
+    if typed:
+        key += (*map(type, args), *map(type, kwargs.values()))
+    return key
+
+
+def _not_typed() -> dict[str, Any]:
+    return {"typed": False}
+
+
+_MARK = next(part for part in gc.get_referents(functools.lru_cache(len)) if type(part) is object)
+
+
+def _for_real(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """Call the cached function outside of the capture."""
     flag = torch.compiler._is_compiling_flag
     torch.compiler._is_compiling_flag = False
     try:
-        with torch._C._DisableTorchDispatch():
+        with torch._C._DisableTorchDispatch(), _disable_current_modes():
             return vm.plain(lambda: obj(*args, **kwargs))
     finally:
         torch.compiler._is_compiling_flag = flag
+
+
+def _of_made_only(fn: Any) -> None:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if vm.states.get(("cache", id(args[0]))) is not args[0]:
+            raise Break("FUNCTION_CACHE", f"{fn.__name__}() of a cache from outside")
+        vm.ticks += 1
+        return vm.plain(lambda: fn(*args, **kwargs))
+
+    RULES.put(fn, rule)
+
+
+_of_made_only(_Wrapper.cache_info)
+_of_made_only(_Wrapper.cache_clear)
 
 
 def _lru_bind(vm: Any, raw: Any, obj: Any, cls: type) -> Any:

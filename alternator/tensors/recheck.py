@@ -182,7 +182,7 @@ def _tensor(example: torch.Tensor, sizes: Sequence[int | None], strides: Sequenc
 
 def _tensor_facts(value: torch.Tensor) -> tuple[Any, ...]:
     flags = (value.requires_grad, value.is_conj(), value.is_neg(), value.is_inference(), value.is_nested)
-    return value.dtype, value.device, value.layout, *flags
+    return value.dtype, value.device, value.layout, torch._C._dispatch_keys(value).raw_repr(), *flags
 
 
 _CHECKS: dict[str, Callable[..., Check]] = {

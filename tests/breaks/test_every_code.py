@@ -6,6 +6,7 @@ import array
 import asyncio
 import builtins
 import collections
+import functools
 import os
 import sys
 import threading
@@ -48,6 +49,9 @@ class Odd(torch.Tensor):
     """A tensor subclass."""
 
 
+CACHED = functools.lru_cache(lambda: 1)
+
+
 class Unused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -75,6 +79,11 @@ def _(x):
 def _(x):
     (x * 2).sum().backward()
     return x + 1
+
+
+@example("FUNCTION_CACHE", X)
+def _(x):
+    return x + CACHED.cache_info().maxsize
 
 
 @example("BREAKPOINT", X)

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: the assertions in captured functions are what is tested."""
 from __future__ import annotations
 
 import traceback
+import warnings
 
 import pytest
 import torch
@@ -150,6 +151,56 @@ def test_checks_of_numbers_that_only_the_graph_knows(backend) -> None:
         assert torch.equal(compiled(X, torch.tensor(3)), X + 3)
         with pytest.raises(error):
             compiled(X, torch.tensor(1))
+
+
+def test_output_that_waits_is_there_when_an_assertion_fails() -> None:
+    def f(x):
+        print("so far", x.shape[0])
+        assert x.sum() > 0, "negative"
+        print("good")
+        return x * 2
+
+    same(f, X, fullgraph=True, graphs=1, then=[(-X,), (X,)])
+
+    def shown(x):
+        print(x)
+        assert x.sum() > 0, "negative"
+        return x * 2
+
+    same(shown, X, breaks=["DATA_DEPENDENT_BRANCH"], then=[(-X,)])
+
+
+def test_a_warning_that_waits_is_there_when_an_assertion_fails() -> None:
+    def f(x):
+        warnings.warn("so far", RuntimeWarning)
+        assert x.sum() > 0, "negative"
+        return x * 2
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    with pytest.warns(RuntimeWarning, match="so far"):
+        compiled(X)
+    with pytest.warns(RuntimeWarning, match="so far"), pytest.raises(AssertionError, match="^negative$"):
+        compiled(-X)
+
+
+@config.patch(capture_scalar_outputs=True)
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_which_of_several_checks_failed(backend) -> None:
+    def f(x, n):
+        z = n.item()
+        assert z > 2, "too small"
+        assert z < 9, "too large"
+        torch._check(z != 5, lambda: "five")
+        return x[z - 3] + z
+
+    compiled = alternator.compile(f, backend=backend, fullgraph=True)
+    assert torch.equal(compiled(X, torch.tensor(4)), X[1] + 4)
+    for number, kind, text in ((1, AssertionError, "too small"), (9, AssertionError, "too large"), (5, RuntimeError, "five")):
+        with pytest.raises(kind, match=text):
+            compiled(X, torch.tensor(number))
+    if backend == "eager":  # Inductor does not look at the index
+        with pytest.raises(IndexError):
+            compiled(X, torch.tensor(8))
 
 
 @config.patch(rewrite_assert_with_torch_assert=False)

@@ -282,3 +282,18 @@ def test_copies_are_compiled_for_themselves() -> None:
     assert other._orig_mod is not wrapped._orig_mod and wrapped.gain == 2.0
     torch.testing.assert_close(other(X), other._orig_mod(X))
     torch.testing.assert_close(wrapped(X), wrapped._orig_mod(X))
+
+
+def test_defaults_and_code_that_are_set_on_a_compiled_function_are_the_wrapped_ones():
+    def f(x, k=1, *, m=2):
+        return x * k + m
+
+    compiled = alternator.compile(f, backend="eager")
+    assert compiled(X)[0, 0] == 3
+    compiled.__defaults__ = (5,)
+    compiled.__kwdefaults__ = {"m": 7}
+    assert compiled(X)[0, 0] == 12 and compiled.__defaults__ == f.__defaults__ == (5,)
+    compiled.__code__ = (lambda x, k=1, *, m=2: x - k - m).__code__
+    assert compiled(X)[0, 0] == -11
+    compiled.tag = 3
+    assert compiled.tag == 3 and not hasattr(f, "tag")

@@ -4,8 +4,11 @@ import functools
 import threading
 import weakref
 
+import pytest
 import torch
 from helpers import same
+
+import alternator
 
 X = torch.ones(2)
 
@@ -57,6 +60,154 @@ def test_a_cache_holds_tensors_methods_and_recursion():
 
         owner = Owner()
         return more(x), more(x) is more(x), owner.times(2) is owner.times(2), fib(30)
+
+    same(fn, X, fullgraph=True)
+
+
+COMPUTED = []
+FACTOR = 2
+
+
+@functools.lru_cache(maxsize=3)
+def scaled(n, by=1):
+    COMPUTED.append(n)
+    return n * FACTOR * by
+
+
+@functools.cache
+def shared(n):
+    return [n]
+
+
+@functools.lru_cache(typed=True)
+def kind_of(n):
+    return type(n).__name__
+
+
+@functools.lru_cache(maxsize=0)
+def uncached(n):
+    return [n]
+
+
+@functools.lru_cache
+def refused(n):
+    raise ValueError(n)
+
+
+class Table:
+    @functools.lru_cache
+    def row(self, n):
+        return torch.arange(n)
+
+    @staticmethod
+    @functools.cache
+    def name(kind):
+        return str(kind)
+
+
+TABLE = Table()
+CACHES = [scaled, shared, kind_of, uncached, refused, Table.row, Table.name]
+
+
+@pytest.fixture(autouse=True)
+def empty_caches():
+    for cache in CACHES:
+        cache.cache_clear()
+    COMPUTED.clear()
+
+
+def test_an_outside_cache_gives_what_it_holds():
+    def fn(x):
+        return x + scaled(3) + scaled(3, by=2) + scaled(n=3), kind_of(1), kind_of(True), TABLE.name(torch.int8)
+
+    same(fn, X, fullgraph=True)
+
+
+def test_a_result_from_an_outside_cache_is_computed_once_and_guarded():
+    def fn(x):
+        return x * scaled(3)
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    global FACTOR
+    try:
+        assert compiled(X)[0] == 6 and COMPUTED == [3]
+        FACTOR = 5
+        assert compiled(X)[0] == 6 and COMPUTED == [3]
+        scaled.cache_clear()
+        assert compiled(X)[0] == 15 and compiled(X)[0] == 15 and COMPUTED == [3, 3]
+        scaled(1), scaled(2), scaled(4)
+        assert compiled(X)[0] == 15 and COMPUTED == [3, 3, 1, 2, 4, 3]
+    finally:
+        FACTOR = 2
+
+
+def test_an_object_from_an_outside_cache_is_the_same_in_each_call():
+    def fn(x):
+        shared(1).append(2)
+        return x + len(shared(1))
+
+    compiled = alternator.compile(fn, backend="eager")
+    assert [int(compiled(X)[0]) for _ in range(3)] == [3, 4, 5] and shared(1) == [1, 2, 2, 2]
+
+
+def test_a_tensor_from_the_outside_cache_of_a_method():
+    def fn(x, table):
+        return x + table.row(2)
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    other = Table()
+    assert compiled(X, TABLE).tolist() == [1, 2] and compiled(X, other).tolist() == [1, 2]
+    TABLE.row(2).add_(1)
+    assert compiled(X, TABLE).tolist() == [2, 3] and compiled(X, other).tolist() == [1, 2]
+
+
+def test_a_cached_function_comes_after_what_the_program_did_before():
+    def fn(x):
+        COMPUTED.append("before")
+        return x * scaled(3)
+
+    def hit(x):
+        COMPUTED.append("again")
+        return x * scaled(3)
+
+    compiled = alternator.compile(fn, backend="eager")
+    assert compiled(X)[0] == 6 and COMPUTED == ["before", 3]
+    assert compiled(X)[0] == 6 and COMPUTED == ["before", 3, "before"]
+    alternator.compile(hit, backend="eager", fullgraph=True)(X)
+
+
+def test_what_a_cache_does_not_keep():
+    def fn(x):
+        return x + 1, uncached(2), uncached(2) is uncached(2)
+
+    def raises(x):
+        try:
+            return x + refused(1)
+        except ValueError as error:
+            return x - 1, str(error)
+
+    same(fn, X)
+    same(raises, X)
+
+
+def test_a_cache_from_outside_is_not_looked_into():
+    def clears(x):
+        scaled.cache_clear()
+        return x + 1, scaled.cache_info().misses
+
+    def counts(x):
+        return x + scaled.cache_info().currsize
+
+    same(clears, X)
+    compiled = alternator.compile(counts, backend="eager")
+    assert compiled(X)[0] == 1
+    scaled(3)
+    assert compiled(X)[0] == 2
+
+
+def test_the_same_tensor_gives_the_same_result_again():
+    def fn(x):
+        return shared(x) is shared(x), shared(x)[0]
 
     same(fn, X, fullgraph=True)
 

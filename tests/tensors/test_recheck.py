@@ -118,3 +118,12 @@ def test_the_first_guard_that_does_not_hold_is_named():
     assert again.mismatch([thing]) == "local 0 -> dict -> dictitem 'number': == 1.5"
     del thing.number
     assert again.mismatch([thing]) is not None
+
+
+def test_what_the_dispatcher_knows_of_a_tensor_is_checked(monkeypatch):
+    monkeypatch.setattr(capture, "GuardTree", forgetting({"TENSOR"}))
+    with config.patch(recheck_guards=True):
+        compiled = alternator.compile(lambda x: x + 1, backend="eager")
+        compiled(X)
+        with pytest.raises(exc.GuardMismatch):
+            compiled(torch._efficientzerotensor(3))
