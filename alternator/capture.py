@@ -441,8 +441,6 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     levels = functorch.TransformState()
     mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
     context = TracingContext(mode)
-    if torch.nn.modules.module._has_any_global_hook():  # the first call of a lazy module would be a call with hooks
-        _LazyGraphModule.force_recompile(module)
     try:
         with _outside_inference_mode(), tracing(context):
             compiled = request.backend(module, examples)
@@ -457,7 +455,24 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
         state.restore()
     if not callable(compiled):
         raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
-    return module.forward if compiled is module else compiled  # hooks on all modules are not meant for graphs
+    return _run_late(module) if compiled is module or compiled == module.forward else compiled
+
+
+def _run_late(module: torch.fx.GraphModule) -> Any:
+    """A function that runs the graph, and not the module: hooks on all modules are not meant for graphs.
+
+    The module makes its code when it is first run, and its own ``forward`` would be a call of the module till then.
+    """
+    forward = None
+
+    def run(*args: Any) -> Any:
+        nonlocal forward
+        if forward is None:
+            _LazyGraphModule.force_recompile(module)
+            forward = module.forward
+        return forward(*args)
+
+    return run
 
 
 def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool, graph: GraphCall) -> Any:

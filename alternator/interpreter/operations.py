@@ -163,6 +163,8 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
         return function_modes.seen_natively(vm, fn, (left, right))
     if fn in _DIFFERENCES and (kind is bool or torch.bool in (getattr(left, "dtype", None), getattr(right, "dtype", None))):
         tensor_ops.try_in_eager(vm, fn, (left, right), {})
+    elif fn in _NOT_IN_PLACE:
+        tensor_ops.try_written(vm, fn, (left, right), {})
     result = tensor_ops.execute(vm, fn, (left, right), {})
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 

@@ -128,6 +128,24 @@ def _error_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> Exception | Non
     return eager_error(fn, args, kwargs, lambda symbol: vm.symbolic(_NUMBERS[type(symbol)], symbol))
 
 
+def try_written(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """An in-place operation with numbers of a larger kind than the tensor's: not all rules of fakes see that they do not fit."""
+    kind = _number_kind(args[0])
+    if kind < 3 and any(_number_kind(value) > kind for value in args[1:]):
+        try_in_eager(vm, fn, args, kwargs)
+
+
+def _number_kind(value: Any) -> int:
+    """0 bool, 1 int, 2 float, 3 complex; -1 for what is no number."""
+    if isinstance(value, torch.Tensor):
+        dtype = value.dtype
+        return 3 if dtype.is_complex else 2 if dtype.is_floating_point else dtype is not torch.bool
+    return _NUMBER_KINDS.get(type(value), -1)
+
+
+_NUMBER_KINDS = {bool: 0, torch.SymBool: 0, int: 1, torch.SymInt: 1, float: 2, torch.SymFloat: 2, complex: 3}
+
+
 def try_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
     """Raise what the kernel raises where fakes are known to let pass what it does not."""
     error = _error_in_eager(vm, fn, args, kwargs)
@@ -288,6 +306,8 @@ def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict
 def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A method of a tensor as one node."""
     _prepare(vm, args[1:], kwargs)
+    if name[-1] == "_" != name[-2]:
+        try_written(vm, _unbound(name), args, kwargs)
     result = execute(vm, _unbound(name), args, kwargs)
     if result is NotImplemented:
         return result

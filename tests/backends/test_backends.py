@@ -180,3 +180,22 @@ def test_inductor_with_options() -> None:
     for size in (4, 5):
         x = torch.randn(size, size)
         torch.testing.assert_close(compiled(x), (x @ x).softmax(-1))
+
+
+def test_the_graph_is_no_module_to_hooks_and_errors(capfd) -> None:
+    def f(x, i):
+        return x[i] * 2
+
+    seen = []
+    compiled = alternator.compile(f, backend="eager")
+    x = torch.arange(3.0)
+    with pytest.raises(IndexError):
+        compiled(x, torch.tensor(7))
+    assert "FX-traced" not in capfd.readouterr().err
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda module, args, out: seen.append(module))
+    try:
+        assert torch.equal(compiled(x, torch.tensor(1)), f(x, torch.tensor(1)))
+        assert torch.equal(compiled(x, torch.tensor(2)), f(x, torch.tensor(2)))
+    finally:
+        hook.remove()
+    assert seen == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 
 import pytest
 import torch
@@ -38,6 +39,8 @@ FAILING = {
     "dim": lambda x: x.sum(4),
     "stack": lambda x: torch.stack([x, x[:1]]),
     "in place": lambda x: x.long().add_(1.5),
+    "in place, no rule": lambda x: x.long().mul_(1.5),
+    "in place operator": lambda x: operator.imul(x > 0, 2),
     "operand": lambda x: x // "a",
     "reshape": lambda x: x.reshape(7),
 }
