@@ -53,13 +53,13 @@ def _interpreted(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _by_value(value: Any) -> tuple[Any, Any]:
-    return type(value), value if ADMIT.is_constant(type(value)) else id(value)
+    return type(value), value if type(value) in _VALUES else id(value)
 
 
 def _is_hashed_alike(vm: Any, value: Any) -> bool:
     """Hashing and comparing it is no code of the program, and says the same in later calls."""
     kind = type(value)
-    if ADMIT.is_constant(kind) or kind in _VALUES:
+    if kind in _VALUES:
         return True
     rec = vm.records.get(id(value))
     if rec is None or isinstance(rec.obj, torch.Tensor):
@@ -67,7 +67,9 @@ def _is_hashed_alike(vm: Any, value: Any) -> bool:
     return kind.__hash__ is object.__hash__ and kind.__eq__ is object.__eq__
 
 
-_VALUES = frozenset({torch.dtype, torch.device, torch.layout, torch.memory_format})
+_VALUES = frozenset(
+    {int, float, bool, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
+)
 
 
 def _real(vm: Any, value: Any) -> Any:

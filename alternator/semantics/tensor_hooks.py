@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
+from torch.utils.hooks import BackwardHook, RemovableHandle
 
 from alternator.exc import Break
-from alternator.interpreter import attributes
+from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import GETATTR, INSTANCE_CALLS, REBUILD, RULES
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
 
@@ -46,6 +46,22 @@ def _registering(register: Any, only_leaves: str) -> None:
 
     METHODS.put(class_attribute(torch.Tensor, name), rule)
     RULES.put(register, rule)
+
+
+def _setting_up(method: Any) -> None:
+    """What sets up a module's backward hooks looks for a node of autograd by its name: that is not the one that a graph makes."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        tensors = [a for a in (args[1] if type(args[1]) is tuple else args[1:]) if isinstance(a, torch.Tensor)]
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            raise Break("TENSOR_HOOK", "a backward hook of a module")
+        return calls.inline(vm, method, args, kwargs)
+
+    RULES.put(method, rule)
+
+
+_setting_up(BackwardHook.setup_input_hook)
+_setting_up(BackwardHook.setup_output_hook)
 
 
 def _keep(handle: Any) -> None:

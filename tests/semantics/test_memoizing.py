@@ -89,6 +89,11 @@ def uncached(n):
     return [n]
 
 
+@functools.cache
+def total(n):
+    return sum(n) if isinstance(n, (tuple, range)) else n
+
+
 @functools.lru_cache
 def refused(n):
     raise ValueError(n)
@@ -203,6 +208,13 @@ def test_a_cache_from_outside_is_not_looked_into():
     assert compiled(X)[0] == 1
     scaled(3)
     assert compiled(X)[0] == 2
+
+
+def test_sizes_that_vary_are_arguments_of_a_cached_function():
+    def fn(x):
+        return x + total(x.shape[0]) + total((x.shape[0], 2)) + total(range(x.shape[0]))
+
+    same(fn, torch.ones(3, 2), then=[(torch.ones(4, 2),), (torch.ones(5, 2),), (torch.ones(7, 2),)])
 
 
 def test_the_same_tensor_gives_the_same_result_again():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from helpers import same
@@ -103,3 +105,35 @@ def test_what_the_graph_computes_and_what_it_changes_break() -> None:
         with pytest.raises(alternator.exc.Unsupported) as raised:
             alternator.compile(fn, backend="eager", fullgraph=True)(leaf() * 1)
         assert raised.value.code == code
+
+
+def test_backward_hooks_of_modules() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)
+            self.seen = []
+            self.first.register_full_backward_hook(lambda module, inner, outer: self.seen.append(outer[0].shape))
+            self.last.register_full_backward_pre_hook(lambda module, outer: (outer[0] * 2,))
+            self.last.register_full_backward_hook(lambda module, inner, outer: (inner[0] + 1,))
+
+        def forward(self, x):
+            return self.last(self.first(x).relu()) * 2
+
+    torch.manual_seed(0)
+    plain = Net()
+    for backend in ("eager", "aot_eager"):
+        net = copy.deepcopy(plain)
+        plain.seen = []
+        compiled = alternator.compile(net, backend=backend)
+        for x in (torch.randn(2, 3), torch.randn(2, 3, requires_grad=True), torch.randn(5, 3)):
+            gradients = []
+            for one in (plain, compiled):
+                one.zero_grad()
+                x.grad = None
+                one(x).sum().backward()
+                gradients.append([p.grad for p in one.parameters()] + [x.grad])
+            torch.testing.assert_close(gradients[1], gradients[0])
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x), plain(x))
+        assert len(plain.seen) == 6  # the hooks of the copy are those of the original
