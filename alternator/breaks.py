@@ -276,7 +276,8 @@ add(
     "TENSOR_SUBCLASS",
     "tensor subclass",
     "This tensor subclass, or this use of it, cannot be traced.",
-    "Add it to config.traceable_tensor_subclasses if its __torch_function__ is plain torch code, or unwrap it outside.",
+    "Give it __tensor_flatten__ and __tensor_unflatten__ if it wraps tensors, let __torch_function__ do what its special methods "
+    "do, or unwrap it outside.",
 )
 add("TENSOR_ATTRIBUTE", "attribute of a tensor", "This attribute of a tensor cannot be traced.", _REWRITE)
 add(

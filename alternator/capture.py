@@ -28,6 +28,7 @@ from alternator.codegen.builder import Builder
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, resume
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
+from alternator.interpreter import overrides
 from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link, chain_of
@@ -397,7 +398,8 @@ class GraphCall(NamedTuple):
 
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
-    mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
+    with torch._C.DisableTorchFunctionSubclass():
+        mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
@@ -406,6 +408,8 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
     asserted = {text: checks.Check(*row) for text, row in attempt.vm.states.get("checks", {}).items()}
     conditions = checks.conditions_of(module, asserted)
     compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
+    if attempt.vm.overrides.active:
+        compiled = overrides.without(compiled, examples)
     compiled = checks.raising(compiled, asserted, conditions)
     if keep_hook:
         compiled = DisabledCall(compiled)

@@ -20,6 +20,12 @@ _LITERALS = frozenset({int, str, bool, type(None), bytes})
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
+def give_class(tensor: torch.Tensor, kind: Any) -> torch.Tensor:
+    """The tensor as an instance of a subclass."""
+    with torch._C.DisableTorchFunctionSubclass():
+        return torch.Tensor.as_subclass(tensor, kind)
+
+
 class Builder:
     """Collects statements, parameters and constants of one generated function."""
 
@@ -94,7 +100,7 @@ class Builder:
         if rec is not None:
             return self.load(rec.source)
         if isinstance(value, torch.Tensor):
-            return self.output(value)
+            return self._tensor(value)
         if isinstance(value, SYMBOLIC):
             return self._symbolic(value)
         if id(value) in self._open:
@@ -130,6 +136,20 @@ class Builder:
 
     def values(self, items: Any) -> str:
         return ", ".join(self.value(item) for item in items)
+
+    def _tensor(self, value: torch.Tensor) -> str:
+        """A tensor that the program made: its class and attributes, if it has some of its own."""
+        made, space = self.vm.overrides.made.get(id(value)), self.vm.spaces.get(id(value))
+        if made is None and space is None:
+            return self.output(value)
+        if made is None:
+            name = self.output(value)
+        else:
+            name = self.assign(f"{self.constant(give_class, 'give_class')}({self.value(made.base)}, {self.value(made.kind)})")
+        self.register(value, name)
+        for key, item in (space or {}).items():
+            self.emit(f"{name}.__dict__[{key!r}] = {self.value(item)}")
+        return name
 
     def output(self, tensor: torch.Tensor) -> str:
         """A tensor that the graph computes."""

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, InternalError, UserRaise
-from alternator.interpreter import attributes, function_modes, rests, tensor_ops
+from alternator.interpreter import attributes, overrides, rests, tensor_classes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
@@ -29,9 +29,9 @@ MAX_DEPTH = 900
 @passes_on
 def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``fn(*args, **kwargs)``"""
-    if vm.function_modes:
-        result = function_modes.intercept(vm, fn, args, kwargs)
-        if result is not function_modes.NOT_SEEN:
+    if vm.overrides.active:
+        result = overrides.intercept(vm, fn, args, kwargs)
+        if result is not overrides.NOT_SEEN:
             return result
     rule = RULES.get(fn)
     if rule is not None:
@@ -434,7 +434,7 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
         vm.world.trusted(cls)
         no_finalizer(vm, cls)
     if issubclass(cls, torch.Tensor):
-        raise Break("TENSOR_SUBCLASS", f"construction of {cls.__name__}")
+        return tensor_classes.construct(vm, cls, args, kwargs)
     new = vm.world.class_attr(cls, "__new__")
     init = vm.world.class_attr(cls, "__init__")
     if type(new) is staticmethod:

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, function_modes, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
@@ -64,8 +64,8 @@ class RecordingMode(torch.overrides.TorchFunctionMode):
         self.vm = vm
 
     def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.vm.function_modes:
-            return function_modes.dispatch(self.vm, func, kinds, args, kwargs or {})
+        if self.vm.overrides.active:
+            return overrides.dispatch(self.vm, func, args, kwargs, len(kinds))
         return tensor_ops.from_native(self.vm, func, args, kwargs or {})
 
 
@@ -94,8 +94,8 @@ class Machine:
         self._nesting = 0
         self.mode = RecordingMode(self)
         self.outside_modes = torch._C._len_torch_function_stack() > 0
-        self.function_modes: list[Any] = []  # those that the program has entered
-        self.dispatched = 0
+        self.overrides = overrides.Overrides()
+        self.spaces: dict[int, dict[str, Any]] = {}  # attributes of tensors that the program made
         self.root_globals = root_globals
         self.shadow_globals: dict[int, dict[str, Any]] = {}
         self.global_sources: dict[int, Source] = {}
@@ -139,8 +139,10 @@ class Machine:
             self.cells,
             self.numbers,
             self.states,
+            self.spaces,
         ):
             table.clear()
+        self.overrides.release()
         self.world.release()
 
     # ---- bookkeeping of an instruction in progress
@@ -352,7 +354,8 @@ class Machine:
                 return len(rec.obj)
             self.fill(rec)
         if isinstance(value, torch.Tensor):
-            function_modes.refuse(self, "len() of a tensor")
+            if self.overrides.active and self.overrides.apply(self, (value,)):
+                return calls.inline(self, torch.Tensor.__len__, (value,), {})
             if value.dim() == 0:
                 raise self.user_raise(TypeError("len() of a 0-d tensor"))
             return value.shape[0]

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, function_modes, tensor_ops
+from alternator.interpreter import attributes, calls, overrides, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -148,6 +148,10 @@ def _without_symbolic_bools(vm: Any, fn: Callable[..., Any], left: Any, right: A
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     if not isinstance(left, torch.Tensor):
         fn = _NOT_IN_PLACE.get(fn, fn)
+    if vm.overrides.active:
+        result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (left, right))
+        if result is not overrides.NOT_SEEN:
+            return result
     foreign = right if isinstance(left, torch.Tensor) else left
     kind = type(foreign)
     if kind.__flags__ & _HEAP and not isinstance(foreign, (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
@@ -159,8 +163,8 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     if foreign is None or kind in (str, dict, list, tuple, type) and fn in _COMPARE_IDENTITY:
         return tensor_ops.execute(vm, fn, (left, right), {})
     vm.close(foreign)
-    if vm.function_modes:
-        return function_modes.seen_natively(vm, fn, (left, right))
+    if vm.overrides.active and vm.overrides.apply(vm, (left, right)):
+        return overrides.seen_natively(vm, fn, (left, right))
     if fn in _DIFFERENCES and (kind is bool or torch.bool in (getattr(left, "dtype", None), getattr(right, "dtype", None))):
         tensor_ops.try_in_eager(vm, fn, (left, right), {})
     elif fn in _NOT_IN_PLACE:
@@ -193,8 +197,12 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     if type(value) in SCALARS:
         return vm.plain(fn, value)
     if isinstance(value, torch.Tensor):
-        if vm.function_modes:
-            return function_modes.seen_natively(vm, fn, (value,))
+        if vm.overrides.active:
+            result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (value,))
+            if result is not overrides.NOT_SEEN:
+                return result
+            if vm.overrides.apply(vm, (value,)):
+                return overrides.seen_natively(vm, fn, (value,))
         return tensor_ops.call(vm, fn, (value,), {})
     if isinstance(value, torch.SymBool):
         return fn(vm.truth(value))
@@ -227,8 +235,8 @@ _WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
     if isinstance(obj, torch.Tensor):
-        if vm.function_modes:
-            return function_modes.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
+        if vm.overrides.active and vm.overrides.apply(vm, (obj, key)):
+            return overrides.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
             return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
         if isinstance(key, torch.Tensor) and key.dtype in _WHOLE and not key.dim() and obj.dim():
@@ -335,8 +343,8 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
     vm.ticks += 1
     if isinstance(obj, torch.Tensor):
-        if vm.function_modes:
-            function_modes.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
+        if vm.overrides.active and vm.overrides.apply(vm, (obj, key, value)):
+            overrides.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
             return
         tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
@@ -436,7 +444,8 @@ def iterate(vm: Any, obj: Any) -> Any:
     if issubclass(kind, (TracedGenerator, Ahead)):
         return obj
     if isinstance(obj, torch.Tensor):
-        function_modes.refuse(vm, "iteration over a tensor")
+        if vm.overrides.active and vm.overrides.apply(vm, (obj,)):
+            return iterate(vm, calls.inline(vm, torch.Tensor.__iter__, (obj,), {}))
         if obj.dim() == 0:
             raise vm.user_raise(TypeError("iteration over a 0-d tensor"))
         return iter(tensor_ops.call_method(vm, "unbind", obj.unbind, (obj, 0), {}))

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
-from alternator.interpreter import assertions, function_modes
+from alternator.interpreter import assertions, overrides, wrappers
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 from alternator.tensors.eager_errors import eager_error
@@ -172,6 +172,13 @@ def _needs_rewriting(text: str) -> UserError:
 
 def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on fakes."""
+    if vm.overrides.active:  # who overrides it has been asked
+        with torch._C.DisableTorchFunctionSubclass():
+            return _execute(vm, fn, args, kwargs)
+    return _execute(vm, fn, args, kwargs)
+
+
+def _execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         if vm.fakes.symbolic:  # C++ kernels would take symbolic sizes for constants where Python has a rule that does not
             with enable_python_dispatcher():
@@ -305,6 +312,8 @@ def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict
 
 def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A method of a tensor as one node."""
+    if vm.overrides.active and name in _RESHAPING:
+        raise Break("TENSOR_SUBCLASS", f"{name}, where tensors have been given another class")
     _prepare(vm, args[1:], kwargs)
     if name[-1] == "_" != name[-2]:
         try_written(vm, _unbound(name), args, kwargs)
@@ -312,6 +321,12 @@ def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, A
     if result is NotImplemented:
         return result
     return record(vm, "call_method", name, args, kwargs, result)
+
+
+_RESHAPING = frozenset(
+    {"t_", "transpose_", "swapaxes_", "swapdims_", "unsqueeze_", "squeeze_", "resize_", "resize_as_", "as_strided_", "set_"}
+)
+"""They change the shape of one of two tensors over the same memory that the graph takes for one."""
 
 
 def _unbound(name: str) -> Any:
@@ -333,30 +348,24 @@ def class_attribute(cls: type, name: str) -> Any:
 
 def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
     """``tensor.name``"""
-    if vm.function_modes and type(class_attribute(torch.Tensor, name)) in (types.GetSetDescriptorType, property):
-        return function_modes.seen_natively(vm, getattr, (tensor, name))
+    if vm.overrides.active:
+        value = overrides.load_attribute(vm, tensor, name)
+        if value is not overrides.NOT_SEEN:
+            return value
     if name == "shape":
         return tensor.shape
     if name in _METADATA:
         return execute(vm, getattr, (tensor, name), {})
     rec = vm.records.get(id(tensor))
-    if rec is not None and rec.attrs is not None and name in rec.attrs:
-        value = rec.attrs[name]
-        if value is MISSING:
-            raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
-        return value
     rule = ATTRIBUTES.get(name)
-    if rule is not None:
+    if rule is not None and (rec is None or rec.attrs is None or name not in rec.attrs):
         return rule(vm, tensor)
     if name in _GRAPH_ATTRIBUTES:
         result = execute(vm, getattr, (tensor, name), {})
         return record(vm, "call_function", getattr, (tensor, name), {}, result)
-    if rec is not None:
-        space = rec.obj.__dict__ if hasattr(rec.obj, "__dict__") else {}
-        source = rec.source.child("dict").child("dictitem", name)
-        if name in space:
-            return vm.world.admit(space[name], source)
-        source.guard("ABSENT")
+    value = own_attribute(vm, tensor, name)
+    if value is not MISSING:
+        return value
     raw = class_attribute(type_of(vm, tensor), name)
     if raw is MISSING:
         raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
@@ -369,25 +378,64 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
     return execute(vm, getattr, (tensor, name), {})
 
 
+def own_attribute(vm: Any, tensor: torch.Tensor, name: str) -> Any:
+    """What the ``__dict__`` of a tensor holds, or MISSING; guarded, writes of the program first."""
+    rec = vm.records.get(id(tensor))
+    if rec is None:
+        return vm.spaces.get(id(tensor), {}).get(name, MISSING)
+    if rec.attrs is not None and name in rec.attrs:
+        value = rec.attrs[name]
+        if value is MISSING:
+            raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
+        return value
+    space = rec.obj.__dict__ if hasattr(rec.obj, "__dict__") else {}
+    source = rec.source.child("dict").child("dictitem", name)
+    if name in space:
+        return vm.world.admit(space[name], source)
+    source.guard("ABSENT")
+    return MISSING
+
+
 def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
-    """``tensor.name = value``"""
-    function_modes.refuse(vm, "an attribute of a tensor written")
+    """``tensor.name = value`` (MISSING: ``del tensor.name``)"""
     rule = SET_ATTRIBUTES.get(name)
     if rule is not None:
+        overrides.refuse(vm, f"{name} written, which", tensor)
         rule(vm, tensor, value)
         return
     raw = class_attribute(torch.Tensor, name)
+    if vm.overrides.active and raw is MISSING:
+        own = vm.world.class_attr(type_of(vm, tensor), name)
+        if type(own) is property and value is not MISSING and own.fset is not None:
+            vm.world.trusted(own.fset)
+            vm.call(own.fset, (tensor, value))
+            return
+        if own is not MISSING and hasattr(type(own), "__set__") or wrappers.part(vm, tensor, name) is not MISSING:
+            raise Break("TENSOR_ATTRIBUTE", f"assignment to {name}")
+    if raw is not MISSING:
+        raise Break("TENSOR_ATTRIBUTE", f"assignment to {name}")
     rec = vm.records.get(id(tensor))
-    if raw is MISSING and rec is not None:
+    if rec is not None:
         vm.world.write_attr(rec, name, value)
         return
-    raise Break("TENSOR_ATTRIBUTE", f"assignment to {name}")
+    vm.ticks += 1
+    space = vm.spaces.setdefault(id(tensor), {})
+    if value is not MISSING:
+        space[name] = value
+    elif space.pop(name, MISSING) is MISSING:
+        raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
 
 
 def type_of(vm: Any, tensor: torch.Tensor) -> type:
+    """The class of a tensor as the program sees it."""
     rec = vm.records.get(id(tensor))
     if rec is not None:
         return type(rec.obj)
+    made = vm.overrides.made.get(id(tensor))
+    if made is not None:
+        return made.kind  # type: ignore[no-any-return]
+    if type(tensor) is not FakeTensor and not isinstance(tensor, FakeTensor):
+        return type(tensor)
     return torch.nn.Parameter if getattr(tensor, "_is_param", False) else torch.Tensor
 
 
@@ -425,7 +473,8 @@ def known_value(vm: Any, tensor: torch.Tensor, read: Any) -> Any:
 
 
 def truth(vm: Any, tensor: torch.Tensor) -> bool:
-    function_modes.refuse(vm, "the truth value of a tensor")
+    if vm.overrides.active and vm.overrides.apply(vm, (tensor,)):
+        return vm.truth(overrides.dispatch(vm, torch.Tensor.__bool__, (tensor,), None))
     known = known_value(vm, tensor, torch.Tensor.__bool__)
     if known is not MISSING:
         return bool(known)

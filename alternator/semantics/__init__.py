@@ -30,6 +30,7 @@ from alternator.semantics import (  # noqa: F401
     scope,
     stdlib,
     tensor_hooks,
+    tensor_subclasses,
     tensors,
     text,
     torch_functions,

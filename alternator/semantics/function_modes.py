@@ -16,27 +16,27 @@ from alternator.interpreter.tables import RULES
 @RULES.rule(torch._C._push_on_torch_function_stack)
 def push(vm: Any, args: Any, kwargs: Any) -> None:
     vm.ticks += 1
-    vm.function_modes.append(args[0])
+    vm.overrides.push(args[0])
 
 
 @RULES.rule(torch._C._pop_torch_function_stack)
 def pop(vm: Any, args: Any, kwargs: Any) -> Any:
-    if not vm.function_modes:
+    if not vm.overrides.modes:
         raise Break("MODE", "leaving a mode that was entered outside")
     vm.ticks += 1
-    return vm.function_modes.pop()
+    return vm.overrides.modes.pop()
 
 
 @RULES.rule(torch._C._len_torch_function_stack)
 def count(vm: Any, args: Any, kwargs: Any) -> int:
     _none_outside(vm)
-    return len(vm.function_modes)
+    return len(vm.overrides.modes)
 
 
 @RULES.rule(torch._C._get_function_stack_at)
 def at(vm: Any, args: Any, kwargs: Any) -> Any:
     _none_outside(vm)
-    return vm.plain(vm.function_modes.__getitem__, args[0])
+    return vm.plain(vm.overrides.modes.__getitem__, args[0])
 
 
 @RULES.rule(torch.device.__enter__)
@@ -65,6 +65,8 @@ def read_descriptor(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 def check_closed(vm: Any) -> None:
-    """Generated code cannot go on, or return, under a mode that the captured code entered."""
-    if vm.function_modes:
-        raise Break("MODE", f"{type(vm.function_modes[-1]).__name__} is still on where the graph ends")
+    """Generated code cannot go on, or return, under a mode that the captured code entered, or without overrides."""
+    if vm.overrides.levels:
+        raise Break("MODE", "a context without __torch_function__ is still on where the graph ends")
+    if vm.overrides.modes:
+        raise Break("MODE", f"{type(vm.overrides.modes[-1]).__name__} is still on where the graph ends")

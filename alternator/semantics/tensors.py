@@ -9,11 +9,12 @@ import sympy
 import torch
 
 from alternator.exc import Break
-from alternator.interpreter import operations, tensor_ops
+from alternator.interpreter import operations, tensor_classes, tensor_ops, wrappers
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, World
+from alternator.semantics.tensor_subclasses import admit_wrapper
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 PLAIN_TYPES = frozenset(
@@ -24,15 +25,31 @@ PLAIN_TYPES = frozenset(
 @ADMIT.register(torch.Tensor)
 def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
     """An outside tensor: its fake, announced as a possible input of the graph."""
+    source.guard("TYPE", type(obj))
+    if type(obj) in PLAIN_TYPES:
+        return _admit(world, obj, source)
+    with torch._C.DisableTorchFunctionSubclass():
+        return _admit(world, obj, source)
+
+
+def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
     vm = world.vm
     kind = type(obj)
-    source.guard("TYPE", kind)
-    if kind not in PLAIN_TYPES or isinstance(obj, (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)):
+    if isinstance(obj, (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)):
         raise Break("TENSOR_SUBCLASS", f"{kind.__name__} at {source.name}")
     if obj.layout is not torch.strided:
         raise Break("SPARSE", f"{obj.layout} tensor at {source.name}")
     if obj.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(obj) or torch._is_functional_tensor(obj):
         raise Break("TENSOR_SUBCLASS", f"a wrapped tensor at {source.name}")
+    if id(obj) in vm.overrides.inside:
+        raise Break("TENSOR_SUBCLASS", f"a tensor that is inside of another, and {source.name}")
+    if kind not in PLAIN_TYPES:
+        if kind in vm.config.nontraceable_tensor_subclasses:
+            raise Break("TENSOR_SUBCLASS", f"{kind.__name__}, which config.nontraceable_tensor_subclasses names")
+        if wrappers.is_wrapper(obj):
+            return admit_wrapper(world, obj, source)
+        tensor_classes.check_class(vm, kind)
+        vm.overrides.active = True
     dims = vm.dynamic.dims(obj, source.name, source.static)
     fake = vm.fakes.of(obj, source, dims)
     world.record(obj, source, fake)
@@ -149,11 +166,16 @@ def _guard_offsets(vm: Any, tensor: torch.Tensor) -> bool:
     for fake in vm.recorder.all_values():
         rec = vm.records.get(id(fake))
         if rec is not None and isinstance(rec.obj, torch.Tensor) and fake.untyped_storage()._cdata == storage:
-            where, offset = (rec.source.want(), "offset", -1), rec.obj.storage_offset()
+            where, offset = (rec.source.want(), "offset", -1), _offset_of(rec.obj)
             fact = ("SHAPE", (where,), (("in", 0), ("const", offset), "=="), f"{rec.source.name}.storage_offset() == {offset}")
             vm.world.tree.tail.append(fact)
             inside |= offset != 0
     return inside
+
+
+def _offset_of(tensor: torch.Tensor) -> Any:
+    with torch._C.DisableTorchFunctionSubclass():
+        return tensor.storage_offset()
 
 
 @METHODS.rule(_raw("storage_offset"))
@@ -278,10 +300,29 @@ def _grad(vm: Any, tensor: torch.Tensor) -> Any:
         raise Break("TENSOR_ATTRIBUTE", "grad")
     if rec.attrs is not None and "grad" in rec.attrs:
         return rec.attrs["grad"]
-    return vm.world.admit(rec.obj.grad, rec.source.child("attr", "grad"))
+    return vm.world.admit(_READERS["grad"](rec.obj), _stored(vm, rec, "grad"))
 
 
 ATTRIBUTES["grad"] = _grad
+
+
+def _stored(vm: Any, rec: Any, name: str) -> Source:
+    """Where a guard reads an attribute of a tensor: without running overrides of its class."""
+    if type(rec.obj) in PLAIN_TYPES:
+        return rec.source.child("attr", name)  # type: ignore[no-any-return]
+    return rec.source.child("call", _READERS[name])  # type: ignore[no-any-return]
+
+
+def _reader(name: str) -> Any:
+    def read(tensor: torch.Tensor) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            return getattr(tensor, name)
+
+    return read
+
+
+_READERS = {name: _reader(name) for name in ("grad", "_backward_hooks")}
+"""Each of them is one function: a source is known by what it calls."""
 
 
 def _grad_fn(vm: Any, tensor: torch.Tensor) -> Any:
@@ -320,9 +361,9 @@ def _backward_hooks(vm: Any, tensor: torch.Tensor) -> Any:
     rec = vm.records.get(id(tensor))
     if "hooks" in vm.states:
         raise Break("TENSOR_HOOK", "_backward_hooks after a hook was registered")
-    if rec is None or rec.obj._backward_hooks is None:
+    if rec is None or _READERS["_backward_hooks"](rec.obj) is None:
         if rec is not None:
-            rec.source.child("attr", "_backward_hooks").guard("EQ", None)
+            _stored(vm, rec, "_backward_hooks").guard("EQ", None)
         return None
     raise Break("TENSOR_ATTRIBUTE", "_backward_hooks")
 

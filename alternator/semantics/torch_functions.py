@@ -141,9 +141,6 @@ for _fn in {
         torch.jit.is_scripting,
         torch.jit.is_tracing,
         torch._jit_internal.is_scripting,
-        torch.overrides.has_torch_function,
-        torch.overrides.has_torch_function_unary,
-        torch.overrides.has_torch_function_variadic,
         torch._C._get_tracing_state,
     )
 }.values():
@@ -165,11 +162,11 @@ def _register_state() -> None:
         "_C._is_any_autocast_enabled get_autocast_gpu_dtype get_autocast_cpu_dtype is_autocast_cpu_enabled "
         "are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
         "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads "
-        "_C._get_cudnn_enabled _C._is_torch_function_enabled distributed.is_available "
+        "_C._get_cudnn_enabled distributed.is_available "
         "_C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
         "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled "
         "_C._get_mem_efficient_sdp_enabled xpu.is_available _C._autograd._saved_tensors_hooks_is_enabled "
-        "_C._is_torch_function_mode_enabled _C._is_torch_function_all_disabled get_default_device "
+        "_C._is_torch_function_mode_enabled get_default_device "
         "accelerator.is_available accelerator.current_accelerator cuda.is_initialized cuda.current_device "
         "distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
     ).split():

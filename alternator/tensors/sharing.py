@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterable, Iterator
 import torch
 import torch.fx
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from alternator.exc import SkipFrame
 from alternator.tensors.fake import Fakes
@@ -26,17 +27,24 @@ def inputs_for_backend(
     Returns the fake mode that they belong to, which knows the real inputs too, and the facts to guard.
     """
     inputs = [entry for entry in recorder.inputs if entry.kind in ("tensor", "array") and isinstance(_fake(entry), FakeTensor)]
+    wrapped = [entry for entry in recorder.inputs if entry.kind == "tensor" and not isinstance(_fake(entry), FakeTensor)]
     changed = _changed(inputs, module)
     mode, facts = fakes.mode, []
     fakes.shape_env.pending_fresh_unbacked_symbols.clear()  # each has its node; AOTAutograd would look for them among its own
     if fakes.symbolic:
         _pass_symbols(recorder, module, inputs)
-    if changed:
+    rewrapped = any(_fake(entry)._version for entry in wrapped)
+    if wrapped and (changed or rewrapped):
+        facts.append(_nothing_shared(inputs + wrapped))
+    if changed or rewrapped:
         shared = _shared(inputs, changed)
-        facts.append(_fact(inputs, changed, shared))
-        if shared or not all(fakes.is_plain(_fake(entry)) for entry in changed if _fake(entry)._version):
+        if changed:
+            facts.append(_fact(inputs, changed, shared))
+        if shared or wrapped or not all(fakes.is_plain(_fake(entry)) for entry in changed if _fake(entry)._version):
             mode = FakeTensorMode(shape_env=fakes.shape_env, allow_non_fake_inputs=False)
             again = inputs
+            for entry in wrapped:
+                entry.node.meta["example_value"] = mode.from_tensor(entry.example, static_shapes=True)
         else:
             again = [entry for entry in changed if _fake(entry)._version]
         for entry in again:
@@ -127,6 +135,25 @@ def _fact(inputs: list[Input], changed: list[Input], shared: list[Input]) -> tup
     return ("PY", tuple(sources), _same_layout(expected), "inputs share memory as they did at capture")
 
 
+def _nothing_shared(inputs: list[Input]) -> tuple[Any, ...]:
+    """Where tensors that wrap others are among the inputs, and one of all is changed: no two share memory."""
+    if not _apart(*(entry.example for entry in inputs)):
+        raise SkipFrame("the graph changes one of several inputs that share memory, and some of them wrap other tensors")
+    return ("PY", tuple(_source(entry) for entry in inputs), _apart, "inputs, and what they wrap, share no memory")
+
+
+def _apart(*values: Any) -> bool:
+    tensors: list[torch.Tensor] = []
+    todo = list(values)
+    while todo:
+        value = todo.pop()
+        if isinstance(value, torch.Tensor) and is_traceable_wrapper_subclass(value):
+            todo += [getattr(value, name) for name in value.__tensor_flatten__()[0]]
+        else:
+            tensors.append(value)
+    return memory_layout(*tensors) == []
+
+
 def _source(entry: Input) -> Any:
     assert entry.source is not None
     return entry.source.want()
@@ -138,7 +165,11 @@ def _same_layout(expected: Any) -> Callable[..., bool]:
 
 def memory_layout(*values: Any) -> Any:
     """Which tensors (or arrays) share memory, and where in it they lie; None: they share it in a way that we do not know."""
-    tensors = [value if isinstance(value, torch.Tensor) else torch.as_tensor(value) for value in values]
+    with torch._C.DisableTorchFunctionSubclass():
+        return _layout([value if isinstance(value, torch.Tensor) else torch.as_tensor(value) for value in values])
+
+
+def _layout(tensors: list[torch.Tensor]) -> Any:
     groups: dict[int, list[int]] = {}
     for i, tensor in enumerate(tensors):
         groups.setdefault(_storage(tensor), []).append(i)

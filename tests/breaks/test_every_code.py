@@ -46,7 +46,10 @@ class Box:
 
 
 class Odd(torch.Tensor):
-    """A tensor subclass."""
+    """A tensor subclass whose subscripts are its own."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(key)
 
 
 CACHED = functools.lru_cache(lambda: 1)
