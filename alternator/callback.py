@@ -7,7 +7,7 @@ import dataclasses
 import enum
 import inspect
 import threading
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 
 class CallbackTrigger(enum.Enum):
@@ -59,25 +59,48 @@ class CallbackHandler:
         self.start_callbacks.clear()
         self.end_callbacks.clear()
 
-    @contextlib.contextmanager
-    def running(self, compile_id: str, trigger: CallbackTrigger = CallbackTrigger.DYNAMO) -> Iterator[None]:
+    def running(
+        self, compile_id: str, trigger: CallbackTrigger = CallbackTrigger.DYNAMO
+    ) -> contextlib.AbstractContextManager[None]:
         """A compilation runs inside of this."""
-        args = CallbackArgs(trigger, compile_id)
-        with self._lock:
-            self._running += 1
-            first = self._running == 1
-        try:
-            if first:
-                for callback in self.start_callbacks:
-                    _tell(callback, args)
-            yield
-        finally:
-            with self._lock:
-                self._running -= 1
-                last = self._running == 0
-            if last:
-                for callback in self.end_callbacks:
-                    _tell(callback, args)
+        if not self.start_callbacks and not self.end_callbacks:
+            return _NOBODY_LISTENS
+        return _Running(self, compile_id, trigger)
+
+
+_NOBODY_LISTENS = contextlib.nullcontext()
+
+
+class _Running(contextlib.AbstractContextManager[None]):
+    def __init__(self, handler: CallbackHandler, compile_id: str, trigger: CallbackTrigger) -> None:
+        self._handler = handler
+        self._compile_id = compile_id
+        self._trigger = trigger
+
+    def __enter__(self) -> None:
+        handler = self._handler
+        with handler._lock:
+            handler._running += 1
+            first = handler._running == 1
+        if first and handler.start_callbacks:
+            try:
+                self._tell(handler.start_callbacks)
+            except BaseException:
+                self.__exit__()
+                raise
+
+    def __exit__(self, *exc_info: object) -> None:
+        handler = self._handler
+        with handler._lock:
+            handler._running -= 1
+            last = handler._running == 0
+        if last and handler.end_callbacks:
+            self._tell(handler.end_callbacks)
+
+    def _tell(self, callbacks: list[Callable[..., None]]) -> None:
+        args = CallbackArgs(self._trigger, self._compile_id)
+        for callback in callbacks:
+            _tell(callback, args)
 
 
 def _tell(callback: Callable[..., Any], args: CallbackArgs) -> None:

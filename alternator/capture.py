@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import random
 import sys
 import threading
 import traceback
@@ -18,7 +19,7 @@ from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
 import alternator.semantics  # noqa: F401  (fills the tables)
-from alternator import breaks, utils
+from alternator import breaks, config, utils
 from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, hide_code, skip_code
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
@@ -187,11 +188,37 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     """
     if not _ambient_is_plain():
         return None
+    with utils.timed("capture"), _state_kept():
+        try:
+            return _attempt(func, values, request)
+        finally:
+            while request.attempts:
+                request.attempts.pop().release()
+
+
+@contextlib.contextmanager
+def _state_kept() -> Iterator[None]:
+    """What a capture must leave as it was, on every way out; and no garbage collection in between, which costs seconds."""
+    asked = utils.error_on_graph_break()
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    python_random = random.getstate()
+    torch_random = torch.random.get_rng_state()
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        return _attempt(func, values, request)
+        yield
     finally:
-        while request.attempts:
-            request.attempts.pop().release()
+        utils.set_error_on_graph_break(asked)
+        if collecting:
+            gc.enable()
+        if torch.is_grad_enabled() is not grad:
+            torch._C._set_grad_enabled(grad)
+        if torch.is_inference_mode_enabled() is not inference:  # pragma: no cover - would be a bug of the capture
+            utils.log.warning("inference mode changed during a capture")
+        random.setstate(python_random)
+        torch.random.set_rng_state(torch_random)
+        if config.run_gc_after_compile:
+            gc.collect()
 
 
 def _attempt(func: types.FunctionType, values: list[Any], request: CompileRequest) -> Any:

@@ -206,10 +206,13 @@ SEMANTIC: tuple[str, ...] = tuple(name for name, field in FIELDS.items() if fiel
 
 _SCALARS = tuple(name for name in SEMANTIC if type(FIELDS[name].default) in (bool, int, str))
 _OTHERS = tuple(name for name in SEMANTIC if name not in _SCALARS)
+_sets = operator.itemgetter(*(name for name, field in FIELDS.items() if isinstance(field.default, frozenset)))
 _scalars = operator.itemgetter(*_SCALARS)
 _values: dict[str, Any] = {}
 _listeners: list[Callable[[], None]] = []
 _keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_last_snapshot: tuple[Snapshot, tuple[Any, ...]] | None = None
+"""The settings when they were last asked for, and those of them that are sets, while none has been put since."""
 
 
 def _frozen(value: Any) -> Any:
@@ -222,6 +225,7 @@ def _thawed(value: Any) -> Any:
 
 
 _values.update((name, _thawed(field.default)) for name, field in FIELDS.items())
+globals().update(_values)  # found as any name of a module is: they are read often
 
 
 def _resolve(name: str) -> str:
@@ -256,8 +260,10 @@ def get(name: str) -> Any:
 
 def put(name: str, value: Any) -> None:
     """Change a setting."""
+    global _last_snapshot
     name = _resolve(name)
-    _values[name] = _check(name, value)
+    _values[name] = globals()[name] = _check(name, value)
+    _last_snapshot = None
     if FIELDS[name].metadata.get("semantic") or name == "disable":
         for listener in _listeners:
             listener()
@@ -265,7 +271,12 @@ def put(name: str, value: Any) -> None:
 
 def snapshot() -> Snapshot:
     """All settings as they are now."""
-    return Snapshot(**{name: _frozen(value) for name, value in _values.items()})
+    global _last_snapshot
+    sets = _sets(_values)  # which may have been changed in place
+    if _last_snapshot is None or _last_snapshot[1] != sets:
+        made = Snapshot(**{name: _frozen(value) for name, value in _values.items()})
+        _last_snapshot = made, tuple(map(_frozen, sets))
+    return _last_snapshot[0]
 
 
 def restore(saved: Snapshot | Mapping[str, Any]) -> None:
@@ -389,7 +400,7 @@ class _ConfigModule(types.ModuleType):
         return _values[_resolve(name)]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_") or name in self.__dict__:
+        if name not in FIELDS and (name.startswith("_") or name in self.__dict__):
             super().__setattr__(name, value)
         else:
             put(name, value)

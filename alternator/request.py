@@ -44,36 +44,34 @@ class FrameStates:
 frame_states = FrameStates()
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)  # neither frozen nor long: one is made before each capture
 class CompileRequest:
     """One capture of one frame: how, for whom, under which settings."""
 
     backend: Callable[..., Any]
     """``backend(graph_module, example_inputs)`` gives the callable that runs the graph."""
-    backend_name: str = "custom"
-    fullgraph: bool = False
-    """A break raises :class:`alternator.exc.Unsupported`."""
-    error_on_graph_break: bool = False
-    """The same, asked for by the context manager of that name; it may change while the frame is captured."""
-    dynamic: bool | None = None
-    """True: sizes are symbolic from the start; False: never; None: when they were seen to change."""
-    config: config.Snapshot = dataclasses.field(default_factory=config.snapshot)
-    guard_fail_fn: Callable[[Any], None] | None = None
-    guard_export_fn: Callable[[Any], None] | None = None
-    guard_filter_fn: Callable[[Any], Any] | None = None
-    recompile_limit: int | None = None
-    isolate_recompiles: bool = False
-    export: bool = False
-    """Effects are not replayed, and constraints are checked (see ``alternator.export``)."""
-    compile_id: str = ""
+    backend_name: str
+    error_on_graph_break: bool
+    """A break raises, asked for by the context manager of that name; it may change while the frame is captured."""
+    config: config.Snapshot
+    compile_id: str
     """``frame/recompilation``, for messages."""
-    recompile_reason: str | None = None
-    """Why an entry that exists does not do; None for the first capture."""
-    options: Any = None
-    """Whatever else the caller of ``compile`` gave (``name``, ``shapes_spec``)."""
+    options: Any
+    """What the caller of ``compile`` gave."""
 
     attempts: list[Any] = dataclasses.field(default_factory=list)
     """The runs of the interpreter that this capture took; they are taken apart when it is over."""
+
+    @property
+    def fullgraph(self) -> bool:
+        """A break raises :class:`alternator.exc.Unsupported`."""
+        return bool(self.options.fullgraph)
+
+    @property
+    def dynamic(self) -> bool | None:
+        """True: sizes are symbolic from the start; False: never; None: when they were seen to change."""
+        dynamic: bool | None = self.options.dynamic
+        return dynamic
 
     def frame_state(self, code: types.CodeType) -> dict[Any, Any]:
         """What earlier captures of this code object learned: a dict for the capture to use."""

@@ -213,7 +213,7 @@ def listening_to_entries(listener: Callable[[Any], None]) -> Iterator[None]:
 
 @dataclasses.dataclass
 class CompileMetrics:
-    """One frame that was looked at."""
+    """One frame that was looked at.  In a ``with`` statement: the current one; it is timed, and kept."""
 
     compile_id: str | None = None
     co_name: str | None = None
@@ -239,6 +239,18 @@ class CompileMetrics:
     dynamo_time_before_restart_s: float | None = None
     recompile_reason: str | None = None
     break_code: str | None = None
+
+    def __enter__(self) -> CompileMetrics:
+        self._before, _current.metrics = _current.metrics, self
+        self.start_time = time.time()
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.metrics = self._before
+        self.entire_frame_compile_time_s = time.perf_counter() - self._start
+        compile_times["frame"].append(self.entire_frame_compile_time_s)
+        add_compilation_metrics(self)
 
 
 DEFAULT_COMPILATION_METRICS_LIMIT = 64
@@ -266,27 +278,16 @@ def set_compilation_metrics_limit(new_size: int) -> None:
     _metrics = collections.deque(_metrics, maxlen=new_size)
 
 
-_current = threading.local()
+class _Current(threading.local):
+    metrics: CompileMetrics | None = None
+
+
+_current = _Current()
 
 
 def current_metrics() -> CompileMetrics:
     """The record of the frame that this thread captures; a scratch one outside of a capture."""
-    return getattr(_current, "metrics", None) or CompileMetrics()
-
-
-@contextlib.contextmanager
-def measuring(metrics: CompileMetrics) -> Iterator[CompileMetrics]:
-    """Make a record the current one, time it, and keep it."""
-    before, _current.metrics = getattr(_current, "metrics", None), metrics
-    metrics.start_time = time.time()
-    start = time.perf_counter()
-    try:
-        yield metrics
-    finally:
-        _current.metrics = before
-        metrics.entire_frame_compile_time_s = time.perf_counter() - start
-        compile_times["frame"].append(metrics.entire_frame_compile_time_s)
-        add_compilation_metrics(metrics)
+    return _current.metrics or CompileMetrics()
 
 
 compile_times: collections.defaultdict[str, list[float]] = collections.defaultdict(list)
@@ -305,12 +306,18 @@ def timed(phase: str) -> Iterator[None]:
 
 # ---- state of the capture
 
-_capturing = threading.local()
+
+class _Capturing(threading.local):
+    depth = 0
+    error_on_graph_break: bool | None = None
+
+
+_capturing = _Capturing()
 
 
 def is_capturing() -> bool:
     """True in the thread that is capturing a frame."""
-    return getattr(_capturing, "depth", 0) > 0
+    return _capturing.depth > 0
 
 
 @contextlib.contextmanager
@@ -318,7 +325,7 @@ def compiling_flag() -> Iterator[None]:
     """While entered, ``torch.compiler.is_compiling()`` and ours are True: the capture runs inside of it."""
     before = torch.compiler._is_compiling_flag
     torch.compiler._is_compiling_flag = True
-    _capturing.depth = getattr(_capturing, "depth", 0) + 1
+    _capturing.depth += 1
     try:
         yield
     finally:
@@ -328,7 +335,7 @@ def compiling_flag() -> Iterator[None]:
 
 def error_on_graph_break() -> bool | None:
     """What ``alternator.error_on_graph_break`` says in this thread now; None if nothing was said."""
-    return getattr(_capturing, "error_on_graph_break", None)
+    return _capturing.error_on_graph_break
 
 
 def set_error_on_graph_break(value: bool | None) -> bool | None:

@@ -141,11 +141,14 @@ def control(*words: str) -> None:
 
 
 def counted(call: Callable[[], Any], rounds: int) -> int:
+    """Instructions are counted in here alone: everything else is far faster without."""
+    control("-i", "on")
     control("-z")
     for _ in range(rounds):
         call()
     before = set(glob.glob("callgrind.out.*"))
     control("-d")
+    control("-i", "off")
     (made,) = set(glob.glob("callgrind.out.*")) - before
     with open(made) as file:
         found = re.search(r"^(?:totals|summary): (\d+)", file.read(), re.M)
@@ -156,11 +159,55 @@ def counted(call: Callable[[], Any], rounds: int) -> int:
 def instructions(call: Callable[[], Any]) -> float:
     """Instructions of one call; this process runs under callgrind.  The difference leaves out what counting costs."""
     call()
-    return (counted(call, 420) - counted(call, 20)) / 400
+    return (counted(call, 220) - counted(call, 20)) / 200
 
 
-def miss() -> tuple[float, float]:
-    """Microseconds from a call with a new shape until no entry fits, and until its capture starts."""
+def misses() -> Iterator[tuple[int, float, float]]:
+    """(entries, microseconds of a call that none of them fits by its shape: until that is known, until its capture starts).
+
+    The capture starts with the first line of ``capture_frame``: everything before it is in.  Here that line says that the call is
+    to run plainly, so that the path there is walked many times, by the same call as a hit.
+    """
+    from alternator import capture
+    from alternator.runtime.convert import Callback
+
+    decided, begun = [0], [0]
+    decide, begin = Callback.__call__, capture.capture_frame
+
+    def deciding(self: Any, *args: Any) -> Any:
+        decided[0] = time.perf_counter_ns()
+        return decide(self, *args)
+
+    def beginning(*args: Any) -> None:
+        begun[0] = time.perf_counter_ns()
+
+    shapes = [torch.ones(size) for size in range(1, 66)]
+    for count in (1, 8, 64):
+        alternator.reset()
+        compiled = alternator.compile(lambda a: a + 1, backend=Replay(), dynamic=False, recompile_limit=1000)
+        for shape in shapes[:count] * 4:
+            compiled(shape)
+        spent: tuple[list[int], list[int]] = [], []
+        for place, seen, target, instead in (
+            (spent[0], decided, (Callback, "__call__"), deciding),
+            (spent[1], begun, (capture, "capture_frame"), beginning),
+        ):
+            original = getattr(*target)
+            capture.capture_frame = beginning
+            setattr(*target, instead)
+            try:
+                for _ in range(2000):
+                    started = time.perf_counter_ns()
+                    compiled(shapes[64])
+                    place.append(seen[0] - started)
+            finally:
+                setattr(*target, original)
+                capture.capture_frame = begin
+        yield count, _median(spent[0]), _median(spent[1])
+
+
+def first_misses() -> tuple[float, float]:
+    """The same of calls that are captured, each behind the capture of another, which leaves nothing of this in the caches."""
     from alternator import capture
     from alternator.runtime.convert import Callback
 
@@ -185,7 +232,11 @@ def miss() -> tuple[float, float]:
             compiled(x)
     finally:
         Callback.__call__, capture.capture_frame = decide, begin  # type: ignore[method-assign]
-    return sorted(decided)[len(decided) // 2] / 1000, sorted(begun)[len(begun) // 2] / 1000
+    return _median(decided), _median(begun)
+
+
+def _median(nanoseconds: list[int]) -> float:
+    return sorted(nanoseconds)[len(nanoseconds) // 2] / 1000
 
 
 def report(measure: Callable[[Callable[[], Any]], float], unit: str) -> None:
@@ -208,7 +259,6 @@ def main() -> None:
     with torch.no_grad():
         if options.inside:
             gc.disable()
-            control("-i", "on")
             report(instructions, "instructions")
         elif options.instructions:
             with tempfile.TemporaryDirectory() as folder:
@@ -226,8 +276,11 @@ def main() -> None:
             print(f"\n{'entries that differ by':32} {'entries':>14} {'us a call':>10}")
             for name, count, call in entries():
                 print(f"{name:32} {count:14} {microseconds(call, 300) / count:10.2f}", flush=True)
-            decided, begun = miss()
-            print(f"\n{'a new shape, until no entry fits':47} {decided:10.2f}\n{'until capture starts':47} {begun:10.2f}")
+            print(f"\n{'a new shape':20} {'entries':>14} {'no entry fits':>16} {'capture starts':>16}")
+            for count, decided, begun in misses():
+                print(f"{'':20} {count:14} {decided:16.2f} {begun:16.2f}", flush=True)
+            decided, begun = first_misses()
+            print(f"{'behind a capture':20} {'1 to 59':>14} {decided:16.2f} {begun:16.2f}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ struct EntryData {
   bool valid = true;
   uint64_t hits = 0;
   ExtraState* home = nullptr;  // the list that it is in, borrowed
-  uint64_t signature = 0;      // see Dispatch
+  std::unique_ptr<Expectations> expects;  // made when there are many entries; see Dispatch
+  uint64_t signature = 0;
 };
 
 struct CacheEntry {
@@ -266,6 +267,33 @@ PyObject* extra_get_skip(PyObject* self, void*) {
 
 void forget_dispatch(ExtraState* extra) { delete std::exchange(extra->dispatch, nullptr); }
 
+// Says by what the entries can be told apart, if there are many.
+void make_dispatch(ExtraState* extra) {
+  constexpr size_t kMany = 4;
+  if (extra->entries->size() < kMany) return;
+  std::vector<Dispatch::Member> members;
+  for (CacheEntry* entry : *extra->entries) {
+    EntryData& data = *entry->data;
+    if (!data.expects) data.expects = std::make_unique<Expectations>(*data.tree);
+    members.push_back({data.tree, data.expects.get(), 0});
+  }
+  auto made = std::make_unique<Dispatch>();
+  made->choose(&members);
+  for (size_t i = 0; i < members.size(); ++i) (*extra->entries)[i]->data->signature = members[i].signature;
+  extra->dispatch = made.release();
+}
+
+// The first entry of the list is new. This is done now so that the next call that nothing fits need not wait for it.
+void add_to_dispatch(ExtraState* extra) {
+  EntryData& data = *extra->entries->front()->data;
+  if (extra->dispatch) {
+    if (!data.expects) data.expects = std::make_unique<Expectations>(*data.tree);
+    if (extra->dispatch->add(*data.expects, &data.signature)) return;
+    forget_dispatch(extra);
+  }
+  make_dispatch(extra);
+}
+
 // Takes the entry out of its list; the reference that the list had is handed over.
 Own detach(CacheEntry* entry) {
   ExtraState* home = std::exchange(entry->data->home, nullptr);
@@ -273,7 +301,7 @@ Own detach(CacheEntry* entry) {
   auto it = std::find(home->entries->begin(), home->entries->end(), entry);
   if (it == home->entries->end()) return {};
   home->entries->erase(it);
-  forget_dispatch(home);
+  if (home->dispatch) home->dispatch->remove(entry->data->signature);
   ++home->generation;
   return Own::steal(object_of(entry));
 }
@@ -336,7 +364,7 @@ bool add_entry(ExtraState* extra, PyObject* entry, PyObject* callback) {
   }
   Own self = data.home ? detach(entry_of(entry)) : Own::share(entry);
   extra->entries->insert(extra->entries->begin(), entry_of(self.release()));
-  forget_dispatch(extra);
+  add_to_dispatch(extra);
   ++extra->generation;
   data.home = extra;
   data.callback = Own::share(callback);
@@ -358,6 +386,7 @@ Hit::~Hit() {
   for (size_t i = 0; i < count_; ++i) Py_XDECREF(values_[i]);
 }
 
+PyObject* Hit::entry() const { return entry_.get(); }
 bool Hit::keep_hook() const { return data_of(entry_.get()).keep_hook; }
 
 bool Hit::check(CacheEntry* entry, const Call& call) {
@@ -447,29 +476,36 @@ PyObject* set_cache_key(PyObject*, PyObject* key) {
   return old ? old : Py_NewRef(Py_None);
 }
 
-// The signature of the call, where there are so many entries that it is worth while; false: try them all.
-static bool signature_for(ExtraState* extra, const Call& call, uint64_t* out) {
-  constexpr size_t kMany = 4;
-  auto& entries = *extra->entries;
-  if (entries.size() < kMany) return false;
-  if (!extra->dispatch) {
-    std::vector<const GuardTree*> trees;
-    for (CacheEntry* entry : entries) trees.push_back(entry->data->tree);
-    auto made = std::make_unique<Dispatch>();
-    const std::vector<uint64_t> signatures = made->build(trees);
-    for (size_t i = 0; i < entries.size(); ++i) entries[i]->data->signature = signatures[i];
-    extra->dispatch = made.release();
+PyObject* usable_entries(ExtraState* extra, PyObject* callback) {
+  std::vector<CacheEntry*> found;
+  if (extra)
+    for (CacheEntry* entry : *extra->entries)
+      if (usable(*entry->data, callback)) found.push_back(entry);
+  PyObject* list = PyList_New(static_cast<Py_ssize_t>(found.size()));
+  for (size_t i = 0; list && i < found.size(); ++i)
+    PyList_SET_ITEM(list, static_cast<Py_ssize_t>(i), Py_NewRef(object_of(found[i])));
+  return list;
+}
+
+// False: no entry can fit. `filtered`: only entries with this signature can.
+static bool may_fit(ExtraState* extra, const Call& call, bool* filtered, uint64_t* signature) {
+  *filtered = false;
+  if (!extra->dispatch) make_dispatch(extra);
+  if (!extra->dispatch || !extra->dispatch->useful()) return true;
+  if (!extra->dispatch->signature(call, signature)) {
+    forget_dispatch(extra);
+    return true;
   }
-  if (!extra->dispatch->useful()) return false;
-  *out = extra->dispatch->signature(call);
-  return true;
+  *filtered = true;
+  return extra->dispatch->any(*signature);
 }
 
 bool find_entry(ExtraState* extra, const Call& call, PyObject* callback, Hit* hit) {
+  uint64_t signature = 0;
+  bool filtered;
+  if (!may_fit(extra, call, &filtered, &signature)) return false;
   Own hold = Own::share(reinterpret_cast<PyObject*>(extra));
   auto& entries = *extra->entries;
-  uint64_t signature = 0;
-  bool filtered = signature_for(extra, call, &signature);
   int restarts = 0;
   for (size_t i = 0; i < entries.size();) {
     CacheEntry* entry = entries[i];

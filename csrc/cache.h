@@ -35,6 +35,7 @@ class Hit {
   ~Hit();
 
   bool keep_hook() const;
+  PyObject* entry() const;
   PyObject* call();  // a new reference; null with an exception set
 
   // Runs the entry's guards, and takes the arguments if they hold.
@@ -75,6 +76,7 @@ class HookOff {
 
 bool init_cache(PyObject* module);
 PyObject* cache_entry_list(ExtraState* extra);
+PyObject* usable_entries(ExtraState* extra, PyObject* callback);  // a list: those that find_entry() considers
 extern int64_t live_entries, live_extra_states;
 
 }  // namespace alt

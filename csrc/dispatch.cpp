@@ -56,86 +56,122 @@ bool expected_at(const Node& node, uint64_t* out) {
 
 }  // namespace
 
-static Dispatch::Known known_of(const std::vector<Node>& nodes) {
-  Dispatch::Known known;
+Expectations::Expectations(const GuardTree& tree) {
+  const std::vector<Node>& nodes = tree.nodes();
   const size_t count = std::min(nodes.size(), kNodes);
-  std::vector<std::string> paths(count);  // "": not for probes
+  std::vector<uint64_t> paths(count);  // 0: not for probes
   std::vector<int> depths(count);
   for (uint32_t id = 0; id < count; ++id) {
     const Node& node = nodes[id];
-    std::string path;
+    uint64_t path = 0;
     if (node.parent >= 0) {
       path = paths[static_cast<size_t>(node.parent)];
       depths[id] = depths[static_cast<size_t>(node.parent)] + 1;
-      if (path.empty() || depths[id] > kDepth) continue;
+      if (path == 0 || depths[id] > kDepth) continue;
     }
-    path += static_cast<char>('A' + static_cast<int>(node.access));
+    path = mix(path, static_cast<uint64_t>(node.access) + 1);
     switch (node.access) {
       case Access::local:
       case Access::closure:
-      case Access::index: path += std::to_string(node.index); break;
+      case Access::index: path = mix(path, static_cast<uint64_t>(node.index)); break;
       case Access::globals:
       case Access::dict:
       case Access::cell: break;
-      case Access::object: path += std::to_string(reinterpret_cast<uintptr_t>(node.root.get())); break;
+      case Access::object: path = mix(path, reinterpret_cast<uint64_t>(node.root.get())); break;
       case Access::dictitem: {
         PyObject* key = node.key.get();
-        const char* text = key && PyUnicode_CheckExact(key) ? PyUnicode_AsUTF8(key) : nullptr;
-        if (!text) {
-          PyErr_Clear();
-          continue;
-        }
-        path += std::to_string(std::strlen(text)) + ":" + text;
+        if (!key || !PyUnicode_CheckExact(key)) continue;
+        path = mix(path, static_cast<uint64_t>(node.key.hash));
         break;
       }
       default: continue;
     }
+    paths[id] = path;
     uint64_t expected;
-    if (expected_at(node, &expected)) known.emplace(path, std::make_pair(id, expected));
-    paths[id] = std::move(path);
+    if (expected_at(node, &expected)) rows_.push_back({path, expected, id});
   }
-  return known;
+  std::stable_sort(rows_.begin(), rows_.end(), [](const Row& a, const Row& b) { return a.path < b.path; });
+  rows_.erase(std::unique(rows_.begin(), rows_.end(), [](const Row& a, const Row& b) { return a.path == b.path; }), rows_.end());
+  rows_.shrink_to_fit();
 }
 
-std::vector<uint64_t> Dispatch::build(const std::vector<const GuardTree*>& trees) {
+const Expectations::Row* Expectations::find(uint64_t path) const {
+  auto found = std::lower_bound(rows_.begin(), rows_.end(), path, [](const Row& row, uint64_t p) { return row.path < p; });
+  return found != rows_.end() && found->path == path ? &*found : nullptr;
+}
+
+// Whether what the path of a node begins with still lives.
+static bool begins_alive(const GuardTree& tree, uint32_t id) {
+  const Node* node = &tree.nodes()[id];
+  while (node->parent >= 0) node = &tree.nodes()[static_cast<size_t>(node->parent)];
+  return node->access != Access::object || node->root.get();
+}
+
+void Dispatch::choose(std::vector<Member>* members) {
   probes_.clear();
-  std::vector<uint64_t> signatures(trees.size());
-  std::vector<Known> known;
-  for (const GuardTree* tree : trees) known.push_back(known_of(tree->nodes()));
+  signatures_.clear();
   struct Candidate {
     std::vector<uint64_t> expected;
     size_t distinct;
-    uint32_t node;
+    const Expectations::Row* row;
   };
   std::vector<Candidate> candidates;
-  for (const auto& [path, first] : known[0]) {
-    Candidate made{{}, 0, first.first};
-    for (const Known& other : known) {
-      auto found = other.find(path);
-      if (found == other.end()) break;
-      made.expected.push_back(found->second.second);
+  for (const Expectations::Row& row : members->front().expects->rows()) {
+    if (!begins_alive(*members->front().tree, row.node)) continue;
+    Candidate made{{}, 0, &row};
+    for (const Member& member : *members) {
+      const Expectations::Row* found = member.expects->find(row.path);
+      if (!found) break;
+      made.expected.push_back(found->expected);
     }
-    if (made.expected.size() != trees.size()) continue;
+    if (made.expected.size() != members->size()) continue;
     std::vector<uint64_t> sorted = made.expected;
     std::sort(sorted.begin(), sorted.end());
     made.distinct = static_cast<size_t>(std::unique(sorted.begin(), sorted.end()) - sorted.begin());
     if (made.distinct > 1) candidates.push_back(std::move(made));
   }
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return a.distinct != b.distinct ? a.distinct > b.distinct : a.node < b.node;
+    return a.distinct != b.distinct ? a.distinct > b.distinct : a.row->node < b.row->node;
   });
   if (candidates.size() > kProbes) candidates.resize(kProbes);
+  for (Member& member : *members) member.signature = 0;
   for (const Candidate& candidate : candidates) {
-    probes_.push_back(probe_of(*trees[0], candidate.node));
-    for (size_t i = 0; i < trees.size(); ++i) signatures[i] = mix(signatures[i], candidate.expected[i]);
-    if (candidate.distinct == trees.size()) break;  // tells all of them apart
+    probes_.push_back(probe_of(*members->front().tree, *candidate.row));
+    for (size_t i = 0; i < members->size(); ++i)
+      (*members)[i].signature = mix((*members)[i].signature, candidate.expected[i]);
+    if (candidate.distinct == members->size()) break;  // tells all of them apart
   }
-  return signatures;
+  for (const Member& member : *members) signatures_.push_back(member.signature);
+  patience_ = members->size() + members->size() / 2;
 }
 
-Dispatch::Probe Dispatch::probe_of(const GuardTree& tree, uint32_t id) const {
-  Probe probe;
-  for (int at = static_cast<int>(id); at >= 0;) {
+bool Dispatch::add(const Expectations& expects, uint64_t* signature) {
+  uint64_t result = 0;
+  for (const Probe& probe : probes_) {
+    const Expectations::Row* found = expects.find(probe.path);
+    if (!found) return false;
+    result = mix(result, found->expected);
+  }
+  if (any(result) && signatures_.size() >= patience_) return false;
+  signatures_.push_back(result);
+  *signature = result;
+  return true;
+}
+
+void Dispatch::remove(uint64_t signature) {
+  auto found = std::find(signatures_.begin(), signatures_.end(), signature);
+  if (found == signatures_.end()) return;
+  *found = signatures_.back();
+  signatures_.pop_back();
+}
+
+bool Dispatch::any(uint64_t signature) const {
+  return std::find(signatures_.begin(), signatures_.end(), signature) != signatures_.end();
+}
+
+Dispatch::Probe Dispatch::probe_of(const GuardTree& tree, const Expectations::Row& row) {
+  Probe probe{row.path, {}};
+  for (int at = static_cast<int>(row.node); at >= 0;) {
     const Node& node = tree.nodes()[static_cast<size_t>(at)];
     Step step{node.access, node.index, {}, node.key.hash, false};
     if (node.access == Access::dictitem) step.object = Own::share(node.key.get());
@@ -143,16 +179,16 @@ Dispatch::Probe Dispatch::probe_of(const GuardTree& tree, uint32_t id) const {
       step.weak = node.root.weak();
       step.object = Own::share(node.root.object());
     }
-    probe.push_back(std::move(step));
+    probe.steps.push_back(std::move(step));
     at = node.parent;
   }
-  std::reverse(probe.begin(), probe.end());
+  std::reverse(probe.steps.begin(), probe.steps.end());
   return probe;
 }
 
 PyObject* Dispatch::read(const Probe& probe, const Call& call) {
   PyObject* value = nullptr;
-  for (const Step& step : probe) {
+  for (const Step& step : probe.steps) {
     switch (step.access) {
       case Access::local: value = step.index < call.count ? call.values[step.index] : nullptr; break;
       case Access::globals: value = call.func ? call.func->func_globals : nullptr; break;
@@ -191,11 +227,15 @@ PyObject* Dispatch::read(const Probe& probe, const Call& call) {
   return value;
 }
 
-uint64_t Dispatch::signature(const Call& call) const {
+bool Dispatch::signature(const Call& call, uint64_t* out) const {
   KeepError keep;
   uint64_t result = 0;
-  for (const Probe& probe : probes_) result = mix(result, signature_of(read(probe, call)));
-  return result;
+  for (const Probe& probe : probes_) {
+    if (probe.steps[0].weak && PyWeakref_GET_OBJECT(probe.steps[0].object.get()) == Py_None) return false;
+    result = mix(result, signature_of(read(probe, call)));
+  }
+  *out = result;
+  return true;
 }
 
 }  // namespace alt

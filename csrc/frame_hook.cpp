@@ -211,6 +211,32 @@ PyObject* debug_get_cache_entry_list(PyObject*, PyObject* arg) {
   return code ? cache_entry_list(find_extra(code)) : nullptr;
 }
 
+PyObject* usable_entries_function(PyObject*, PyObject* args) {
+  PyObject *arg, *callback;
+  if (!PyArg_ParseTuple(args, "OO:usable_entries", &arg, &callback)) return nullptr;
+  PyCodeObject* code = code_argument(arg);
+  return code ? usable_entries(find_extra(code), callback) : nullptr;
+}
+
+// find(func, values, callback): for a callback that had to wait. Its caller has taken the hook off.
+PyObject* find_function(PyObject*, PyObject* args) {
+  PyObject *func, *values, *callback;
+  if (!PyArg_ParseTuple(args, "O!O!O:find", &PyFunction_Type, &func, &PyList_Type, &values, &callback)) return nullptr;
+  auto function = reinterpret_cast<PyFunctionObject*>(func);
+  ExtraState* extra = find_extra(reinterpret_cast<PyCodeObject*>(function->func_code));
+  if (!extra || extra->entries->empty()) Py_RETURN_NONE;
+  std::vector<Own> held;
+  std::vector<PyObject*> given;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); ++i) {
+    PyObject* value = PyList_GET_ITEM(values, i);
+    held.push_back(Own::share(value));
+    given.push_back(value == null_value ? nullptr : value);
+  }
+  Hit hit;
+  const Call call{function, given.data(), static_cast<Py_ssize_t>(given.size())};
+  return Py_NewRef(find_entry(extra, call, callback, &hit) ? hit.entry() : Py_None);
+}
+
 PyObject* reset_code(PyObject*, PyObject* arg) {
   PyCodeObject* code = code_argument(arg);
   if (!code) return nullptr;
@@ -293,6 +319,9 @@ bool init_frame_hook(PyObject* module) {
        "call_redirected(callback, fn, args, kwargs=None): run fn with its Python frames handed to the callback"},
       {"_debug_get_extra_state", debug_get_extra_state, METH_O, nullptr},
       {"_debug_get_cache_entry_list", debug_get_cache_entry_list, METH_O, nullptr},
+      {"usable_entries", usable_entries_function, METH_VARARGS,
+       "usable_entries(code, callback): those that a lookup under the callback considers now, the last used first"},
+      {"find", find_function, METH_VARARGS, "find(func, values, callback) -> the entry whose guards hold, or None"},
       {"reset_code", reset_code, METH_O, "drop all entries of a code object, and its skip mark"},
       {"skip_code", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(skip_code_function)),
        METH_VARARGS | METH_KEYWORDS, "skip_code(code, recursive=False): never offer it to the callback"},

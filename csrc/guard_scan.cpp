@@ -27,6 +27,9 @@ GuardScan::GuardScan(GuardTree& tree, TreeState& state, const uint32_t* loads, s
   std::sort(asked_.begin(), asked_.end());
   asked_.erase(std::unique(asked_.begin(), asked_.end()), asked_.end());
   decltype(seen_)().swap(seen_);
+  python_ = !python_checks_.empty();
+  for (const Loose& loose : loose_) python_ |= tree.nodes_[loose.node].python;
+  for (uint32_t i : tail_) python_ |= tree.tail_[i].kind == TailGuard::Kind::py;
 }
 
 void GuardScan::count_moves(const GuardScan& before) {
@@ -97,6 +100,7 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
       return;
     case Kind::not_none: return;
     case Kind::eq:
+      if (value == guard.object.get()) return;  // which the guard holds
       if (!guard.plain) return check();
       if (!proven) constants_.push_back(Own::share(value));  // its address cannot come to mean another
       return;
@@ -156,6 +160,16 @@ void GuardScan::pin_field(uint32_t id, const void* at, PyObject* value) {
   value ? pin(id, value, false) : pin_missing(id);
 }
 
+// An attribute that is a field of the object: a slot of a Python class, a member of a C type.
+void GuardScan::pin_member(uint32_t id, PyObject* parent, bool proven) {
+  PyTypeObject* type = Py_TYPE(parent);
+  PyObject** at = py::member_of(parent, tree_.nodes_[id].object.get());
+  if (!at || (py::type_can_change(type) && py::type_version(type) == 0)) return loosen(id, parent);
+  if (!proven || py::instances_can_change_type(type)) word(py::type_word(parent), type);
+  if (py::type_can_change(type)) word(py::type_version_word(type), *py::type_version_word(type));
+  pin_field(id, at, *at);
+}
+
 void GuardScan::pin_dict(uint32_t id, PyObject* parent) {
   PyObject** slot = nullptr;
   if (py::dict_slot(parent, &slot) != py::Slot::ready) return loosen(id, parent);
@@ -193,6 +207,7 @@ void GuardScan::pin_link(uint32_t id, PyObject* parent, bool proven) {
   auto fixed = [&](PyObject*& at) { proven ? pin(id, at, true) : pin_field(id, &at, at); };
   switch (node.access) {
     case Access::dict: return pin_dict(id, parent);
+    case Access::attr: return pin_member(id, parent, proven);
     case Access::index: return pin_index(id, parent, proven);
     case Access::type:
       if (!proven || py::instances_can_change_type(Py_TYPE(parent))) word(py::type_word(parent), Py_TYPE(parent));
@@ -350,7 +365,7 @@ GuardScan::Verdict GuardScan::run(const Call& call) {
   if (!leaves(call) || !global_state()) return Verdict::fails;
   if (!fixed(call)) return Verdict::unknown;
   Verdict verdict;
-  if (!tree_.python_) {
+  if (!python_) {
     verdict = rest(call, false, false);
   } else {
     {

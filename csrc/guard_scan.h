@@ -32,8 +32,12 @@ class GuardScan {
   void take(PyObject** out, size_t count) const {
     for (size_t i = 0; i < count; ++i) out[i] = Py_XNewRef(loaded_[i]);
   }
-  size_t words() const { return words_.size(); }
-  size_t loose() const { return loose_.size() + lookups_.size(); }
+  // How much there is to look at, by name.
+  std::vector<std::pair<const char*, size_t>> sizes() const {
+    return {{"words", words_.size()}, {"arguments", arguments_.size()}, {"leaves", leaves_.size()}, {"lookups", lookups_.size()},
+            {"tensors", tensors_.size()}, {"checks", checks_.size()}, {"python checks", python_checks_.size()},
+            {"loose", loose_.size()}, {"tail", tail_.size()}, {"distinct", distinct_.size()}};
+  }
 
  private:
   struct Word {
@@ -85,6 +89,7 @@ class GuardScan {
   void pin_dict(uint32_t id, PyObject* parent);
   void pin_index(uint32_t id, PyObject* parent, bool proven);
   void pin_field(uint32_t id, const void* at, PyObject* value);
+  void pin_member(uint32_t id, PyObject* parent, bool proven);
   void pin_tail(size_t i);
   void word(const void* at, const void* expected) { word(at, reinterpret_cast<uint64_t>(expected)); }
   void word(const void* at, uint64_t expected);
@@ -104,6 +109,7 @@ class GuardScan {
   TreeState& state_;
   const uint32_t* loads_;
   size_t count_;
+  bool python_ = false;  // a pass may run Python code
 
   std::vector<Leaf> leaves_;
   std::vector<Argument> arguments_;

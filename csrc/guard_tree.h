@@ -137,6 +137,7 @@ class GuardTree {
   bool may_run_python() const { return python_; }
   size_t size() const { return nodes_.size(); }
   const std::vector<Node>& nodes() const { return nodes_; }
+  const GuardScan* scan() const { return scan_.get(); }  // null: not laid flat (yet)
   int traverse(visitproc visit, void* arg);
   void clear();  // for the garbage collector: the tree is dead afterwards
   std::string path(uint32_t node, const PyFunctionObject* func) const;

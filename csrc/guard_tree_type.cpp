@@ -1,5 +1,5 @@
 // alternator._C.guards.GuardTree
-#include "guard_tree.h"
+#include "guard_scan.h"
 
 #include <structmember.h>
 
@@ -158,6 +158,18 @@ PyObject* tree_time(PyObject* self, PyObject* const* args, Py_ssize_t n) {
   return PyFloat_FromDouble(spent.count() / static_cast<double>(rounds));
 }
 
+PyObject* tree_scan(PyObject* self, void*) {
+  const GuardScan* scan = cast(self)->tree->scan();
+  if (!scan) Py_RETURN_NONE;
+  Own result = Own::steal(PyDict_New());
+  if (!result) return nullptr;
+  for (auto [name, size] : scan->sizes()) {
+    Own value = Own::steal(PyLong_FromSize_t(size));
+    if (!value || PyDict_SetItemString(result.get(), name, value.get()) < 0) return nullptr;
+  }
+  return result.release();
+}
+
 PyObject* tree_dead(PyObject* self, void*) { return PyBool_FromLong(cast(self)->tree->dead()); }
 Py_ssize_t tree_len(PyObject* self) { return static_cast<Py_ssize_t>(cast(self)->tree->size()); }
 
@@ -177,6 +189,7 @@ bool init_guard_tree_type(PyObject* module) {
       {"_time", fast(tree_time), METH_FASTCALL, "_time(func, values, rounds) -> nanoseconds of one check"},
       {nullptr, nullptr, 0, nullptr}};
   static PyGetSetDef getset[] = {{"dead", tree_dead, nullptr, "True if the guards can never hold again", nullptr},
+                                 {"_scan", tree_scan, nullptr, "how much a flat check looks at, or None", nullptr},
                                  {nullptr, nullptr, nullptr, nullptr, nullptr}};
   static PyMemberDef members[] = {
       {"__weaklistoffset__", T_PYSSIZET, offsetof(PyGuardTree, weakrefs), READONLY, nullptr}, {nullptr, 0, 0, 0, nullptr}};

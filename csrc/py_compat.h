@@ -3,6 +3,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 
 #if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
 #error "alternator supports Python 3.11 only"
@@ -157,6 +158,17 @@ inline bool is_python_class(PyTypeObject* type) {
   PyTypeObject* base = type;
   while (base->tp_base && (base->tp_flags & Py_TPFLAGS_HEAPTYPE)) base = base->tp_base;
   return base == &PyBaseObject_Type;
+}
+// Where an attribute is kept that is nothing but a field of the object, which reading it gives; null: reading it is more than that.
+inline PyObject** member_of(PyObject* obj, PyObject* name) {
+  PyTypeObject* type = Py_TYPE(obj);
+  if (type->tp_getattro != PyObject_GenericGetAttr) return nullptr;
+  PyObject* found = _PyType_Lookup(type, name);
+  if (!found || Py_TYPE(found) != &PyMemberDescr_Type) return nullptr;
+  const PyMemberDef* member = reinterpret_cast<PyMemberDescrObject*>(found)->d_member;
+  if (!PyType_IsSubtype(type, PyDescr_TYPE(found)) || (member->type != T_OBJECT && member->type != T_OBJECT_EX)) return nullptr;
+  auto at = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(obj) + member->offset);
+  return *at || member->type == T_OBJECT_EX ? at : nullptr;  // an empty one reads as None, or is missing
 }
 inline void enable_vectorcall(PyTypeObject* type) { type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL; }
 

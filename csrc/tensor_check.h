@@ -38,6 +38,7 @@ class TensorTable {
   // False: what this one needs does not fit into a row; check it with tensor_matches().
   bool add(const TensorSpec& spec, PyObject* obj);
   bool match() const noexcept;
+  size_t size() const { return rows_.size(); }
 
  private:
   struct Row {

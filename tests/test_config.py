@@ -104,6 +104,17 @@ def test_snapshot_is_frozen_and_hashable() -> None:
     assert config.snapshot() == before
 
 
+def test_a_snapshot_is_made_anew_when_a_set_was_changed_in_place() -> None:
+    before = config.snapshot()
+    assert config.snapshot() is before
+    config.ignore_logger_methods.add(print)
+    assert config.snapshot().ignore_logger_methods == {print} and before.ignore_logger_methods == frozenset()
+    config.ignore_logger_methods.remove(print)
+    assert config.snapshot() == before
+    config.recompile_limit += 1
+    assert config.snapshot().recompile_limit == before.recompile_limit + 1
+
+
 def test_cache_key_depends_on_what_changes_a_capture() -> None:
     key = config.cache_key()
     with config.patch(recompile_limit=2, error_on_recompile=True, verbose=True):

@@ -63,4 +63,4 @@ def bring_over_marks() -> None:
         traced.skips_frame(decorators.skip_frame)
 
 
-convert.before_capture.append(bring_over_marks)
+convert.before_capture.append(("torch._dynamo.trace_rules", bring_over_marks))

@@ -6,17 +6,15 @@ object, because a compiled entry belongs to the callback that made it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import gc
 import itertools
 import logging
-import random
+import sys
 import threading
 import traceback
 import types
 import weakref
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Sequence
 
 import torch
 
@@ -29,9 +27,10 @@ from alternator.runtime.module import original_of
 from alternator.runtime.skip import Verdict
 
 log = logging.getLogger("alternator")
+_fx_traces, _jit_traces = torch.fx._symbolic_trace.is_fx_symbolic_tracing, torch._C._is_tracing
 
-before_capture: list[Callable[[], None]] = []
-"""Called before each capture."""
+before_capture: list[tuple[str, Callable[[], None]]] = []
+"""(name of a module, function): called before each capture, once that module has been loaded."""
 
 compile_lock = threading.RLock()
 """Held while a frame is captured: one at a time, in any thread."""
@@ -167,53 +166,55 @@ class Callback:
             if skip.of_code(code) is not verdict:  # it is this function that is special, not its code
                 return None if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
             return eval_frame.SKIP_CODE if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
-        if config.disable or stance.current().runs_plainly or not _may_compile_here():
-            return None
-        if not config.allow_empty_graphs and not skip.may_hold_tensors(func, values):
+        if config.disable or stance.current().runs_plainly or ((_fx_traces() or _jit_traces()) and not _may_compile_here()):
             return None
         with compile_lock:
-            for entry in self.entries(code):  # another thread may have compiled it while this one waited
-                if entry.check_fn.check(func, values):
+            present = eval_frame.usable_entries(code, self)
+            if present:
+                entry = eval_frame.find(func, values, self)  # another thread may have compiled it while this one waited
+                if entry is not None:
                     return entry
-            return self._convert(func, values)
+            elif not config.allow_empty_graphs and not skip.may_hold_tensors(func, values):
+                return None
+            return self._convert(func, values, present)
 
     # -- one frame --------------------------------------------------------------------------------------------------
 
-    def _convert(self, func: types.FunctionType, values: list[Any]) -> Any:
+    def _convert(self, func: types.FunctionType, values: list[Any], present: list[Any]) -> Any:
+        """``present``: the entries that there are, and that do not fit."""
         code = func.__code__
         state = _state_of(code)
         state.calls += 1
         if state.calls < config.minimum_call_count:
             return None
-        if state.calls == 1 and stance.current().compiles_later:
+        now = stance.current()
+        if state.calls == 1 and now.compiles_later:
             _remember_sizes(func, values)
             return None
         if state.failed and not self.options.fullgraph:
             return None
-        if stance.current().fails_on_recompile and not state.captures and state.calls > 1:
+        if not state.captures and state.calls > 1 and now.fails_on_recompile:
             return None  # looked at before, and there was nothing to compile
         utils.counters["frames"]["total"] += 1
-        reasons = self._look_at_entries(func, values, state)
-        if reasons is None:  # no further entry, here or in what it calls: what keeps changing here changes there, too
+        reasons = recompiles.Reasons(present, func, values)
+        if not self._may_have_another(func, state, reasons):
+            # neither here nor in what it calls: what keeps changing here changes there, too
             return False if config.skip_code_recursive_on_recompile_limit_hit else None
-        for prepare in before_capture:
-            prepare()
-        request = self._request(state, reasons)
+        for module, prepare in before_capture:
+            if module in sys.modules:
+                prepare()
+        request = self._request(state)
         metrics = utils.CompileMetrics(
-            compile_id=request.compile_id,
-            co_name=code.co_name,
-            co_filename=code.co_filename,
-            co_firstlineno=code.co_firstlineno,
-            cache_size=len(reasons),
-            accumulated_cache_size=state.captures,
-            recompile_reason=request.recompile_reason,
+            request.compile_id, code.co_name, code.co_filename, code.co_firstlineno, len(present), state.captures
         )
         try:
-            with utils.measuring(metrics), callbacks.callback_handler.running(request.compile_id), _state_kept():
+            with metrics, callbacks.callback_handler.running(request.compile_id):
                 result = self._capture(func, values, request, state, metrics)
         except exc.Restart as restart:
             restart.prepare()
-            return self._convert(func, values)
+            return self._convert(func, values, eval_frame.usable_entries(code, self))
+        finally:
+            self._tell_why_again(code, state, reasons, metrics)
         if isinstance(result, eval_frame._CacheEntry):
             state.captures += 1
             metrics.has_guarded_code = True
@@ -225,25 +226,16 @@ class Callback:
         utils.counters["frames"]["ok"] += 1
         return result
 
-    def _request(self, state: _CodeState, reasons: list[str]) -> CompileRequest:
+    def _request(self, state: _CodeState) -> CompileRequest:
         options = self.options
-        forced = stance.current().backend
+        now = stance.current()
         return CompileRequest(
-            backend=forced or self.backend() or _nobody,
-            backend_name=stance.current().backend_name if forced else options.backend_name,
-            fullgraph=options.fullgraph,
-            error_on_graph_break=bool(utils.error_on_graph_break()),
-            dynamic=options.dynamic,
-            config=config.snapshot(),
-            guard_fail_fn=options.guard_fail_fn,
-            guard_export_fn=options.guard_export_fn,
-            guard_filter_fn=options.guard_filter_fn,
-            recompile_limit=options.recompile_limit,
-            isolate_recompiles=options.isolate_recompiles,
-            export=options.export,
-            compile_id=f"{state.frame_id}/{state.captures}",
-            recompile_reason=reasons[0] if reasons else None,
-            options=options,
+            now.backend or self.backend() or _nobody,
+            now.backend_name if now.backend else options.backend_name,
+            bool(utils.error_on_graph_break()),
+            config.snapshot(),
+            f"{state.frame_id}/{state.captures}",
+            options,
         )
 
     def _capture(
@@ -255,8 +247,7 @@ class Callback:
         metrics: utils.CompileMetrics,
     ) -> Any:
         try:
-            with utils.timed("capture"):
-                return capture.capture_frame(func, values, request)
+            return capture.capture_frame(func, values, request)
         except exc.SkipFrame as skipped:
             metrics.fail_type, metrics.fail_reason = "SkipFrame", str(skipped)
             if self.options.fullgraph:
@@ -307,65 +298,63 @@ class Callback:
 
     # -- entries that exist -----------------------------------------------------------------------------------------
 
-    def entries(self, code: types.CodeType) -> list[Any]:
-        """The entries of a code object that this callback made under the present settings, newest first."""
-        key = stance.cache_key()
-        return [
-            entry
-            for entry in eval_frame._debug_get_cache_entry_list(code)
-            if getattr(entry, "valid", True)
-            and getattr(entry, "owner_callback", self) is self
-            and getattr(entry, "cache_key", key) is key
-        ]
-
-    def _look_at_entries(self, func: types.FunctionType, values: list[Any], state: _CodeState) -> list[str] | None:
-        """Why the present entries do not fit, newest first; None if there may be no further one."""
+    def _may_have_another(self, func: types.FunctionType, state: _CodeState, reasons: recompiles.Reasons) -> bool:
+        """Whether there may be a further entry; ``reasons``: why those that there are do not fit."""
         code = func.__code__
-        reasons = [recompiles.why_not(entry, func, values) for entry in self.entries(code)]
-        name = f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
-        listed = "\n".join(f"    - {reason}" for reason in reasons)
         if stance.current().fails_on_recompile:
             raise RuntimeError(
-                f"Detected recompile when torch.compile stance is 'fail_on_recompile'. function: {name}"
-                + (f"\n    triggered by the following guard failure(s):\n{listed}" if reasons else "")
+                "Detected recompile when torch.compile stance is 'fail_on_recompile'. "
+                f"function: {_where(code)}"
+                + (f"\n    triggered by the following guard failure(s):\n{reasons.listed()}" if reasons else "")
             )
-        if not reasons:
-            if state.captures >= config.accumulated_recompile_limit:
-                self._report_limit(
-                    func,
-                    state,
-                    ["entries were made and dropped again and again"],
-                    "accumulated_recompile_limit",
-                    config.accumulated_recompile_limit,
-                )
-                return None
-            return []
-        if config.report_guard_failures:
-            utils.guard_failures[code].append(reasons[0])
-        utils.report_recompile(name, code, reasons)
+        most = config.accumulated_recompile_limit
+        if not reasons.entries:
+            if state.captures < most:
+                return True
+            self._report_limit(
+                func, state, ["entries were made and dropped again and again"], "accumulated_recompile_limit", most
+            )
+            return False
         if self.options.guard_fail_fn is not None:
             self.options.guard_fail_fn(GuardFail(reasons[0], code))
         if config.error_on_recompile:
+            self._report_recompile(code, reasons)
             raise exc.RecompileError(
-                f"Recompiling {name}, although config.error_on_recompile is set\n"
-                f"    triggered by the following guard failure(s):\n{listed}"
+                f"Recompiling {_where(code)}, although config.error_on_recompile is set\n"
+                f"    triggered by the following guard failure(s):\n{reasons.listed()}"
             )
         limit = self.options.recompile_limit if self.options.recompile_limit is not None else config.recompile_limit
-        most = config.accumulated_recompile_limit
         if state.captures >= most:
             self._report_limit(func, state, reasons, "accumulated_recompile_limit", most)
-            return None
-        if len(reasons) >= limit and not self._replaced(func, state, reasons, limit):
-            return None
-        state.why_again.append(recompiles.of_reason(code, reasons[0]))
-        log.info("compiling %s again:\n%s", name, listed)
-        return reasons
+            return False
+        if len(reasons.entries) >= limit and not self._replaced(func, state, reasons, limit):
+            return False
+        if config.log_recompiles or log.isEnabledFor(logging.INFO):  # somebody reads along
+            self._report_recompile(code, reasons)
+            log.info("compiling %s again:\n%s", _where(code), reasons.listed())
+        return True
 
-    def _replaced(self, func: types.FunctionType, state: _CodeState, reasons: list[str], limit: int) -> bool:
+    def _report_recompile(self, code: types.CodeType, reasons: recompiles.Reasons) -> None:
+        if not reasons.reported:
+            reasons.reported = True
+            if config.report_guard_failures:
+                utils.guard_failures[code].append(reasons[0])
+            utils.report_recompile(_where(code), code, reasons)
+
+    def _tell_why_again(
+        self, code: types.CodeType, state: _CodeState, reasons: recompiles.Reasons, metrics: utils.CompileMetrics
+    ) -> None:
+        """Behind the capture, which need not wait for the words."""
+        if reasons:
+            self._report_recompile(code, reasons)
+            metrics.recompile_reason = reasons[0]
+            state.why_again.append(recompiles.of_reason(code, reasons[0]))
+
+    def _replaced(self, func: types.FunctionType, state: _CodeState, reasons: Sequence[str], limit: int) -> bool:
         """At the limit the version that is used least goes; False: compiling another one is not worth it now."""
         self._report_limit(func, state, reasons, "recompile_limit", limit)
         code = func.__code__
-        victim = state.replacements.setdefault(id(self), recompiles.Replacement()).victim(self.entries(code))
+        victim = state.replacements.setdefault(id(self), recompiles.Replacement()).victim(eval_frame.usable_entries(code, self))
         if victim is None:
             return False
         extra = eval_frame._debug_get_extra_state(code)
@@ -373,25 +362,29 @@ class Callback:
         extra.invalidate(victim)
         return True
 
-    def _report_limit(self, func: types.FunctionType, state: _CodeState, reasons: list[str], setting: str, limit: int) -> None:
+    def _report_limit(
+        self, func: types.FunctionType, state: _CodeState, reasons: Sequence[str], setting: str, limit: int
+    ) -> None:
         """Once; an error where everything has to be compiled."""
+        raises = self.options.fullgraph or config.fail_on_recompile_limit_hit
+        if state.limit_reported and not raises:
+            return
         code = func.__code__
         what = recompiles.what_keeps_changing(code, reasons)
         changing = f"  what keeps changing: {what.expression}\n" if what.expression else ""
         then = "the one that is used least goes for a new one" if setting == "recompile_limit" else "no further one is made"
         text = (
-            f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {max(state.captures, len(reasons))} times, "
+            f"{_where(code)} was compiled {max(state.captures, len(reasons))} times, "
             f"and config.{setting} is {limit}: from now on {then}, and calls that no compiled version fits run plainly "
             f"as long as compiling them does not pay.\n{changing}"
             f"  last reason: {reasons[0]}\n"
             f"  cure: {what.cure}"
         )
-        if self.options.fullgraph or config.fail_on_recompile_limit_hit:
+        if raises:
             raise exc.FailOnRecompileLimitHit(text)
-        if not state.limit_reported:
-            state.limit_reported = True
-            utils.counters["recompile_limit"][code.co_name] += 1
-            log.warning("%s", text)
+        state.limit_reported = True
+        utils.counters["recompile_limit"][code.co_name] += 1
+        log.warning("%s", text)
 
 
 def why_recompiled(fn: Any = None) -> list[recompiles.Recompile]:
@@ -447,16 +440,20 @@ def _name_of(func: types.FunctionType) -> str:
     return func.__qualname__
 
 
+def _where(code: types.CodeType) -> str:
+    return f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
+
+
 def _may_compile_here() -> bool:
     """Not where another tracer is at work."""
-    if torch.fx._symbolic_trace.is_fx_symbolic_tracing() and not config.force_compile_during_fx_trace:
+    if _fx_traces() and not config.force_compile_during_fx_trace:
         if config.error_on_nested_fx_trace:
             raise RuntimeError(
                 "Detected that you are using FX to symbolically trace a dynamo-optimized function. This is not supported: "
                 "trace the original function, or set alternator.config.error_on_nested_fx_trace = False to run it plainly"
             )
         return False
-    if torch._C._is_tracing():
+    if _jit_traces():
         if config.error_on_nested_jit_trace:
             raise RuntimeError(
                 "Detected that you are using FX to torch.jit.trace a dynamo-optimized function. This is not supported: "
@@ -464,31 +461,6 @@ def _may_compile_here() -> bool:
             )
         return False
     return True
-
-
-@contextlib.contextmanager
-def _state_kept() -> Iterator[None]:
-    """What a capture must leave as it was, on every way out; and no garbage collection in between, which costs seconds."""
-    asked = utils.error_on_graph_break()
-    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    python_random = random.getstate()
-    torch_random = torch.random.get_rng_state()
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        utils.set_error_on_graph_break(asked)
-        if collecting:
-            gc.enable()
-        if torch.is_grad_enabled() is not grad:
-            torch._C._set_grad_enabled(grad)
-        if torch.is_inference_mode_enabled() is not inference:  # pragma: no cover - would be a bug of the capture
-            log.warning("inference mode changed during a capture")
-        random.setstate(python_random)
-        torch.random.set_rng_state(torch_random)
-        if config.run_gc_after_compile:
-            gc.collect()
 
 
 def forget(code: types.CodeType | None = None) -> None:

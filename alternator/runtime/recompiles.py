@@ -86,6 +86,39 @@ def why_not(entry: Any, func: types.FunctionType, values: list[Any]) -> str:
     return found[2] if isinstance(found, tuple) else str(found)
 
 
+class Reasons(Sequence[str]):
+    """Why entries do not fit a call, one by one; found out when somebody asks, for most are never read.
+
+    Args:
+        entries: the entries, newest first.
+        func: the function that was called.
+        values: its fast locals.
+    """
+
+    reported = False
+
+    def __init__(self, entries: list[Any], func: types.FunctionType, values: list[Any]) -> None:
+        self.entries = entries
+        self.func = func
+        self.values = values
+        self._texts: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        text = self._texts.get(at)
+        if text is None:
+            text = self._texts[at] = why_not(self.entries[at], self.func, self.values)
+        return text
+
+    def listed(self) -> str:
+        """All of them, a line each."""
+        return "\n".join(f"    - {reason}" for reason in self)
+
+
 def cure_for(reason: str) -> str:
     """What can be done about a guard that keeps failing."""
     text = reason.lower()

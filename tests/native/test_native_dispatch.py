@@ -191,3 +191,28 @@ def test_objects_that_died():
     del values, value
     gc.collect()
     assert compiled(make(3)) == len(made) - 1
+
+
+def test_what_tells_them_apart_may_change_as_they_come():
+    """First the one argument, then, for a value of it that is known already, the other; then one that looks at neither."""
+    made = []
+
+    def f(x, y):
+        pass
+
+    def callback(func, values):
+        rows = [(-1, "local", i, (("EQ", value),)) for i, value in enumerate(values)]
+        if values[0] == "anything":
+            rows = [(-1, "local", i, ()) for i in range(2)]
+        made.append(tuple(values))
+        tag = made[-1]
+        return _CacheEntry(func.__code__, GuardTree(rows, [], func, values), lambda: tag, ())
+
+    compiled = CompiledFunction(f, callback)
+    pairs = [(x, 0) for x in range(8)] + [(5, y) for y in range(1, COUNT)]
+    for _ in range(3):
+        assert [compiled(*pair) for pair in pairs] == pairs
+    assert made == pairs
+    assert compiled("anything", 0) == ("anything", 0)
+    assert compiled(-1, -1) == ("anything", 0)
+    assert [compiled(*pair) for pair in reversed(pairs)] == [("anything", 0)] * len(pairs)  # it fits, and was used last

@@ -4,6 +4,7 @@
 """
 
 import collections
+import functools
 import gc
 import types
 
@@ -17,7 +18,7 @@ class Thing:
 
 
 class Slotted:
-    __slots__ = ("x", "__dict__")
+    __slots__ = ("x", "other", "__dict__")
 
 
 def thing(**attributes):
@@ -380,3 +381,74 @@ def test_tensors_that_must_differ_from_many_that_stay():
         assert not checked.tree.check(None, [holder.w17, holder])
     holder.w3 = holder.w4
     checked.fails("different objects")
+
+
+def slotted_table(obj, *guards):
+    table = Table()
+    table.node(table.node(-1, "object", obj, ("TYPE", type(obj))), "attr", "x", *guards)
+    return table
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda obj: setattr(obj, "x", 4),
+        lambda obj: delattr(obj, "x"),
+        lambda obj: setattr(type(obj), "x", 4),
+        lambda obj: setattr(type(obj), "x", property(lambda self: 4)),
+        lambda obj: setattr(type(obj), "__getattribute__", lambda self, name: 4),
+        lambda obj: setattr(type(obj), "x", Slotted.__dict__["other"]),
+    ],
+)
+def test_a_slot_is_read_as_a_field_while_it_is_one(change):
+    kind = type("Kind", (Slotted,), {})
+    obj = kind()
+    obj.x, obj.other = 3, 5
+    checked = Checked(slotted_table(obj, ("EQ", 3)), None, [])
+    assert checked.tree._scan["loose"] == 0
+    obj.other = 4
+    checked.passes()
+    change(obj)
+    checked.fails()
+
+
+def test_slots_that_are_empty_and_members_of_c_types():
+    obj = Slotted()
+    checked = Checked(slotted_table(obj, ("ABSENT",)), None, [])
+    obj.x = 1
+    checked.fails()
+    del obj.x
+    checked.passes()
+
+    made = functools.partial(print, 1)
+    table = Table()
+    table.node(table.local(0, ("TYPE", functools.partial)), "attr", "func", ("IS", print))
+    checked = Checked(table, None, [made])
+    checked.passes()
+    checked.values = [functools.partial(len, 1)]
+    checked.fails()
+
+
+def test_an_object_that_is_compared_by_itself_is_not_asked():
+    class Same:
+        asked = 0
+
+        def __eq__(self, other):
+            Same.asked += 1
+            return type(other) is Same and self.mark == other.mark
+
+        __hash__ = None
+
+        def __init__(self, mark):
+            self.mark = mark
+
+    kept = Same(1)
+    holder = thing(value=kept)
+    checked = Checked(attribute_table("value", ("EQ", kept)), None, [holder])
+    checked.passes()
+    assert Same.asked == 0 and checked.tree._scan["python checks"] == 0
+    holder.value = Same(1)  # the address of another one does not mean it
+    checked.passes()
+    assert Same.asked > 0
+    holder.value.mark = 2
+    checked.fails()

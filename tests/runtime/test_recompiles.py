@@ -11,7 +11,7 @@ import torch
 from helpers import Recorder
 
 import alternator
-from alternator import config, exc
+from alternator import config, exc, utils
 from alternator.runtime.recompiles import readable
 
 X = torch.ones(3)
@@ -57,6 +57,19 @@ def test_what_comes_again_and_again_is_compiled_in_the_end() -> None:
     for _ in range(100):
         assert compiled(X, "another").equal(X + 7)
     assert recorder.frame_count == 3
+
+
+def test_what_runs_plainly_at_the_limit_is_no_recompilation() -> None:
+    recorder = Recorder()
+
+    def f(x: torch.Tensor, n: str) -> torch.Tensor:
+        return x + len(n)
+
+    compiled = alternator.compile(f, backend=recorder, recompile_limit=3)
+    for i in range(20):
+        compiled(X, "a" * i)
+    made = recorder.frame_count - 1
+    assert made < 19 and sum(utils.counters["recompiles"].values()) == made == len(alternator.why_recompiled(f))
 
 
 def test_one_warning_names_the_expression(caplog: pytest.LogCaptureFixture) -> None:
