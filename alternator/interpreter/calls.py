@@ -81,6 +81,8 @@ def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, An
         return call(vm, found, (obj, *args), kwargs)
     if type(found) is types.BuiltinFunctionType:  # does not bind
         return call(vm, found, args, kwargs)
+    if type(found) in (staticmethod, classmethod):
+        return call(vm, attributes.bind(vm, found, obj, type(obj), "__call__"), args, kwargs)
     depth = PURE_TYPES.get(type(obj))
     if depth is not None:
         attributes.check_readable(vm, obj)

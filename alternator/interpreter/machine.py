@@ -116,6 +116,7 @@ class Machine:
         self.states: dict[Any, Any] = {}
         self.module_reads: dict[int, list[str]] = {}
         self.quiet_state = False
+        self.tensor_subscripts = False  # in the bodies of operators that never ask for their values
         self.inference_mode = torch.is_inference_mode_enabled()
         self.changed_state = False
         self.memo = FakeMemo(fakes.mode)

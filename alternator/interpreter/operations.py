@@ -237,6 +237,8 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
     if isinstance(obj, torch.Tensor):
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key)):
             return overrides.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
+        if vm.tensor_subscripts and _is_place(key):
+            return tensor_ops.index(vm, obj, key)
         if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
             return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
         if isinstance(key, torch.Tensor) and key.dtype in _WHOLE and not key.dim() and obj.dim():
@@ -283,6 +285,13 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
     vm.close(key, DEEP)
     attributes.check_readable(vm, obj)
     return vm.native(operator.getitem, (obj, key))
+
+
+def _is_place(key: Any) -> bool:
+    items = key if type(key) is tuple else (key,)
+    return all(isinstance(item, torch.Tensor) or type(item) is int for item in items) and any(
+        isinstance(item, torch.Tensor) for item in items
+    )
 
 
 def tensor_key(vm: Any, key: Any) -> Any:
@@ -448,7 +457,7 @@ def iterate(vm: Any, obj: Any) -> Any:
             return iterate(vm, calls.inline(vm, torch.Tensor.__iter__, (obj,), {}))
         if obj.dim() == 0:
             raise vm.user_raise(TypeError("iteration over a 0-d tensor"))
-        return iter(tensor_ops.call_method(vm, "unbind", obj.unbind, (obj, 0), {}))
+        return iter(tensor_ops.rows(vm, obj))
     if isinstance(obj, type):
         found = vm.world.class_attr(type(obj), "__iter__")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import operator
 import types
 from typing import Any, Iterator
 
@@ -451,6 +452,24 @@ def select_row(vm: Any, tensor: torch.Tensor, index: torch.Tensor) -> Any:
     """``tensor[index]`` with an index that only running the program can tell: a view of the row that it names."""
     with _scalars_allowed(vm), enable_python_dispatcher():  # where select knows symbols without a value
         return call(vm, torch.select, (tensor, 0, symbol_of(vm, index)), {})
+
+
+def rows(vm: Any, tensor: torch.Tensor) -> Any:
+    """What iterating gives: an operation for each row that is used, but one for all where autograd can tell the difference."""
+    if tensor.requires_grad or type(tensor) is not FakeTensor or not isinstance(tensor.shape[0], int):
+        return call_method(vm, "unbind", tensor.unbind, (tensor, 0), {})
+    made = execute(vm, torch.unbind, (tensor, 0), {})
+    for index, row in enumerate(made):
+        vm.recorder.record("call_function", operator.getitem, (tensor, index), {}, row)
+    return made
+
+
+def index(vm: Any, tensor: torch.Tensor, key: Any) -> Any:
+    """``tensor[key]`` with tensors as subscripts that are never read as numbers."""
+    items = key if type(key) is tuple else (key,)
+    places = [item if isinstance(item, torch.Tensor) else execute(vm, torch.tensor, (item,), {}) for item in items]
+    result = execute(vm, torch.ops.aten.index.Tensor, (tensor, places), {})
+    return record(vm, "call_function", operator.getitem, (tensor, key), {}, result)
 
 
 @contextlib.contextmanager

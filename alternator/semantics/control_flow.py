@@ -81,7 +81,7 @@ class Part:
         return self.recorder.close(nodes, tuple(self.leaves))
 
 
-def _emit(vm: Any, op: Any, name_modules: dict[str, Any], args: Callable[..., tuple[Any, ...]], result: Any) -> Any:
+def emit(vm: Any, op: Any, name_modules: dict[str, Any], args: Callable[..., tuple[Any, ...]], result: Any) -> Any:
     """The node of an operator; ``args`` makes its arguments from the nodes of its subgraphs."""
     recorder = vm.recorder
     places = [recorder.attribute(name, module) for name, module in name_modules.items()]
@@ -155,7 +155,7 @@ def rule_cond(vm: Any, pred: Any, true_fn: Any, false_fn: Any, operands: Any) ->
     result = tensor_ops.execute(vm, cond_op, (pred, true_module, false_module, _values(nodes)), {})
     condition = vm.recorder.node_of(pred)
     modules = {"cond_true": true_module, "cond_false": false_module}
-    _emit(vm, cond_op, modules, lambda true, false: (condition, true, false, tuple(nodes)), result)
+    emit(vm, cond_op, modules, lambda true, false: (condition, true, false, tuple(nodes)), result)
     return pytree.unflatten(vm, parts[0].spec, iter(result))
 
 
@@ -194,7 +194,7 @@ def rule_while_loop(vm: Any, cond_fn: Any, body_fn: Any, carried_inputs: Any, ad
     values = tuple(more) + _values(nodes)
     result = tensor_ops.execute(vm, while_loop_op, (*modules.values(), tuple(start), values), {})
     carried, rest = vm.recorder.args(tuple(start)), (*vm.recorder.args(tuple(more)), *nodes)
-    _emit(vm, while_loop_op, modules, lambda test, step: (test, step, carried, rest), result)
+    emit(vm, while_loop_op, modules, lambda test, step: (test, step, carried, rest), result)
     return pytree.unflatten(vm, body.spec, iter(result))
 
 
@@ -222,7 +222,7 @@ def rule_map(vm: Any, f: Any, xs: Any, pos_args: Any) -> Any:
     given = [a for a in more if isinstance(a, torch.Tensor)]
     result = tensor_ops.execute(vm, map_impl, (module, list(tensors), [*given, *_values(nodes)]), {})
     args = vm.recorder.args
-    _emit(vm, map_impl, {"map_body": module}, lambda body: (body, args(list(tensors)), [*args(given), *nodes]), result)
+    emit(vm, map_impl, {"map_body": module}, lambda body: (body, args(list(tensors)), [*args(given), *nodes]), result)
     return pytree.unflatten(vm, part.spec, iter(result))
 
 
@@ -242,7 +242,7 @@ def rule_scan(vm: Any, combine_fn: Any, init: Any, xs: Any, additional_inputs: A
     result = tensor_ops.execute(vm, scan_op, (module, list(start), list(tensors), [*more, *_values(nodes)]), {})
     args = vm.recorder.args
     rest = [*args(more), *nodes]
-    _emit(vm, scan_op, {"scan_combine_fn": module}, lambda body: (body, args(start), args(tensors), rest), result)
+    emit(vm, scan_op, {"scan_combine_fn": module}, lambda body: (body, args(start), args(tensors), rest), result)
     return pytree.unflatten(vm, part.spec, iter(result))
 
 
@@ -261,7 +261,7 @@ def rule_associative_scan(vm: Any, combine_fn: Any, xs: Any, additional_inputs: 
     args = vm.recorder.args
     rest = (*args(more), *nodes)
     name = "associative_scan_combine_fn"
-    _emit(vm, associative_scan_op, {name: module}, lambda body: (body, args(list(tensors)), rest), result)
+    emit(vm, associative_scan_op, {name: module}, lambda body: (body, args(list(tensors)), rest), result)
     return pytree.unflatten(vm, part.spec, iter(result))
 
 

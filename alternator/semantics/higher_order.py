@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint as checkpoint_module
+from torch._higher_order_ops._invoke_quant import InvokeQuant, invoke_quant, invoke_quant_packed
+from torch._higher_order_ops.foreach_map import _foreach_map
 from torch._higher_order_ops.invoke_subgraph import invoke_subgraph_placeholder
 from torch._higher_order_ops.wrap import TagActivationCheckpoint
 
 from alternator.exc import Break
+from alternator.interpreter import tensor_ops
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
 from alternator.semantics.bodies import run_body
 from alternator.semantics.control_flow import OPERATORS
@@ -115,6 +118,23 @@ def rule_wrap(vm: Any, op: Any, args: Any, kwargs: Any) -> Any:
     body = run_body(vm, "wrap", args[0], args[1:], kwargs)
     OpenOutputs(body.recorder, "wrap_body", ops.wrap, (), {})
     return body.result
+
+
+@INSTANCE_CALLS.rule(type(_foreach_map), type(invoke_quant_packed), type(invoke_quant))
+def rule_plain_region(vm: Any, op: Any, args: Any, kwargs: Any) -> Any:
+    """A body that backends treat in their own way, told by the operator and its keywords."""
+    if not all(isinstance(value, (int, float, str, bool, type(None), InvokeQuant)) for value in kwargs.values()):
+        raise Break("HOP_BODY", f"{op}: a keyword that is no constant")
+    body = run_body(vm, str(op), args[0], args[1:])
+    given = {k: vm.recorder.attribute(k, v) if isinstance(v, InvokeQuant) else v for k, v in kwargs.items()}
+    OpenOutputs(body.recorder, "subgraph", op, (), given)
+    return body.result
+
+
+@INSTANCE_CALLS.rule(type(ops.out_dtype))
+def rule_out_dtype(vm: Any, op: Any, args: Any, kwargs: Any) -> Any:
+    """An operator with the type of its result."""
+    return tensor_ops.call(vm, op, args, kwargs)
 
 
 @RULES.rule(invoke_subgraph_placeholder)

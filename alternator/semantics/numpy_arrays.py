@@ -16,6 +16,7 @@ from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, 
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
+from alternator.semantics import nested_data
 
 Array = tnp.ndarray
 tnp._dtypes_impl.default_dtypes()  # made when first asked for: not in the middle of a capture
@@ -97,6 +98,10 @@ def _unwrapping(fn: Any) -> None:
             args, kwargs = _of_scalars(args, kwargs)
         if fn is torch.tensor and len(args) == 1 and isinstance(args[0], torch.Tensor):
             return _copied(vm, args[0], **kwargs)
+        if fn is torch.tensor and len(args) == 1 and not kwargs.keys() - {"dtype"} and nested_data.holds_tensors(vm, args[0]):
+            dtype = nested_data.fits(args[0], kwargs.get("dtype"))
+            if dtype is not None:
+                return nested_data.stacked(vm, args[0], dtype)
         return vm.graph_call(fn, args, kwargs)
 
     RULES.put(fn, rule)
@@ -152,6 +157,14 @@ for _name in ("reshape", "squeeze", "copy", "astype", "transpose"):
     _keeps_arrays(_name)
 
 
+def _are_rows(vm: Any, items: Any) -> bool:
+    """A list of captured arrays of one shape: what an array of them consists of."""
+    if type(items) not in (list, tuple) or not vm.close(items) or any(type(item) is not Array for item in items):
+        return False
+    first = items[0].tensor
+    return all(item.tensor.dim() == first.dim() and item.tensor.shape == first.shape for item in items)
+
+
 def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if not vm.config.trace_numpy:
@@ -161,6 +174,8 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
             if not kwargs and all(isinstance(a, numpy.generic) or ADMIT.is_constant(type(a)) for a in args):
                 return vm.plain(fn, *args)  # of numbers, a scalar: there is no array in it
             args = tuple(_as_array(vm, a) for a in args)
+        if name in ("array", "asarray") and len(args) == 1 and not kwargs and _are_rows(vm, args[0]):
+            return calls.call(vm, tnp.stack, args, {})
         result = calls.call(vm, twin, args, kwargs)
         return _no_scalar(vm, result) if name in _MAKERS else result
 

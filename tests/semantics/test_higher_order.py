@@ -385,3 +385,37 @@ def test_wrap():
 def test_nested_compile_region():
     region = torch.compiler.nested_compile_region(sine)
     same(lambda x: region(x) + region(x), torch.randn(3), graphs=1)
+
+
+def test_regions_with_a_name_and_typed_products():
+    from torch._higher_order_ops import foreach_map, out_dtype
+    from torch._higher_order_ops._invoke_quant import InvokeQuant
+
+    quantized = InvokeQuant()
+
+    def f(x, y):
+        return (
+            foreach_map(torch.add, [x, x], [x, x * 2]),
+            quantized(lambda a: a.sin() * 2, x),
+            out_dtype(MM, torch.int32, y, y),
+        )
+
+    report = same(f, torch.ones(2, 2), torch.ones(2, 2, dtype=torch.int8), fullgraph=True, graphs=1)
+    assert {"foreach_map", "invoke_quant_packed", "out_dtype"} <= {getattr(op, "__name__", op) for op in report.ops}
+
+
+MM = torch.ops.aten.mm.default
+
+
+def test_a_step_of_cuda_graphs_is_marked_each_time():
+    from torch._inductor.cudagraph_trees import MarkStepBox
+
+    def f(x):
+        torch.compiler.cudagraph_mark_step_begin()
+        return x + 1
+
+    compiled = alternator.compile(f, backend="eager")
+    before = MarkStepBox.mark_step_counter
+    for count in range(1, 4):
+        compiled(torch.ones(2))
+        assert MarkStepBox.mark_step_counter == before - count
