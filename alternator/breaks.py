@@ -119,6 +119,12 @@ add(
     "Don't inspect frames in compiled code, or keep the function out with alternator.disable.",
 )
 add(
+    "LONG_LOOP",
+    "long loop without tensor work",
+    "A loop that goes round some ten thousand times with nothing to compile takes seconds to follow.",
+    "Run the loop outside of the compiled function, or keep its function out with alternator.disable; config.idle_steps_limit.",
+)
+add(
     "RECURSION",
     "recursion too deep",
     "Inlining this chain of calls exceeds the recursion limit.",

@@ -53,6 +53,11 @@ MAX_CHAIN = 64
 """A break below more frames than this is taken at the call in the root."""
 
 
+_TAKEN_AT_THE_ROOT = ("FRAME_INTROSPECTION", "LONG_LOOP")
+"""Breaks that are taken at the call in the root: whoever looks at the stack is to find all of the program's frames on it; a
+function that loops for long is to be asked about on its own, and to run plainly."""
+
+
 class EntryInfo:
     """What an entry was made from, for people: the generated code and the guards."""
 
@@ -230,7 +235,7 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
         return _plainly(func, request, "raised", 16)
     except Break as stopped:
         broken, chain = stopped, chain_of(stopped)
-        if broken.code == "FRAME_INTROSPECTION":  # whoever looks at the stack is to find all of the program's frames on it
+        if broken.code in _TAKEN_AT_THE_ROOT:
             chain = chain[:1]
     else:
         try:
@@ -287,7 +292,7 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
         chain = chain[:1]
     _count_piece(attempt, broken)
     in_time, whole = bool(chain), _resumable(chain or [Link(attempt.frame, [])], request)
-    if not whole:
+    if not whole or broken.code == "LONG_LOOP" and attempt.frame.is_in_loop():
         raise SkipFrame(str(broken))
     try:
         if len(whole) > 1:

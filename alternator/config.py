@@ -139,6 +139,9 @@ class Snapshot:
     """How many entries one code object may have: then the one that is used least goes for a new one, if that pays."""
     accumulated_recompile_limit: int = 256
     """How many entries one code object may ever have had."""
+    idle_steps_limit: int = 20_000
+    """So often loops may go round and functions be called without tensor work before the capture gives up, and the function
+    that loops runs plainly; a hundred times as often where no break is allowed."""
     fail_on_recompile_limit_hit: bool = False
     """Raise :class:`alternator.exc.FailOnRecompileLimitHit` at the limit instead of running plainly."""
     skip_code_recursive_on_recompile_limit_hit: bool = True

@@ -154,6 +154,7 @@ def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
         raise Break("ASYNC", fn.__qualname__)
     if vm.depth >= MAX_DEPTH:
         raise Break("RECURSION", fn.__qualname__)
+    vm.step()
     vm.depth += 1
     vm.ticks += 1
     try:

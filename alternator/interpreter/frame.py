@@ -153,6 +153,10 @@ class Frame:
         stack.append(raised.exc)
         self.pc = target
 
+    def is_in_loop(self) -> bool:
+        """Whether the present instruction may be executed again."""
+        return any(i.target is not None and i.target <= self.at <= i.index for i in self.instrs)
+
     def line(self) -> int | None:
         return self.instrs[self.at].lineno
 

@@ -121,6 +121,9 @@ class Machine:
         self.changed_state = False
         self.memo = FakeMemo(fakes.mode)
         self.broken: Frame | None = None
+        self._all_patience = request.config.idle_steps_limit * (100 if request.fullgraph else 1)
+        self._patience = self._all_patience
+        self._calls_before = 0
 
     def release(self) -> None:
         """The capture is over: let go of the user's objects."""
@@ -155,6 +158,16 @@ class Machine:
     def unmoved(self, frame: Frame) -> bool:
         """Nothing has happened since the frame's instruction began: the state before it still stands."""
         return frame.marked == self.mark()
+
+    def step(self) -> None:
+        """A loop goes round, or a function is called: not too often without tensor work, for interpreting it is slow."""
+        self._patience -= 1
+        if self._patience:
+            return
+        self._patience = self._all_patience
+        calls, self._calls_before = self._calls_before, self.recorder.calls
+        if calls == self._calls_before:
+            raise Break("LONG_LOOP", self.frame.code.co_qualname if self.frame is not None else "")
 
     def state_changed(self) -> None:
         """Global state of torch was switched: it has to be switched in generated code too."""

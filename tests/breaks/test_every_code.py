@@ -245,6 +245,11 @@ def _(x):
     return torch.ops.every_code.plain(x) + 1
 
 
+@example("LONG_LOOP", X, idle_steps_limit=10)
+def _(x):
+    return x + len([n for n in range(10_000)])
+
+
 @example("NO_FAKE_RULE", X)
 def _(x):
     return torch.ops.every_code.real(x) + 1

@@ -11,33 +11,55 @@ from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import MISSING
 
 
-@op("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT")
+@op("JUMP_FORWARD", "JUMP_BACKWARD_NO_INTERRUPT")
 def jump(f: Any, i: Any) -> None:
     f.pc = i.target
 
 
-@op("POP_JUMP_FORWARD_IF_FALSE", "POP_JUMP_BACKWARD_IF_FALSE")
+@op("JUMP_BACKWARD")
+def jump_backward(f: Any, i: Any) -> None:
+    f.vm.step()
+    f.pc = i.target
+
+
+def _counted(handler: Any) -> Any:
+    """The handler of a jump that closes a loop."""
+
+    def jump_and_count(f: Any, i: Any) -> None:
+        f.vm.step()
+        handler(f, i)
+
+    return jump_and_count
+
+
+@op("POP_JUMP_FORWARD_IF_FALSE")
 def pop_jump_if_false(f: Any, i: Any) -> None:
     if not f.vm.truth(f.stack.pop()):
         f.pc = i.target
 
 
-@op("POP_JUMP_FORWARD_IF_TRUE", "POP_JUMP_BACKWARD_IF_TRUE")
+@op("POP_JUMP_FORWARD_IF_TRUE")
 def pop_jump_if_true(f: Any, i: Any) -> None:
     if f.vm.truth(f.stack.pop()):
         f.pc = i.target
 
 
-@op("POP_JUMP_FORWARD_IF_NONE", "POP_JUMP_BACKWARD_IF_NONE")
+@op("POP_JUMP_FORWARD_IF_NONE")
 def pop_jump_if_none(f: Any, i: Any) -> None:
     if f.stack.pop() is None:
         f.pc = i.target
 
 
-@op("POP_JUMP_FORWARD_IF_NOT_NONE", "POP_JUMP_BACKWARD_IF_NOT_NONE")
+@op("POP_JUMP_FORWARD_IF_NOT_NONE")
 def pop_jump_if_not_none(f: Any, i: Any) -> None:
     if f.stack.pop() is not None:
         f.pc = i.target
+
+
+op("POP_JUMP_BACKWARD_IF_FALSE")(_counted(pop_jump_if_false))
+op("POP_JUMP_BACKWARD_IF_TRUE")(_counted(pop_jump_if_true))
+op("POP_JUMP_BACKWARD_IF_NONE")(_counted(pop_jump_if_none))
+op("POP_JUMP_BACKWARD_IF_NOT_NONE")(_counted(pop_jump_if_not_none))
 
 
 @op("JUMP_IF_TRUE_OR_POP")
