@@ -9,6 +9,7 @@ import torch
 from helpers import same
 
 import alternator
+from alternator._C.eval_frame import unsupported
 
 X = torch.arange(4.0)
 
@@ -305,3 +306,84 @@ def test_a_note_is_added_to_an_exception_from_outside() -> None:
     noted = KeyError("k")
     noted.add_note("zero")
     same(f, X, noted, graphs=1, breaks=0)
+
+
+def test_what_callers_handle_is_handled_in_a_step() -> None:
+    def now():
+        unsupported()
+        return type(sys.exc_info()[1]).__name__, type(sys.exception()).__name__
+
+    def plain_look(look):
+        return repr(look())
+
+    look = alternator.disable(lambda: sys.exception())
+
+    def f(x):
+        seen = []
+        try:
+            raise ExceptionGroup("eg", [TypeError(1), ValueError(2)])
+        except* TypeError:
+            seen += [plain_look(look), now(), repr(sys.exception())]
+        except* ValueError as error:
+            seen += [plain_look(look), now(), repr(sys.exception()), str(error.__context__)]
+        try:
+            raise KeyError(x)
+        except KeyError as error:
+            seen += [plain_look(look), now(), plain_look(look), str(error.__context__), error.__traceback__ is None]
+        seen += [plain_look(look), now()]
+        return seen
+
+    same(f, 1)
+
+
+def test_handlers_do_not_ask_subclasscheck() -> None:
+    class Meta(type):
+        def __subclasscheck__(cls, kind):
+            raise ValueError
+
+    class Odd(Exception, metaclass=Meta):
+        pass
+
+    def f(x):
+        try:
+            raise KeyError(x)
+        except (Odd, IndexError):
+            return 1
+        except Odd:
+            return 2
+        except KeyError:
+            return 3
+
+    same(f, 1)
+
+
+def test_classes_of_exceptions_that_make_something_else() -> None:
+    class Odd(Exception):
+        def __new__(cls, *args):
+            return cls
+
+    def thrower(x):
+        def g():
+            try:
+                yield 1
+            except TypeError as error:
+                yield str(error)
+
+        waiting, fresh, seen = g(), g(), []
+        next(waiting)
+        seen.append(waiting.throw(Odd))
+        for attempt in (lambda: fresh.throw(Odd, x), lambda: (_ for _ in ()).throw(Odd)):
+            try:
+                attempt()
+            except TypeError as error:
+                seen.append(str(error))
+        return seen
+
+    def raiser(x):
+        try:
+            raise Odd
+        except TypeError as error:
+            return str(error)
+
+    same(thrower, 1)
+    same(raiser, 1)

@@ -60,7 +60,17 @@ def reraise(error: BaseException) -> Any:
     raise error
 
 
-for _fn in (drive, reraise, rests.of_init, rests.of_load):  # the program's stack has no such frames
+def under(error: BaseException, fn: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    """A call in which the exception is being handled."""
+    before = error.__context__
+    try:
+        raise error
+    except BaseException:
+        error.__context__ = before
+        return fn(*given)
+
+
+for _fn in (drive, reraise, under, rests.of_init, rests.of_load):  # the program's stack has no such frames
     hide_code(_fn.__code__)
 
 
@@ -75,7 +85,7 @@ class Place:
         is handling, or those that wait for it."""
         code, index = frame.code, frame.at
         origin = origin_of(code)
-        if below or origin is None or origin.link != index:
+        if below or origin is None or analysis.step_stop(frame.decoded, index) != origin.link + 1:
             code, index = continuation.original_place(code, index)
         self.func = frame.func
         self.code = code
@@ -182,7 +192,12 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool) -> tuple[list[str
     nexts = [_next(b, place, layout, closure) for layout in step.successors]
     orders = [order for _, order in nexts]
     function = b.assign(place.function(b, step.code, closure), "s")
-    call = f"now = {function}({', '.join(place.words(b, step))})"
+    words = ", ".join(place.words(b, step))
+    outer = None if alone else _handled_at_entry(frame, handled)
+    if outer is None:
+        call = f"now = {function}({words})"
+    else:  # what the frames above handle, which are not on the stack
+        call = f"now = {b.constant(under, 'under')}({b.value(outer)}, {function}, ({words}{',' if words else ''}))"
     choices = ", ".join([*(name for name, _ in nexts), b.constant(give, "give")])
     chosen = f"rest, given = ({choices},)[now[0]], now[1:]"
     if any(orders):

@@ -7,6 +7,7 @@ import types
 from typing import Any
 
 from alternator.exc import Break, UserRaise
+from alternator.interpreter.tracebacks import not_an_exception
 
 
 class TracedGenerator:
@@ -45,13 +46,15 @@ class TracedGenerator:
                 if isinstance(value, kind)
                 else self.vm.call(kind, () if value is None else value if type(value) is tuple else (value,))
             )
+            if not isinstance(made, BaseException):  # is thrown in the place of the other
+                made = TypeError(not_an_exception(self.vm, kind, type(made).__name__))
             error = made
         else:
             raise self.vm.user_raise(
                 TypeError(f"exceptions must be classes or instances deriving from BaseException, not {type(kind).__name__}")
             )
         if trace is not None and id(error) not in self.vm.records:
-            error.__traceback__ = trace
+            BaseException.with_traceback(error, trace)
         return self.resume(None, error)
 
     def close(self) -> None:

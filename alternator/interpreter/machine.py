@@ -18,7 +18,7 @@ from alternator.interpreter.identity import hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
-from alternator.interpreter.tracebacks import made_here
+from alternator.interpreter.tracebacks import made_here, trace_of
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
@@ -183,6 +183,9 @@ class Machine:
         made = self.numbers.get(id(source))
         if made is not None:
             return made
+        if kind is int and not -(2**63) <= value < 2**63:
+            source.guard("EQ", value)
+            return value
         source.guard("TYPE", kind)
         made = self.fakes.symint(int(value), source) if kind is int else self.fakes.symfloat(value, source)
         if not isinstance(made, SYMBOLIC):
@@ -250,7 +253,7 @@ class Machine:
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
-        error.__traceback__ = made_here(error.__traceback__)
+        BaseException.with_traceback(error, made_here(trace_of(error)))
         handled = self.current_error()
         before = error.__context__
         if before is not None and (before is self.handled_outside or isinstance(before, OURS)):

@@ -15,7 +15,7 @@ from alternator._C.eval_frame import skip_code
 from alternator.bytecode.codecache import CodeCache
 from alternator.exc import Break
 
-__all__ = ["Row", "add_entry", "made_here", "rebuilt", "rows_of"]
+__all__ = ["Row", "add_entry", "made_here", "not_an_exception", "rebuilt", "rows_of", "trace_of"]
 
 Row = tuple[types.CodeType, int, int]
 """Code, offset of the instruction, line."""
@@ -58,6 +58,21 @@ def _frame(code: types.CodeType, space: dict[str, Any]) -> types.FrameType:
     return frame
 
 
+def trace_of(error: BaseException) -> types.TracebackType | None:
+    """Its traceback, whatever its class says that ``__traceback__`` is."""
+    trace: types.TracebackType | None = _TRACE.__get__(error)
+    return trace
+
+
+def not_an_exception(vm: Any, kind: type, what: str) -> str:
+    """The complaint about a class of exceptions that makes something else."""
+    shown = repr(kind) if type(kind) is type else vm.native(repr, (kind,))
+    return f"calling {shown} should have returned an instance of BaseException, not {what}"
+
+
+_TRACE: Final = BaseException.__dict__["__traceback__"]
+
+
 def add_entry(vm: Any, frame: Any, error: BaseException) -> None:
     """What CPython does where an exception arises in a frame or comes into it from a call: put the frame in front."""
     if id(error) in vm.records:
@@ -65,7 +80,7 @@ def add_entry(vm: Any, frame: Any, error: BaseException) -> None:
     instr = frame.instrs[frame.at]
     line = instr.lineno or frame.code.co_firstlineno
     shown = _frame(frame.code, frame.globals)
-    error.__traceback__ = types.TracebackType(error.__traceback__, shown, instr.offset, line)
+    BaseException.with_traceback(error, types.TracebackType(trace_of(error), shown, instr.offset, line))
 
 
 def made_here(trace: types.TracebackType | None) -> types.TracebackType | None:

@@ -221,7 +221,10 @@ def _short(value: Any) -> str:
     if isinstance(value, type):
         return value.__qualname__
     if type(value) in _HASHABLE:
-        return repr(value)
+        try:
+            return repr(value)
+        except ValueError:  # an int of very many digits
+            return f"<{type(value).__name__}>"
     if type(value) is tuple:
         return "(" + ", ".join(map(_short, value)) + ")"
     name = getattr(value, "__qualname__", None)

@@ -272,6 +272,9 @@ class Callback:
             raise
         except (KeyboardInterrupt, SystemExit, GeneratorExit, exc.Restart):
             raise
+        except RecursionError as error:  # the program is near the limit, and may be meant to reach it
+            metrics.fail_type, metrics.fail_reason = type(error).__name__, str(error)
+            return None
         except BaseException as error:
             return self._internal_error(func, error, state, metrics)
 

@@ -104,15 +104,19 @@ def admit_dict(world: World, obj: Any, source: Source) -> Any:
 
 def fill_dict(vm: Any, rec: Outside) -> None:
     obj, source = rec.obj, rec.source
-    keys = tuple(key for key, _ in dict_items(obj))
+    items = list(dict_items(obj))
+    keys = tuple(key for key, _ in items)
     if any(type(key) is tuple for key in keys):
         source.guard_predicate(_same_keys(keys), f"keys are {keys!r}")
     else:
         source.guard("KEYS", keys)
     put = collections.OrderedDict.__setitem__ if isinstance(obj, collections.OrderedDict) else dict.__setitem__
-    for key in keys:
-        value = vm.world.admit(dict.__getitem__(obj, key), source.child("dictitem", key))
-        put(rec.standin, _key(vm, key), value)
+    for key, value in items:
+        key, value = _key(vm, key), vm.world.admit(value, source.child("dictitem", key))
+        if type(key).__flags__ & 0x200 and type(type(key).__hash__) is types.FunctionType:
+            vm.native(put, (rec.standin, key, value))
+        else:
+            put(rec.standin, key, value)
     rec.snapshot = list(dict_items(rec.standin))
 
 

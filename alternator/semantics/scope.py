@@ -9,8 +9,8 @@ from typing import Any
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
-from alternator.interpreter.tables import RULES
-from alternator.provenance.world import Unread
+from alternator.interpreter.tables import GETTERS, RULES
+from alternator.provenance.world import MISSING, Unread
 
 
 @RULES.rule(globals)
@@ -141,3 +141,23 @@ def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> An
 
 
 attributes.GETATTR.put(Super, super_getattr)
+
+
+def _cell_contents(vm: Any, cell: types.CellType) -> Any:
+    rec = vm.records.get(id(cell))
+    if rec is not None and (rec.attrs is None or "cell_contents" not in rec.attrs):
+        source = rec.source.child("cell")
+        try:
+            return vm.world.admit(cell.cell_contents, source)
+        except ValueError as error:
+            source.guard("UNSET")
+            raise vm.user_raise(error) from None
+    value = vm.plain(lambda: cell.cell_contents) if rec is None else rec.attrs["cell_contents"]
+    if value is MISSING:
+        raise vm.user_raise(ValueError("Cell is empty"))
+    if type(value) is Unread:
+        value = cell.cell_contents = vm.world.admit(value.obj, value.source)
+    return value
+
+
+GETTERS.put(types.CellType.__dict__["cell_contents"], _cell_contents)

@@ -359,13 +359,18 @@ def rule_getframe(vm: Any, args: Any, kwargs: Any) -> Any:
     raise Break("FRAME_INTROSPECTION", "a look at the interpreter's own state")
 
 
-@RULES.rule(sys.exc_info)
-def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
+@RULES.rule(sys.exception)
+def rule_exception(vm: Any, args: Any, kwargs: Any) -> Any:
     error = vm.current_error()
     if error is None:
         vm.nothing_handled_outside()
-        return (None, None, None)
-    return type(error), error, traceback_of(vm, error)
+    return error
+
+
+@RULES.rule(sys.exc_info)
+def rule_exc_info(vm: Any, args: Any, kwargs: Any) -> Any:
+    error = rule_exception(vm, (), {})
+    return (None, None, None) if error is None else (type(error), error, traceback_of(vm, error))
 
 
 for _kind in vars(builtins).values():

@@ -21,6 +21,7 @@ def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
     env = fakes.shape_env
     check_marked(fakes)
     origins = {symbol: where for symbol, where in fakes.sources.items() if isinstance(symbol, sympy.Symbol)}
+    large = {symbol for symbol in origins if abs(env.backed_var_to_val.get(symbol, 0)) > EXACT}
     conditions: list[sympy.Basic] = []
     for guard in env.guards:
         conditions.append(guard.expr)
@@ -41,12 +42,12 @@ def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
             raise Break("DATA_DEPENDENT_GUARD", f"nothing outside gives the value of {unknown[0]}, and {condition} was relied on")
         if unknown:
             continue  # a condition on what the graph computes: an assertion in the graph, not a guard
-        facts.append(_fact(condition, origins))
+        facts.append(_fact(condition, origins, large))
     checked: list[tuple[Any, Any]] = [(k, v) for k, v in fakes.sources.items() if isinstance(k, tuple)]
     for handle, (expr, source, dim) in checked:
         kind = handle[2]
         if all(s in origins for s in expr.free_symbols) and origins.get(expr) != (source, kind, dim):
-            facts.append(_fact(expr, origins, equals=(source, kind, dim)))
+            facts.append(_fact(expr, origins, large, equals=(source, kind, dim)))
     return facts
 
 
@@ -67,7 +68,13 @@ def check_marked(fakes: Fakes) -> None:
             raise ConstraintViolation(f"{name} was marked as dynamic between {bounds.min} and {bounds.max}, but it is {value}")
 
 
-def _fact(expr: sympy.Basic, origins: dict[Any, Any], equals: Any = None) -> tuple[Any, ...]:
+EXACT = 2**53
+"""Native programs take no larger ints for floats: the conversion may round."""
+
+
+def _fact(expr: sympy.Basic, origins: dict[Any, Any], large: set[Any], equals: Any = None) -> tuple[Any, ...]:
+    if large and not large.isdisjoint(expr.free_symbols):
+        return _interpreted_fact(expr, origins, equals)
     try:
         return _native_fact(expr, origins, equals)
     except _NoNativeForm:
@@ -121,6 +128,8 @@ def _emit(expr: Any, origins: dict[Any, Any], program: list[Any], load: Callable
         load(origins[expr])
         return
     if isinstance(expr, (sympy.Integer, int)):
+        if not -(2**63) <= int(expr) < 2**63:
+            raise _NoNativeForm
         program.append(("const", int(expr)))
         return
     if isinstance(expr, (sympy.Float, float)):

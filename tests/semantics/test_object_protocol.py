@@ -4,6 +4,7 @@ import abc
 import enum
 import os
 import sys
+import types
 
 import torch
 from helpers import same
@@ -154,3 +155,79 @@ def test_an_object_with_bases_counts_as_a_class():
         return x + 1, issubclass(one, int), raised(lambda: issubclass(3, int))
 
     same(fn, X, LikeAClass(), breaks=["UNSUPPORTED_TYPE"])
+
+
+class Counting:
+    """A key whose hash and comparison are code of the program, and change things."""
+
+    def __init__(self, table, number):
+        self.table, self.number, self.asked = table, number, 0
+
+    def __hash__(self):
+        self.asked += 1
+        return 7
+
+    def __eq__(self, other):
+        if self.table is not None:
+            self.table.clear()
+            self.table = None
+        return self is other
+
+
+def test_dicts_from_outside_whose_keys_compare_by_code_of_the_program() -> None:
+    def f(table, key):
+        return key in table, len(table), [k.number for k in table]
+
+    def arguments(clears):
+        table = {}
+        for number in range(3):
+            table[Counting(None, number)] = number
+        return table, Counting(table if clears else None, 9)
+
+    for clears in (False, True):
+        plain, captured = arguments(clears), arguments(clears)
+        assert alternator.compile(f, backend="eager")(*captured) == f(*plain)
+        assert len(captured[0]) == len(plain[0])
+
+
+class Sequence(list):
+    __slots__ = ("value",)
+
+    def __hash__(self):
+        return self.value
+
+
+def test_keys_are_containers_with_a_hash_of_their_own() -> None:
+    key = Sequence([1, 2])
+    key.value = 5
+    table = {key: 1}
+
+    def f(x):
+        return x + table[key], len(table), list(table.values())
+
+    same(f, torch.ones(2))
+
+
+def test_empty_cells() -> None:
+    def outer():
+        def inner():
+            return later
+
+        cell = inner.__closure__[0]
+        try:
+            cell.cell_contents
+        except ValueError as error:
+            seen = str(error)
+        later = 3
+        return seen, cell.cell_contents, inner()
+
+    same(outer)
+    cell = types.CellType()
+
+    def reads(x):
+        try:
+            return cell.cell_contents + x
+        except ValueError as error:
+            return str(error)
+
+    same(reads, 1)

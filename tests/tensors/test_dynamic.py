@@ -8,6 +8,8 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
 import alternator
 
+X = torch.ones(2)
+
 
 def _graphs(fn, calls, **options):
     graphs = []
@@ -289,3 +291,18 @@ def test_methods_of_symbolic_numbers():
         return x * 2 if v.is_integer() else x, n.bit_length(), n.conjugate(), v.as_integer_ratio(), n.real, n.numerator
 
     same(f, torch.ones(2), 4, 2.0, dynamic=True, then=[(torch.ones(2), 7, 2.5), (torch.ones(2), 8, 3.0)])
+
+
+def test_ints_that_are_too_large_for_native_programs():
+    def f(x, n, d):
+        return x + n / d if n != d else x + (n & 0xFFFF_FFFF_FFFF_FFFF) % 7
+
+    then = [(X, n, d) for n, d in ((5, 8), (3602879701896397, 2**55), (2**62 + 1, 2**60), (5, 2**70), (2**80, 2**80), (9, 9))]
+    same(f, X, 3, 4, then=then)
+
+
+def test_ints_with_too_many_digits_to_be_shown():
+    def f(x, n):
+        return x + n % 7
+
+    same(f, X, 10**6000, then=[(X, 10**6000 + 1)])

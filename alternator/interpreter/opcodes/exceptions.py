@@ -11,6 +11,7 @@ from alternator.interpreter.frame import NULL
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.tables import GETATTR
+from alternator.interpreter.tracebacks import not_an_exception
 from alternator.provenance.world import MISSING
 
 
@@ -59,7 +60,10 @@ def raise_varargs(f: Any, i: Any) -> None:
 
 def _exception(vm: Any, value: Any, complaint: str) -> BaseException:
     if isinstance(value, type) and issubclass(value, BaseException):
-        value = calls.call(vm, value, (), {})
+        made = calls.call(vm, value, (), {})
+        if not isinstance(made, BaseException):
+            complaint = not_an_exception(vm, value, repr(attributes.type_of(vm, made)))
+        value = made
     if not isinstance(value, BaseException):
         raise vm.user_raise(TypeError(complaint))
     return value
@@ -97,7 +101,12 @@ def check_exc_match(f: Any, i: Any) -> None:
     for cls in wanted if type(wanted) is tuple else (wanted,):
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
-    stack.append(issubclass(type(stack[-1]), wanted))
+    stack.append(_matches(stack[-1], wanted))
+
+
+def _matches(error: BaseException, wanted: Any) -> bool:
+    """Whether a handler is for an exception: ``__subclasscheck__`` has no say in it."""
+    return any(cls in type(error).__mro__ for cls in (wanted if type(wanted) is tuple else (wanted,)))
 
 
 @op("CHECK_EG_MATCH")
@@ -118,7 +127,7 @@ def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
         if type(vm.world.class_attr(type(error), "derive")) is types.FunctionType:
             raise Break("EXCEPTION_STATE", "an exception group with a derive() of its own")
         matched, rest = vm.plain(error.split, wanted)
-    elif isinstance(error, wanted):
+    elif _matches(error, wanted):
         matched, rest = vm.plain(lambda: BaseExceptionGroup("", (error,))), None
     else:
         matched, rest = None, error
