@@ -228,6 +228,8 @@ def same(vm: Any, left: Any, right: Any) -> bool:
     return False
 
 
+_HOLDERS = (tuple, slice, frozenset)
+"""Types of keys that may hold others, whose ``__hash__``, ``__eq__`` or ``__index__`` is code of the program."""
 _WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
 
 
@@ -266,7 +268,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
                 key = calls.call(vm, torch.Tensor.item, (key,), {})
         elif isinstance(key, SYMBOLIC) or kind is dict:
             key = hashable(vm, key)
-        elif type(key).__flags__ & _HEAP:
+        if type(key).__flags__ & _HEAP or type(key) in _HOLDERS:
             vm.compare(key)
             return vm.native(operator.getitem, (obj, key))
         return vm.plain(operator.getitem, obj, key)

@@ -1,6 +1,8 @@
 """What ``object``, ``super`` and ``type`` complain about, and classes with unusual names in their bodies."""
 
 import abc
+import collections
+import collections.abc
 import enum
 import os
 import sys
@@ -231,3 +233,71 @@ def test_empty_cells() -> None:
             return str(error)
 
     same(reads, 1)
+
+
+class Index:
+    def __init__(self, number=0):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+    def __hash__(self):
+        return self.number
+
+    def __eq__(self, other):
+        return self.number == other.number
+
+
+def test_special_methods_behind_subscripts_see_what_was_written() -> None:
+    outside = [0, 10, 20, 30, 40]
+
+    def slices(index):
+        fresh = [1, 2, 3, 4]
+        seen = []
+        for index.number in (2, 1, -1):
+            seen += [
+                outside[index:4],
+                fresh[index:],
+                outside[slice(None, index)],
+                fresh[index],
+                "abcd"[index:],
+                (5, 6, 7)[:index],
+            ]
+            outside[index:index] = []
+        del fresh[index:]
+        fresh[:index] = [9]
+        return seen, fresh, range(9)[index:], b"abc"[index:]
+
+    def keys(index):
+        table = {Index(1): "one", Index(2): "two", (Index(3), 0): "three"}
+        seen = []
+        for index.number in (2, 1):
+            seen += [table[index], table.get(index), index in table]
+        index.number = 3
+        return seen, table[index, 0], table.get((index, 0)), (index, 0) in table
+
+    same(slices, Index())
+    same(keys, Index())
+
+
+def test_patterns_go_by_the_flags_of_classes() -> None:
+    def f():
+        class Both(collections.UserDict, collections.abc.Sequence):
+            pass
+
+        class Other(list, collections.abc.Mapping):
+            pass
+
+        found = []
+        for subject in (Both(), Other(), {}, (), "", b"", range(2), iter(()), collections.deque(), types.MappingProxyType({})):
+            match subject:
+                case [*_]:
+                    found.append("sequence")
+                case {}:
+                    found.append("mapping")
+                case _:
+                    found.append("neither")
+        return found
+
+    same(f)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections.abc
 from typing import Any
 
 from alternator.interpreter import operations
@@ -106,15 +105,18 @@ def get_len(f: Any, i: Any) -> None:
     f.stack.append(f.vm.length(f.stack[-1]))
 
 
+_SEQUENCE, _MAPPING = 1 << 5, 1 << 6
+"""What patterns go by: flags of classes, of which the first base that has one decides."""
+
+
 @op("MATCH_SEQUENCE")
 def match_sequence(f: Any, i: Any) -> None:
-    subject = f.stack[-1]
-    f.stack.append(isinstance(subject, collections.abc.Sequence) and not isinstance(subject, (str, bytes, bytearray)))
+    f.stack.append(bool(type(f.stack[-1]).__flags__ & _SEQUENCE))
 
 
 @op("MATCH_MAPPING")
 def match_mapping(f: Any, i: Any) -> None:
-    f.stack.append(isinstance(f.stack[-1], collections.abc.Mapping))
+    f.stack.append(bool(type(f.stack[-1]).__flags__ & _MAPPING))
 
 
 @op("MATCH_KEYS")
