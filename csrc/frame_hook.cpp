@@ -273,6 +273,14 @@ PyObject* hide_code(PyObject*, PyObject* arg) {
   Py_RETURN_NONE;
 }
 
+PyObject* place_frame(PyObject*, PyObject* args) {
+  PyObject* frame;
+  int offset;
+  if (!PyArg_ParseTuple(args, "O!i:place_frame", &PyFrame_Type, &frame, &offset)) return nullptr;
+  if (!py::place_frame(frame, offset)) return PyErr_Format(PyExc_ValueError, "the frame is running, or its code is shorter");
+  Py_RETURN_NONE;
+}
+
 // For tests of graph breaks: something that nobody knows how to trace. Returns its last argument.
 PyObject* unsupported(PyObject*, PyObject* args) {
   const Py_ssize_t count = PyTuple_GET_SIZE(args);
@@ -329,6 +337,7 @@ bool init_frame_hook(PyObject* module) {
       {"hide_code", hide_code, METH_O, "hide_code(code): stacks and tracebacks leave its frames out"},
       {"set_cache_key", set_cache_key, METH_O,
        "set_cache_key(obj) -> the key before; entries are used only under the key they were made under"},
+      {"place_frame", place_frame, METH_VARARGS, "place_frame(frame, offset): where a frame that never ran says that it is"},
       {"unsupported", unsupported, METH_VARARGS, nullptr},
       {"set_guard_error_hook", set_guard_error_hook, METH_O,
        "set_guard_error_hook(fn or None) -> the one before; fn gets the exceptions that guards raise"},

@@ -68,6 +68,14 @@ inline Py_ssize_t code_find_argument(PyCodeObject* code, PyObject* name, Py_ssiz
   return -1;
 }
 
+// Where a frame that is not running says that it is: `offset` bytes into its code.
+inline bool place_frame(PyObject* frame, int offset) {
+  Frame* inner = reinterpret_cast<PyFrameObject*>(frame)->f_frame;
+  if (offset < 0 || offset / 2 >= Py_SIZE(inner->f_code) || inner->owner != FRAME_OWNED_BY_FRAME_OBJECT) return false;
+  inner->prev_instr = _PyCode_CODE(inner->f_code) + offset / 2;
+  return true;
+}
+
 // True for a function that takes its arguments plainly and whose body is run by calling CPython's own function call.
 inline bool func_is_plain(const PyFunctionObject* fn) { return fn->vectorcall == _PyFunction_Vectorcall; }
 

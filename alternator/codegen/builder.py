@@ -6,6 +6,7 @@ which the native guard tree fills in; tensors are items of what the graph return
 
 from __future__ import annotations
 
+import sys
 import types
 from typing import Any
 
@@ -24,6 +25,15 @@ def give_class(tensor: torch.Tensor, kind: Any) -> torch.Tensor:
     """The tensor as an instance of a subclass."""
     with torch._C.DisableTorchFunctionSubclass():
         return torch.Tensor.as_subclass(tensor, kind)
+
+
+def _is_itself(value: Any, kind: type) -> bool:
+    """Whether a literal in generated code is this very object, as far as anybody may look; of equal texts there is but one."""
+    if kind is int:
+        return abs(value) < 1 << 62
+    if kind is str and len(value) > 1:
+        return value.isascii() and value.isidentifier() and sys.intern(value[:1] + value[1:]) is value
+    return kind is not bytes or len(value) < 2
 
 
 class Builder:
@@ -84,13 +94,20 @@ class Builder:
             self.params[name] = source
         return name
 
+    def global_namespace(self, space: dict[str, Any]) -> str:
+        """The globals of one of the functions that were run; an empty namespace where none of them was read."""
+        source = self.vm.global_sources.get(id(space))
+        if source is None and space is self.vm.root_globals:
+            source = self.vm.world.tree.globals()
+        return "{}" if source is None else self.load(source)
+
     # ---- values
 
     def value(self, value: Any) -> str:
         """The expression (a name or a literal) of a value of the captured program."""
         kind = type(value)
         if kind in _LITERALS:
-            return repr(value) if kind is not int or abs(value) < 1 << 62 else self.constant(value)
+            return repr(value) if _is_itself(value, kind) else self.constant(value)
         if kind is Unread:
             return self.load(value.source)  # another name may have given the same object; it need not in the next call
         name = self._names.get(id(value))
@@ -163,12 +180,12 @@ class Builder:
 
     def _symbolic(self, value: Any) -> str:
         if value.node.is_constant():
-            return repr(
+            return self.value(
                 value.node.maybe_as_int()
                 if isinstance(value, torch.SymInt)
                 else value.node.maybe_as_bool()
                 if isinstance(value, torch.SymBool)
-                else value.node.maybe_as_float()
+                else float(value.node.maybe_as_float())
             )
         self.vm.recorder.symbolic_node(value)
         key = hash((str(value.node.expr), "expr"))

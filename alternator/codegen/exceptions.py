@@ -60,5 +60,6 @@ def _fields(b: Builder, value: BaseException, native: type, name: str) -> None:
 @REBUILD.rule(types.TracebackType)
 def rebuild_traceback(b: Builder, value: types.TracebackType) -> str:
     """The same entries."""
-    rows = tracebacks.rows_of(value)
-    return b.assign(f"{b.constant(tracebacks.rebuilt, 'traceback')}({b.constant(rows, 'rows')})")
+    rows, spaces = tracebacks.rows_of(value)
+    words = ", ".join(map(b.global_namespace, spaces))
+    return b.assign(f"{b.constant(tracebacks.rebuilt, 'traceback')}({b.constant(rows, 'rows')}, ({words}{',' if words else ''}))")

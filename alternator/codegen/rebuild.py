@@ -305,6 +305,8 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 def rebuild_method(b: Builder, value: Any) -> str:
     if isinstance(value.__self__, TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
+    if isinstance(value.__self__, _SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
+        return b.assign(f"({b.value(value.__self__)}).{value.__func__.__name__}")
     return b.assign(f"{b.constant(types.MethodType, 'Method')}({b.value(value.__func__)}, {b.value(value.__self__)})")
 
 

@@ -9,7 +9,7 @@ from alternator._C.eval_frame import NULL  # a slot of the stack or of the local
 from alternator.bytecode.decode import DecodedCode, Instr, decode
 from alternator.exc import Break, UserRaise
 from alternator.interpreter.opcode_table import handlers_of
-from alternator.interpreter.tracebacks import add_entry
+from alternator.interpreter.tracebacks import add_entry, leaves_again
 from alternator.provenance.world import MISSING
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ class Frame:
         instr = self.instrs[self.at]
         if instr.opname != "RERAISE" and not (instr.opname == "RAISE_VARARGS" and instr.arg == 0):
             add_entry(self.vm, self, raised.exc)
+        elif not instr.arg:  # else it goes back to the instruction that raised
+            leaves_again(self.vm, self, raised.exc)
         entry = self.decoded.exception_entry(self.at)
         if entry is None:
             try:

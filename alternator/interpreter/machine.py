@@ -8,6 +8,7 @@ from typing import Any, Callable
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
@@ -204,6 +205,8 @@ class Machine:
             return fn(*args)
         except OURS:
             raise
+        except GuardOnDataDependentSymNode:
+            raise Break("DATA_DEPENDENT_VALUE", _name_of(fn)) from None
         except Exception as error:
             raise UserRaise(self.adopt(error)) from None
 
@@ -215,6 +218,8 @@ class Machine:
             return call_redirected(self.redirected, fn, args, kwargs)
         except OURS:
             raise
+        except GuardOnDataDependentSymNode:
+            raise Break("DATA_DEPENDENT_VALUE", _name_of(fn)) from None
         except Exception as error:
             if type(error) is TypeError and error.args == _NO_ORDER:
                 raise Break("DATA_DEPENDENT_VALUE", "the order of a number that varies and a bool") from None
@@ -541,6 +546,11 @@ class Machine:
 
 _NO_ORDER = ("Can only compare inequalities with Expr",)
 """What symbolic mathematics says where C code orders a symbolic number and a bool, which the program's numbers can be."""
+
+
+def _name_of(fn: Any) -> str:
+    name = getattr(fn, "__name__", None)
+    return name if isinstance(name, str) else type(fn).__name__
 
 
 def _nothing_is_handled() -> bool:

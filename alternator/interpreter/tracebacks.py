@@ -11,14 +11,14 @@ import opcode
 import types
 from typing import Any, Final
 
-from alternator._C.eval_frame import skip_code
+from alternator._C.eval_frame import place_frame, skip_code
 from alternator.bytecode.codecache import CodeCache
 from alternator.exc import Break
 
-__all__ = ["Row", "add_entry", "made_here", "not_an_exception", "rebuilt", "rows_of", "trace_of"]
+__all__ = ["Row", "add_entry", "leaves_again", "made_here", "not_an_exception", "rebuilt", "rows_of", "trace_of"]
 
 Row = tuple[types.CodeType, int, int]
-"""Code, offset of the instruction, line."""
+"""Code, offset of the instruction that raised, and of the one in which the frame was left."""
 
 _MARK: Final = object()
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
@@ -53,9 +53,13 @@ def _is_stub(code: types.CodeType) -> bool:
     return len(code.co_consts) == 2 and code.co_consts[1] is _MARK
 
 
-def _frame(code: types.CodeType, space: dict[str, Any]) -> types.FrameType:
+def _entry(
+    following: types.TracebackType | None, code: types.CodeType, space: dict[str, Any], offset: int, left: int
+) -> types.TracebackType:
+    """An entry in front of others; its line, which there may be none of, is found by the offset when it is asked for."""
     frame: types.FrameType = types.FunctionType(_stub(code), space)().gi_frame
-    return frame
+    place_frame(frame, left)
+    return types.TracebackType(following, frame, offset, -1)
 
 
 def trace_of(error: BaseException) -> types.TracebackType | None:
@@ -77,10 +81,15 @@ def add_entry(vm: Any, frame: Any, error: BaseException) -> None:
     """What CPython does where an exception arises in a frame or comes into it from a call: put the frame in front."""
     if id(error) in vm.records:
         raise Break("EXCEPTION_STATE", "an exception from outside passes through another frame")
-    instr = frame.instrs[frame.at]
-    line = instr.lineno or frame.code.co_firstlineno
-    shown = _frame(frame.code, frame.globals)
-    BaseException.with_traceback(error, types.TracebackType(trace_of(error), shown, instr.offset, line))
+    at = frame.instrs[frame.at].offset
+    BaseException.with_traceback(error, _entry(trace_of(error), frame.code, frame.globals, at, at))
+
+
+def leaves_again(vm: Any, frame: Any, error: BaseException) -> None:
+    """An exception that a handler did not keep leaves the frame: which is there now."""
+    trace = None if id(error) in vm.records else trace_of(error)
+    if trace is not None and trace.tb_frame.f_code is _stubs.get(frame.code):
+        place_frame(trace.tb_frame, frame.instrs[frame.at].offset)
 
 
 def made_here(trace: types.TracebackType | None) -> types.TracebackType | None:
@@ -92,30 +101,31 @@ def made_here(trace: types.TracebackType | None) -> types.TracebackType | None:
         trace = trace.tb_next
     following = None
     for entry in reversed(kept):
-        following = types.TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        following = types.TracebackType(following, entry.tb_frame, entry.tb_lasti, -1)
     return following
 
 
-def rows_of(trace: types.TracebackType | None) -> tuple[Row, ...]:
-    """The entries of a traceback that was made here, outermost first."""
-    rows = []
+def rows_of(trace: types.TracebackType | None) -> tuple[tuple[Row, ...], list[dict[str, Any]]]:
+    """The entries of a traceback that was made here, outermost first, and the global namespaces of their frames."""
+    rows, spaces = [], []
     while trace is not None:
         code = trace.tb_frame.f_code
         if not _is_stub(code):
             raise Break("UNREBUILDABLE_OUTPUT", "a traceback of code that was not captured")
-        rows.append((code, trace.tb_lasti, trace.tb_lineno))
+        rows.append((code, trace.tb_lasti, trace.tb_frame.f_lasti))
+        spaces.append(trace.tb_frame.f_globals)
         trace = trace.tb_next
-    return tuple(rows)
+    return tuple(rows), spaces
 
 
-def rebuilt(rows: tuple[Row, ...]) -> types.TracebackType | None:
+def rebuilt(rows: tuple[Row, ...], spaces: tuple[dict[str, Any], ...]) -> types.TracebackType | None:
     """A traceback with these entries.
 
     >>> code = rebuilt.__code__
-    >>> rebuilt(((code, 0, 7),)).tb_lineno
-    7
+    >>> rebuilt(((code, 0, 0),), ({},)).tb_lineno == code.co_firstlineno
+    True
     """
     trace = None
-    for code, offset, line in reversed(rows):
-        trace = types.TracebackType(trace, _frame(code, {}), offset, line)
+    for (code, offset, left), space in zip(reversed(rows), reversed(spaces)):
+        trace = _entry(trace, code, space, offset, left)
     return trace

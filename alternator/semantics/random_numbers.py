@@ -34,6 +34,8 @@ def _drawing(name: str, example: Any) -> None:
             raise Break("RNG", f"random.{name}()")
         rec.source.guard("TYPE", random.Random)
         _check(vm, fn, given, named)
+        if type(example) is int and any(abs(a) >= 2**62 for a in (*given, *named.values())):
+            raise Break("RNG", f"random.{name}() of ints that no tensor holds")
 
         def draw(builder: Any) -> str:
             words = ", ".join([*map(repr, given), *(f"{key}={value!r}" for key, value in named.items())])

@@ -123,3 +123,45 @@ def test_hidden_code_leaves_stack_and_traceback_alone() -> None:
     with pytest.raises(KeyError) as raised:
         hidden(fails)
     assert [name for name, _ in rows_of(raised.value)][1:] == ["fails"]
+
+
+def test_lines_and_globals_of_the_frames_of_a_traceback() -> None:
+    """A frame that was captured never ran: it shows where it would be, and its globals."""
+
+    def fails(x: Any) -> Any:
+        try:
+            raise KeyError(x)
+        finally:
+            x += 1
+
+    def handles(x: Any) -> Any:
+        try:
+            fails(x)
+        except KeyError as error:
+            return error
+
+    def shown(fn: Any) -> Any:
+        rows = []
+        trace = fn(1).__traceback__.tb_next
+        while trace is not None:
+            frame = trace.tb_frame
+            rows.append((trace.tb_lineno, frame.f_lineno, frame.f_lasti, frame.f_code.co_name, frame.f_globals is globals()))
+            trace = trace.tb_next
+        return rows
+
+    plain = shown(handles)
+    compiled = alternator.compile(handles, backend="eager")
+    with alternator.config.patch(allow_empty_graphs=True):
+        assert [row[:2] + row[3:] for row in shown(compiled)] == [row[:2] + row[3:] for row in plain]
+
+
+def test_equal_strings_stay_two_across_a_break() -> None:
+    def f(x: Any) -> Any:
+        a = b = "xyzpdq"
+        c = a[:3] + b[3:]
+        d, e = "two words", b"bytes"
+        fresh = " ".join(["two", "words"])
+        unsupported()
+        return x + 1, a is b, a is c, d is fresh, e
+
+    same(f, torch.ones(2))

@@ -9,6 +9,7 @@ import torch
 from helpers import same
 
 import alternator
+from alternator._C.eval_frame import unsupported
 
 X = torch.ones(2)
 
@@ -94,3 +95,29 @@ def test_wrong_arguments() -> None:
             return x + 1, str(e)
 
     same(f, X, fullgraph=True)
+
+
+def test_what_no_tensor_holds_and_what_is_looked_at():
+    def f(x):
+        drawn = random.random()
+        nothing = drawn - drawn
+        unsupported()
+        big = random.randrange(2**100) + random.randint(2**63, 2**64)
+        return x + 1, nothing.hex(), [i for i in range(random.randint(2, 2))], big, max(nothing, float("inf"))
+
+    random.seed(3)
+    state = random.getstate()
+    plain = f(torch.ones(2))
+    compiled = alternator.compile(f, backend="eager")
+    for _ in range(2):
+        random.setstate(state)
+        assert compiled(torch.ones(2))[1:] == plain[1:]
+
+
+def test_bound_methods_of_numbers_that_vary_cross_a_break():
+    def f(x, s):
+        method = s.hex
+        unsupported()
+        return x + s, method(), s.is_integer()
+
+    same(f, torch.ones(2), 1.5, then=[(torch.ones(2), 2.5), (torch.ones(2), 3.0)])
