@@ -187,6 +187,8 @@ class Builder:
                 if isinstance(value, torch.SymBool)
                 else float(value.node.maybe_as_float())
             )
+        if isinstance(value, torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
+            return self.value(float(value.node.expr))
         self.vm.recorder.symbolic_node(value)
         key = hash((str(value.node.expr), "expr"))
         name = self._outputs.get(key)
