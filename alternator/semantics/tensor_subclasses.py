@@ -15,26 +15,25 @@ from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import METHODS
 from alternator.provenance.source import Source
 from alternator.provenance.world import World
+from alternator.semantics.symbols import announce_symbols
 
 
 def admit_wrapper(world: World, obj: Any, source: Source) -> Any:
     """An outside tensor that wraps others: an instance around fakes; what is inside is guarded, all the way down."""
     vm = world.vm
-    if getattr(obj, "_dynamo_dynamic_indices", None):
-        raise Break("TENSOR_SUBCLASS", f"a {type(obj).__name__} with dimensions that are marked to vary")
-    fake = vm.fakes.of(obj, source, None)
+    fake = vm.fakes.of_wrapper(obj, source, lambda tensor, name: vm.dynamic.dims(tensor, name, source.static))
     if type(fake) is not type(obj):
         raise Break("TENSOR_SUBCLASS", f"{type(obj).__name__} at {source.name}")
-    _guard_parts(vm, obj, source)
+    _guard_parts(vm, obj, fake, source)
     vm.overrides.active = True
     world.record(obj, source, fake)
     vm.recorder.tensor_input(fake, obj, source)
     return fake
 
 
-def _guard_parts(vm: Any, obj: Any, source: Source) -> None:
+def _guard_parts(vm: Any, obj: Any, fake: Any, source: Source) -> None:
     """Guard a wrapper that enters: its own shape, what it says of itself, the tensors inside."""
-    source.guard("TENSOR", obj, tuple(obj.shape), tuple(obj.stride()))
+    announce_symbols(vm, fake, obj, source)
     kind = type(obj)
     vm.world.trusted(kind)
     for name in ("__torch_function__", "__torch_dispatch__", "__tensor_flatten__", "__tensor_unflatten__"):
@@ -50,9 +49,9 @@ def _guard_parts(vm: Any, obj: Any, source: Source) -> None:
         below = source.child("attr", name)
         below.guard("TYPE", type(inner))
         if wrappers.is_wrapper(inner):
-            _guard_parts(vm, inner, below)
+            _guard_parts(vm, inner, getattr(fake, name), below)
         else:
-            below.guard("TENSOR", inner, tuple(inner.shape), tuple(inner.stride()))
+            announce_symbols(vm, getattr(fake, name), inner, below)
 
 
 def _same_parts(kind: Any, names: list[str], context: Any) -> Any:

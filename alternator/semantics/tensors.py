@@ -5,7 +5,6 @@ from __future__ import annotations
 import types
 from typing import Any
 
-import sympy
 import torch
 
 from alternator.exc import Break
@@ -14,6 +13,7 @@ from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, World
+from alternator.semantics.symbols import announce_symbols
 from alternator.semantics.tensor_subclasses import admit_wrapper
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -56,32 +56,9 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
     if dims is None:
         source.guard("TENSOR", obj, tuple(obj.shape), tuple(obj.stride()))
     else:
-        _announce_symbols(vm, fake, obj, source)
+        announce_symbols(vm, fake, obj, source)
     vm.recorder.tensor_input(fake, obj, source)
     return fake
-
-
-def _announce_symbols(vm: Any, fake: torch.Tensor, real: torch.Tensor, source: Source) -> None:
-    sizes: list[int | None] = []
-    strides: list[int | None] = []
-    offsets: list[int | None] = []
-    for kind, values, out in (
-        ("size", fake.shape, sizes),
-        ("stride", fake.stride(), strides),
-        ("offset", (fake.storage_offset(),), offsets),
-    ):
-        for dim, value in enumerate(values):
-            dim = -1 if kind == "offset" else dim
-            if isinstance(value, torch.SymInt) and not value.node.is_constant():
-                out.append(None)
-                expr = value.node.expr
-                vm.fakes.sources.setdefault(("check", source, kind, dim), (expr, source, dim))
-                if isinstance(expr, sympy.Symbol):
-                    vm.recorder.symbol_input(expr, source, kind, dim, value)
-                    vm.fakes.sources.setdefault(expr, (source, kind, dim))
-            else:
-                out.append(int(value))
-    source.guard("TENSOR", real, tuple(sizes), tuple(strides))
 
 
 # ---- methods with a rule of their own

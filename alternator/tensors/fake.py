@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import Source as TorchSource
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatefulSymbolicContext
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatefulSymbolicContext, SubclassSymbolicContext
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from alternator.provenance.source import Source
 from alternator.tensors.memo import dense_fake
@@ -78,6 +79,31 @@ class Fakes:
             if dim is DimDynamic.DYNAMIC:
                 self.must_vary.append((fake, source, i, bounds.get(i)))
         return fake
+
+    def of_wrapper(self, tensor: torch.Tensor, source: Source, dims_of: Callable[..., Any]) -> torch.Tensor:
+        """A tensor that wraps others, around fakes; ``dims_of(tensor, name)`` says of each, inside too, how its sizes vary."""
+        found: list[Any] = []
+        context = self._context(tensor, source, dims_of, found)
+        if not found:
+            return self.of(tensor, source, None)
+        self.symbolic = True
+        where = context.tensor_source
+        fake = self.mode.from_tensor(tensor, source=where, symbolic_context=context, static_shapes=False)
+        self._general[id(fake)] = where, context
+        return fake
+
+    def _context(self, tensor: Any, source: Source, dims_of: Callable[..., Any], found: list[Any]) -> StatefulSymbolicContext:
+        dims = dims_of(tensor, source.name)
+        found += [] if dims is None else [dims]
+        sizes = dims or [DimDynamic.STATIC] * tensor.dim()
+        where = SymbolSource(source, source.name)
+        if not is_traceable_wrapper_subclass(tensor):
+            return StatefulSymbolicContext(dynamic_sizes=sizes, tensor_source=where)
+        inner = {
+            name: self._context(getattr(tensor, name), source.child("attr", name), dims_of, found)
+            for name in tensor.__tensor_flatten__()[0]
+        }
+        return SubclassSymbolicContext(dynamic_sizes=sizes, tensor_source=where, inner_contexts=inner)
 
     def is_plain(self, fake: torch.Tensor) -> bool:
         """The fake was made of a dense leaf with static sizes."""

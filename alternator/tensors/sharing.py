@@ -44,7 +44,7 @@ def inputs_for_backend(
             mode = FakeTensorMode(shape_env=fakes.shape_env, allow_non_fake_inputs=False)
             again = inputs
             for entry in wrapped:
-                entry.node.meta["example_value"] = mode.from_tensor(entry.example, static_shapes=True)
+                entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), False)
         else:
             again = [entry for entry in changed if _fake(entry)._version]
         for entry in again:

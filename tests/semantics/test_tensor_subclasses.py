@@ -440,3 +440,21 @@ def test_inputs_that_share_memory_with_what_is_wrapped():
         _same_wrapped(plain, args)
     alternator.reset()
     both(f, shared, backend="aot_eager", fullgraph=False)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_sizes_of_wrappers_vary(backend):
+    graphs = []
+
+    def counting(gm, inputs):
+        graphs.append(gm)
+        return alternator.lookup_backend(backend)(gm, inputs)
+
+    def f(x, y):
+        return x.sin() * x.shape[0] + y, x.a.shape[1]
+
+    compiled = alternator.compile(f, backend=counting, fullgraph=True)
+    for count in (2, 3, 4, 5):
+        make = lambda: (two(count, 2), two(count, 2))  # noqa: B023, E731
+        _same_wrapped(f(*make()), compiled(*make()))
+    assert len(graphs) == 2
