@@ -87,9 +87,12 @@ class Overrides:
         for value in values:
             if type(value) in (list, tuple):
                 self._collect(vm, value, found)
-            if not isinstance(value, torch.Tensor):
+            if isinstance(value, torch.Tensor):
+                kind = tensor_ops.type_of(vm, value)
+            elif is_overloaded(vm, value):
+                kind = type(value)
+            else:
                 continue
-            kind = tensor_ops.type_of(vm, value)
             if self.overriding(vm, kind) and all(kind is not other for _, other in found):
                 at = next((i for i, (_, other) in enumerate(found) if issubclass(kind, other)), len(found))
                 found.insert(at, (value, kind))
@@ -108,6 +111,21 @@ class Overrides:
             yield
         finally:
             self.level = before
+
+
+def is_plain_class(kind: type) -> bool:
+    """Whether it is one of torch's own classes of tensors, which override nothing."""
+    return kind in _PLAIN
+
+
+def is_overloaded(vm: Any, value: Any) -> bool:
+    """Whether an object that is no tensor has a ``__torch_function__``: it is then asked as tensors of a subclass are."""
+    kind = type(value)
+    if not kind.__flags__ & 0x200 or isinstance(value, (torch.Tensor, type, torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return False
+    found = vm.world.class_attr(kind, "__torch_function__") is not MISSING
+    vm.overrides.active |= found
+    return found
 
 
 def without(compiled: Any, examples: list[Any]) -> Any:

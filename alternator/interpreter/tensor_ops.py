@@ -191,13 +191,22 @@ def _execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         raise classify(vm, fn, error, args, kwargs) from None
 
 
-def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Close the arguments of an operation; False if one is an object that overrides it."""
     for value in args:
-        if type(value) is not FakeTensor:
-            _check(vm, value)
+        if type(value) is not FakeTensor and not _check(vm, value):
+            return False
     for value in kwargs.values():
-        if type(value) is not FakeTensor:
-            _check(vm, value)
+        if type(value) is not FakeTensor and not _check(vm, value):
+            return False
+    return True
+
+
+def _overridden(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    result = overrides.intercept(vm, fn, args, kwargs)
+    if result is overrides.NOT_SEEN:
+        raise Break("UNSUPPORTED_CALL", f"an object with a __torch_function__ passed to {getattr(fn, '__name__', fn)}")
+    return result
 
 
 _SCALARS = frozenset(
@@ -219,20 +228,23 @@ _SCALARS = frozenset(
 )
 
 
-def _check(vm: Any, value: Any) -> None:
+def _check(vm: Any, value: Any) -> bool:
     kind = type(value)
     if kind in _SCALARS:
-        return
+        return True
     vm.close(value)
     if kind in (list, tuple):
         for item in value:
-            if type(item) is not FakeTensor:
-                _check(vm, item)
+            if type(item) is not FakeTensor and not _check(vm, item):
+                return False
     elif kind is types.FunctionType or kind is types.MethodType:
         raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
     elif kind.__flags__ & 0x200 and not isinstance(value, _IN_GRAPH) and kind.__module__.split(".")[0] not in ("torch", "numpy"):
+        if overrides.is_overloaded(vm, value):
+            return False
         if not _is_frozen_dataclass(kind):
             raise Break("UNSUPPORTED_CALL", f"a {kind.__name__} passed to a graph operation")
+    return True
 
 
 _IN_GRAPH = (torch.Tensor, tuple, list, dict, int, float, str, enum.Enum, type, types.ModuleType)
@@ -246,7 +258,8 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """A torch function (or an operator with a tensor operand) as one node."""
     if vm.config.only_allow_pt2_compliant_ops and isinstance(fn, _OPERATORS):
         _check_compliant(fn, args, kwargs)
-    _prepare(vm, args, kwargs)
+    if not _prepare(vm, args, kwargs):
+        return _overridden(vm, fn, args, kwargs)
     result = execute(vm, fn, args, kwargs)
     if not _is_tensor_work(result) and not _touches_tensor(args, kwargs):
         return result
@@ -315,7 +328,8 @@ def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, A
     """A method of a tensor as one node."""
     if vm.overrides.active and name in _RESHAPING:
         raise Break("TENSOR_SUBCLASS", f"{name}, where tensors have been given another class")
-    _prepare(vm, args[1:], kwargs)
+    if not _prepare(vm, args[1:], kwargs):
+        return _overridden(vm, _unbound(name), args, kwargs)
     if name[-1] == "_" != name[-2]:
         try_written(vm, _unbound(name), args, kwargs)
     result = execute(vm, _unbound(name), args, kwargs)

@@ -16,9 +16,10 @@ import torch
 from torch._C._functorch import TransformType
 from torch._functorch.autograd_function import autograd_function_apply
 from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls, tensor_ops
+from alternator.interpreter import attributes, calls, overrides, tensor_ops
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
 from alternator.provenance.world import MISSING
 from alternator.semantics.bodies import Body, run_body
@@ -71,6 +72,7 @@ def rule_apply(vm: Any, args: Any, kwargs: Any) -> Any:
         _check_transforms(vm, cls, given, separate)
     if kwargs or separate:
         given = _positional(vm, forward, given, kwargs, separate)
+    _check_classes(vm, given)
     ctx = TracedContext()
     vm.world.pins.append(ctx)
     ctx.needs_input_grad = tuple(isinstance(a, torch.Tensor) and a.requires_grad for a in given)  # type: ignore[attr-defined]
@@ -78,6 +80,13 @@ def rule_apply(vm: Any, args: Any, kwargs: Any) -> Any:
     if torch.is_grad_enabled() and any(ctx.needs_input_grad):  # type: ignore[attr-defined]
         return Application(vm, cls, ctx, given).record(*run)
     return _without_grad(vm, given, ctx, *run)
+
+
+def _check_classes(vm: Any, tensors: Any) -> None:
+    """The operator gives new tensors, which would have lost the class that the program gave one."""
+    for value in tensors if vm.overrides.active else ():
+        if type(value) is FakeTensor and not overrides.is_plain_class(tensor_ops.type_of(vm, value)):
+            raise Break("TENSOR_SUBCLASS", f"autograd.Function with a {tensor_ops.type_of(vm, value).__name__}")
 
 
 def _check_transforms(vm: Any, cls: type, given: list[Any], separate: bool) -> None:
@@ -179,6 +188,7 @@ def _requires_grad(node: torch.fx.Node) -> bool:
 def _fresh_output(vm: Any, item: Any, given: list[Any], ctx: TracedContext) -> Any:
     if not isinstance(item, torch.Tensor):
         return item
+    _check_classes(vm, (item,))
     if any(item is a for a in given) and not any(item is d for d in ctx.dirty_tensors):
         return tensor_ops.call_method(vm, "view_as", item.view_as, (item, item), {})
     if item.requires_grad:
@@ -311,6 +321,7 @@ class Application:
         places = [node for node in inner.graph.nodes if node.op == "placeholder"]
         backward_module = backward.recorder.close(tuple(answers.get(node) for node in places), ())
         forward_module = inner.close((tuple(inner.node_of(o) for o in outputs), tuple(saved)), ())
+        _check_classes(vm, outputs)
         options = self._options(outputs, saved, inner)
         examples = tuple(node.meta["example_value"] for node in places)
         with torch.enable_grad():

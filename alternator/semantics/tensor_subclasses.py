@@ -7,10 +7,11 @@ import types
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break
 from alternator.interpreter import tensor_classes, tensor_ops, wrappers
-from alternator.interpreter.overrides import ALL_OFF, NO_SUBCLASSES, dispatch
+from alternator.interpreter.overrides import ALL_OFF, NO_SUBCLASSES, dispatch, is_overloaded
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import METHODS
 from alternator.provenance.source import Source
@@ -150,12 +151,13 @@ def handle_torch_function(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(torch.overrides.has_torch_function)
 def has_torch_function(vm: Any, args: Any, kwargs: Any) -> bool:
-    return bool(vm.overrides.active and vm.overrides.apply(vm, args))
+    return has_torch_function_variadic(vm, args[0], {})
 
 
 @RULES.rule(torch.overrides.has_torch_function_unary, torch.overrides.has_torch_function_variadic)
 def has_torch_function_variadic(vm: Any, args: Any, kwargs: Any) -> bool:
-    return bool(vm.overrides.active and vm.overrides.apply(vm, args))
+    active = vm.overrides.active or any(is_overloaded(vm, value) for value in args if type(value) is not FakeTensor)
+    return bool(active and vm.overrides.apply(vm, args))
 
 
 # ---- switching it off

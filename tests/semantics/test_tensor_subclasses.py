@@ -458,3 +458,39 @@ def test_sizes_of_wrappers_vary(backend):
         make = lambda: (two(count, 2), two(count, 2))  # noqa: B023, E731
         _same_wrapped(f(*make()), compiled(*make()))
     assert len(graphs) == 2
+
+
+class Holder:
+    """No tensor, but it overrides torch's functions."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        plain = [arg.tensor if isinstance(arg, Holder) else arg for arg in args]
+        return Holder(func(*plain, **(kwargs or {})))
+
+
+def test_an_object_that_overrides_functions():
+    def f(x):
+        y = torch.add(Holder(x), x)
+        z = torch.nn.functional.softmax(torch.sin(y), dim=0)
+        return z, torch.nn.functional.relu(z).tensor, type(x.add(y)).__name__
+
+    same(f, torch.ones(2, 2), fullgraph=True, graphs=1)
+
+
+class Exp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+def test_functions_of_autograd_keep_the_class():
+    same(lambda x: Exp.apply(x.as_subclass(Plain)), torch.ones(2, requires_grad=True))
+    same(lambda x: Exp.apply(x.as_subclass(Plain)), torch.ones(2))
