@@ -62,7 +62,7 @@ def rebuild_builtin(b: Builder, value: Any) -> str:
     owner = value.__self__
     if owner is None or isinstance(owner, (types.ModuleType, type)):
         return b.constant(value)
-    return b.assign(f"{b.value(owner)}.{value.__name__}")
+    return b.assign(f"({b.value(owner)}).{value.__name__}")
 
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -416,8 +416,10 @@ for _name in (
 
 
 def _view(b: Builder, value: Any) -> str:
-    kind = type(value).__name__.removeprefix("odict_").removeprefix("dict_")
-    return b.assign(f"{b.value(dict(value.mapping))}.{kind}()")
+    """One of the same dict: it shows what is done to it later."""
+    ordered = type(value).__name__.startswith("odict_")
+    base = b.constant(collections.OrderedDict, "OrderedDict") if ordered else "dict"
+    return b.assign(f"{base}.{type(value).__name__.partition('_')[2]}({b.value(iterators.table_of(value))})")
 
 
 _mapping: Any

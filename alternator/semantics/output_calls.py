@@ -12,17 +12,18 @@ from alternator.exc import Break
 from alternator.interpreter import calls, operations, pending
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
+from alternator.provenance.world import Unread
 
 
-def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
-    """Log the call as an effect; its arguments are rebuilt when the effects are replayed."""
+def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any, **unread: Any) -> None:
+    """Log the call as an effect; its arguments are rebuilt when the effects are replayed.  ``unread``: more, as they are."""
     if fn is not print and _redirected(vm, "stderr") is not None:
         raise Break("PRINT", "output while sys.stderr is another one")
     for value in (*args, *(value for value in kwargs.values() if type(value) not in _FILES)):
         _showable(vm, value)
     vm.ticks += 1
     args = tuple([_as_it_is(vm, value) for value in args])
-    vm.world.effects.append(("call", fn, args, {name: _as_it_is(vm, value) for name, value in kwargs.items()}))
+    vm.world.effects.append(("call", fn, args, {name: _as_it_is(vm, value) for name, value in kwargs.items()} | unread))
 
 
 def _as_it_is(vm: Any, value: Any) -> Any:
@@ -136,7 +137,31 @@ def _as_outside(vm: Any, module: Any) -> bool:
 def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
     if not _as_outside(vm, warnings):
         raise Break("WARNING", "a warning under filters that the captured code has set")
-    _deferred(vm, warnings.warn, args, kwargs)
+    message, category, level, source = vm.plain(lambda: _warning(*args, **kwargs))
+    if type(level) is not int or not isinstance(category, type):
+        raise Break("WARNING", "a warning with an unusual category or level")
+    frame = vm.frame
+    while frame.parent is not None and level > 1:
+        frame, level = frame.parent, level - 1
+    if level > 1:  # in a caller of the captured function; stacks do not show the frame of generated code
+        _deferred(vm, warnings.warn, (message, category, level - 1, source), {})
+        return
+    space = Unread(frame.func.__globals__, vm.globals_source(frame.func))
+    _deferred(vm, _warn_at, (message, category, frame.code.co_filename, frame.line(), source), {}, space=space)
+
+
+def _warning(message: Any, category: Any = UserWarning, stacklevel: Any = 1, source: Any = None) -> tuple[Any, ...]:
+    return message, type(message) if isinstance(message, Warning) else category or UserWarning, stacklevel, source
+
+
+_warning.__name__ = _warning.__qualname__ = "warn"  # as errors of a wrong call call it
+
+
+def _warn_at(message: Any, category: Any, filename: str, line: int, source: Any, space: dict[str, Any]) -> None:
+    """``warnings.warn`` at a place of the program: filters, and what was shown already, go by the place."""
+    registry = space.setdefault("__warningregistry__", {})
+    name = space.get("__name__") or "<unknown>"
+    warnings.warn_explicit(message, category, filename, line, name, registry, space, source)
 
 
 PURE_TYPES.put(io.StringIO, SHALLOW)

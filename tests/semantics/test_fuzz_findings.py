@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 import operator
@@ -328,3 +329,26 @@ def test_an_iterator_over_a_list_that_became_shorter(make, again) -> None:
         return list(it)
 
     assert outside(alternator.compile(taken, backend="eager")) == outside(taken)
+
+
+def test_methods_of_numbers() -> None:
+    def f(x, n):
+        alternator.graph_break((5).__sub__(n))
+        return x + 1, (2).__add__, n.__mul__
+
+    (_, add, mul), (_, add2, mul2) = alternator.compile(f, backend="eager")(X, 3), f(X, 3)
+    assert add(1) == add2(1) and mul(2) == mul2(2)
+
+
+def test_views_show_what_is_done_to_their_dict_later() -> None:
+    def f(x, table):
+        own = {"a": 1}
+        return x + 1, own, own.keys(), table.items(), table.values()
+
+    for make in (dict, collections.OrderedDict):
+        for fn in (f, alternator.compile(f, backend="eager")):
+            table = make(b=2)
+            _, own, keys, items, values = fn(X, table)
+            own["c"] = table["d"] = 3
+            assert list(keys) == ["a", "c"] and list(items) == [("b", 2), ("d", 3)]
+            assert type(values) is type(table.values()) and list(values) == [2, 3]

@@ -125,3 +125,43 @@ def test_by_option_only_compliant_operators_are_captured() -> None:
         same(f, X, fullgraph=True)
         with alternator.config.patch(only_allow_pt2_compliant_ops=True):
             same(f, X, breaks=["NOT_COMPLIANT"], graphs=2)
+
+
+def helper_that_warns(text: str, level: int) -> None:
+    warnings.warn(text, DeprecationWarning, stacklevel=level)
+
+
+def test_warnings_come_from_the_place_of_the_program() -> None:
+    def f(x):
+        warnings.warn("here")
+        y = x + 1
+        helper_that_warns("there", 1)
+        helper_that_warns("who called", 2)
+        warnings.warn(UserWarning("my caller"), stacklevel=2)
+        helper_that_warns("my caller too", 3)
+        return y
+
+    def places(fn):
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter("always")
+            fn(X)
+        return [(str(one.message), one.category, one.filename, one.lineno) for one in log]
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    assert [places(fn) for fn in (compiled, compiled)] == [places(fn) for fn in (f, f)]
+
+
+def test_a_place_warns_once() -> None:
+    def f(x, times):
+        for _ in range(times):
+            warnings.warn("again")
+        return x + 1
+
+    def shown(fn):
+        globals().pop("__warningregistry__", None)
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter("default")
+            fn(X, 3), fn(X, 2)
+        return len(log)
+
+    assert shown(f) == shown(alternator.compile(f, backend="eager")) == 1
