@@ -12,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, overrides, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, floats, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
@@ -420,6 +420,8 @@ class Machine:
     def symbolic(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Run an operation on symbolic scalars; what it decides becomes a guard of the shape environment."""
         try:
+            if any(type(arg) in (torch.SymFloat, float) for arg in args):
+                return floats.run(self, fn, args)
             return fn(*args)
         except OURS:
             raise

@@ -35,6 +35,17 @@ class SymbolSource(TorchSource):
         return isinstance(other, SymbolSource) and other._text == self._text
 
 
+class Formulas:
+    """Floats that are computed of others: symbols of their own, so that nothing is simplified across them.
+
+    ``of`` maps a symbol to the function and its arguments (numbers and symbolic numbers).
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
+        self.made: dict[Any, Any] = {}
+
+
 class Fakes:
     """Makes the fakes of one capture: one fake mode and one shape environment."""
 
@@ -56,6 +67,7 @@ class Fakes:
         self.symbolic = False
         self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}
+        self.formulas = Formulas()
         self.must_vary: list[tuple[torch.Tensor, Source, int, Any]] = []
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
@@ -137,6 +149,20 @@ class Fakes:
         where = SymbolSource(source, source.name)
         symbol = self.shape_env.create_unspecified_symbol(value, source=where, dynamic_dim=DimDynamic.DYNAMIC)
         return self.shape_env.create_symfloatnode(symbol, hint=value, source=where)
+
+    def derived_float(self, value: float | None, where: SymbolSource) -> Any:
+        """A ``SymFloat`` that is computed of others; None: nobody knows the value before the graph has run."""
+        if value is None:
+            with self.shape_env.ignore_fresh_unbacked_symbols():
+                return self.shape_env.create_unbacked_symfloat()
+        symbol = self.shape_env.create_unspecified_symbol(value, source=where, dynamic_dim=DimDynamic.DYNAMIC)
+        return self.shape_env.create_symfloatnode(symbol, hint=value, source=where)
+
+    def number(self, value: Any) -> Any:
+        """What a symbolic number is in this capture; None if only the graph knows."""
+        if not isinstance(value, (torch.SymInt, torch.SymFloat)):
+            return value
+        return value.node.hint if value.node.has_hint() else None
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

@@ -105,6 +105,10 @@ class Recorder:
         """Announce where the value of a symbol can be had from."""
         self._symbols.setdefault(symbol, (source, kind, dim, example))
 
+    def formula(self, symbol: sympy.Symbol, fn: Callable[..., Any], args: tuple[Any, ...], example: Any) -> None:
+        """Announce a number that is computed of others, one node where it is first used."""
+        self._symbols[symbol] = _Formula(fn, args, example)
+
     def _make_input(self, pending: "_PendingInput") -> torch.fx.Node:
         node = self._placeholder(_input_name(pending.source), pending.fake)
         marks = getattr(pending.real, "__dict__", {})
@@ -194,12 +198,23 @@ class Recorder:
             origin = self._symbols.get(symbol)
             if origin is None:
                 raise Break("DATA_DEPENDENT_VALUE", f"symbol {symbol} has no value outside of the graph")
-            source, kind, dim, example = origin
-            node = self._placeholder(str(symbol), example)
-            source.want()
-            self.inputs.append(Input(node, source, kind, dim, example))
+            if type(origin) is _Formula:
+                node = self._formula_node(origin)
+            else:
+                source, kind, dim, example = origin
+                node = self._placeholder(str(symbol), example)
+                source.want()
+                self.inputs.append(Input(node, source, kind, dim, example))
             self._exprs[symbol] = node
         return torch.fx.Proxy(node, self._tracer)
+
+    def _formula_node(self, formula: "_Formula") -> torch.fx.Node:
+        if formula.fn is operator.pos:  # a name for what has a node
+            return self.symbolic_node(formula.args[0])
+        node = self.graph.call_function(formula.fn, self.args(formula.args))
+        node.meta["example_value"] = formula.example
+        self.annotate(node)
+        return node
 
     def args(self, value: Any) -> Any:
         """Arguments of an operation with every tensor and symbolic scalar replaced by its node."""
@@ -390,6 +405,13 @@ class _PendingInput:
 
     def __init__(self, fake: Any, real: Any, source: Source, kind: str) -> None:
         self.fake, self.real, self.source, self.kind = fake, real, source, kind
+
+
+class _Formula:
+    __slots__ = ("fn", "args", "example")
+
+    def __init__(self, fn: Any, args: tuple[Any, ...], example: Any) -> None:
+        self.fn, self.args, self.example = fn, args, example
 
 
 class _PendingItem:

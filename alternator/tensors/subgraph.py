@@ -12,10 +12,11 @@ from typing import Any
 import sympy
 import torch
 import torch.fx
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from alternator.exc import Break
 from alternator.provenance.source import Source
-from alternator.tensors.graph import Recorder, _getitem
+from alternator.tensors.graph import SYMBOLIC, Recorder, _getitem
 
 _STATISTICS = frozenset(
     {"batch_norm", "instance_norm", "_batch_norm_impl_index", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
@@ -45,6 +46,12 @@ class SubRecorder(Recorder):
 
     def symbol_input(self, symbol: sympy.Symbol, source: Source, kind: str, dim: int, example: Any) -> None:
         self.parent.symbol_input(symbol, source, kind, dim, example)
+
+    def formula(self, symbol: sympy.Symbol, fn: Any, args: tuple[Any, ...], example: Any) -> None:
+        if any(free_unbacked_symbols(arg) for arg in args if isinstance(arg, SYMBOLIC)):  # what the body may have computed
+            super().formula(symbol, fn, args, example)
+        else:
+            self.parent.formula(symbol, fn, args, example)
 
     def formal(self, value: Any, name: str = "arg") -> torch.fx.Node:
         """A parameter of the body: a placeholder, whether it is used or not, that the caller passes something for."""
@@ -86,6 +93,8 @@ class SubRecorder(Recorder):
         return super().symbolic_node(value)
 
     def _symbol_proxy(self, symbol: sympy.Symbol) -> torch.fx.Proxy:
+        if symbol in self._symbols:
+            return super()._symbol_proxy(symbol)
         if symbol not in self._exprs:
             self._lift_symbol(symbol, self.parent._symbol_proxy(symbol).node)
         return torch.fx.Proxy(self._exprs[symbol], self._tracer)

@@ -352,3 +352,11 @@ def test_views_show_what_is_done_to_their_dict_later() -> None:
             own["c"] = table["d"] = 3
             assert list(keys) == ["a", "c"] and list(items) == [("b", 2), ("d", 3)]
             assert type(values) is type(table.values()) and list(values) == [2, 3]
+
+
+def test_conditions_with_functions_that_have_no_native_form() -> None:
+    def f(x, n, bag):
+        bag.add(max(1, 1 + round((n * 2 + 11) / 2)))
+        return x + 1, min(7, round(n / 2, 1)) == 1.5
+
+    same(f, X, 2, {0}, dynamic=True, then=[(X, n, {1}) for n in (3, 4, 5)])
