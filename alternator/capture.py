@@ -28,8 +28,10 @@ from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill 
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, resume
+from alternator.codegen.start_over import guarded_call
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter import overrides
+from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link, chain_of
@@ -102,6 +104,7 @@ class Attempt:
             getattr(request.backend, "constant_floats", False),
         )
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
+        self.vm.root_state = request.frame_state(func.__code__)
         self.vm.careful = careful
         self.vm.stop = stop
         self.recorder.annotate = _Annotator(self.vm)
@@ -381,6 +384,9 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
     functorch.check_closed(vm)
     function_modes.check_closed(vm)
     builder = Builder(vm)
+    expected = check_expected(vm)
+    for one in expected:
+        builder.output(one)
     if stop is None:
         replay(builder, attempt.before, attempt.after)
         for local in attempt.frame.locals:  # they go when the function returns, as do the variables of what is generated
@@ -401,7 +407,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
         module = recorder.finish(builder.outputs)
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1
-        graph = _graph_call(builder, attempt, module, keep_hook=stop is not None)
+        graph = _graph_call(builder, attempt, module, expected, keep_hook=stop is not None)
     code = attempt.func.__code__
     fn, params, text = builder.compile(graph.lines, graph.first, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
     skip_code(fn.__code__)
@@ -428,7 +434,7 @@ class GraphCall(NamedTuple):
         return ("results",) if self.inputs is not None else ()
 
 
-def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep_hook: bool) -> GraphCall:
+def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
     with torch._C.DisableTorchFunctionSubclass():
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
@@ -447,14 +453,17 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, keep
         compiled = DisabledCall(compiled)
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
     names += "," if len(b.outputs) == 1 else ""
-    if all(entry.kind in ("tensor", "int", "float") for entry in inputs):
+    if not expected and all(entry.kind in ("tensor", "int", "float") for entry in inputs):
         sources = tuple(entry.source.want() for entry in inputs)
         lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
         if b.outputs:
             lines.append(f"{names} = results")
         return GraphCall(compiled, sources, lines, single=b.lines == ["return g0"] and len(b.outputs) == 1)
     call = f"{b.constant(compiled, 'graph')}({', '.join(_input_text(b, entry) for entry in inputs)})"
-    return GraphCall(compiled, None, [f"{names} = {call}" if b.outputs else call])
+    line = f"{names} = {call}" if b.outputs else call
+    if expected:
+        return GraphCall(compiled, None, guarded_call(b, attempt.func, attempt.before, line, expected))
+    return GraphCall(compiled, None, [line])
 
 
 def _input_text(b: Builder, entry: Any) -> str:

@@ -15,6 +15,8 @@ __all__ = [
     "in_loop",
     "live_fast_locals",
     "live_locals",
+    "only_cleans_up",
+    "only_raises",
     "reachable",
     "stack_depth",
     "stack_state",
@@ -286,3 +288,42 @@ def step_stop(decoded: DecodedCode, index: int) -> int:
     while decoded.instrs[index].opname in FACTS.call_prefixes:
         index += 1
     return index + 1
+
+
+def only_raises(decoded: DecodedCode, index: int) -> bool:
+    """From the instruction on, every path ends with an exception that this code does not handle in between.
+
+    >>> from alternator.bytecode import decode
+    >>> def f(x):
+    ...     if x:
+    ...         raise ValueError(f"{x}")
+    ...     return x
+    >>> [only_raises(decode(f.__code__), i.index + 1) for i in decode(f.__code__).instrs if i.target is not None]
+    [True]
+    """
+    entry = decoded.exception_entry(index)
+    seen, work = {index}, [index]
+    while work:
+        at = work.pop()
+        following = successors(decoded, at)
+        if (
+            decoded.exception_entry(at) != entry
+            or not following
+            and not decoded.instrs[at].opname.startswith(("RAISE", "RERAISE"))
+        ):
+            return False
+        work += [one for one in following if one not in seen]
+        seen.update(following)
+    return any(not successors(decoded, at) for at in seen)
+
+
+def only_cleans_up(decoded: DecodedCode, index: int) -> bool:
+    """An exception raised there leaves this code, but for the ``with`` statements around it."""
+    entry = decoded.exception_entry(index)
+    while entry is not None:
+        start = entry.handler
+        around = decoded.exception_entry(start)
+        if around is None or [i.opname for i in decoded.instrs[start : start + 2]] != ["PUSH_EXC_INFO", "WITH_EXCEPT_START"]:
+            return False
+        entry = decoded.exception_entry(around.handler + 2)  # of the RERAISE behind COPY and POP_EXCEPT
+    return True

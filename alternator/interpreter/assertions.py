@@ -14,9 +14,9 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from alternator.interpreter import tensor_ops
 from alternator.provenance.changes import has_changed, records
-from alternator.tensors.subgraph import running_statistics
+from alternator.tensors.subgraph import changes_unseen
 
-_FALLS_THROUGH = {"POP_JUMP_FORWARD_IF_TRUE": True, "POP_JUMP_FORWARD_IF_FALSE": False}
+BRANCHES = {"POP_JUMP_FORWARD_IF_TRUE": True, "POP_JUMP_FORWARD_IF_FALSE": False}
 """Opcode -> the value with which it jumps."""
 
 
@@ -29,7 +29,7 @@ def passing_value(vm: Any, condition: Any) -> bool | None:
     if frame is None or not vm.config.rewrite_assert_with_torch_assert:
         return None
     instr = frame.instrs[frame.at]
-    jumps_if = _FALLS_THROUGH.get(instr.opname)
+    jumps_if = BRANCHES.get(instr.opname)
     if jumps_if is None:
         return None
     for passing, failing in ((jumps_if, frame.at + 1), (not jumps_if, instr.target)):
@@ -112,6 +112,6 @@ def _nothing_is_written(vm: Any) -> bool:
         return False
     if any(entry.example is not None and vm.recorder.changed_in_place(entry) for entry in vm.recorder.inputs):
         return False
-    if any(node.target is getattr or any(True for _ in running_statistics(node)) for node in vm.recorder.graph.nodes):
+    if any(changes_unseen(node) for node in vm.recorder.graph.nodes):
         return False
     return not any(has_changed(rec) for rec in records(vm))

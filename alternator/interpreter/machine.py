@@ -84,6 +84,7 @@ class Machine:
         self.fakes = fakes
         self.recorder = recorder
         self.request = request
+        self.root_state: dict[Any, Any] = {}
         self.config = request.config
         self.frame: Any = None
         self.depth = 0

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
-from alternator.interpreter import assertions, overrides, wrappers
+from alternator.interpreter import assertions, expectations, overrides, wrappers
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 from alternator.tensors.eager_errors import eager_error
@@ -512,6 +512,8 @@ def truth(vm: Any, tensor: torch.Tensor) -> bool:
     if known is not MISSING:
         return bool(known)
     value = assertions.passing_value(vm, tensor)
+    if value is None:
+        value = expectations.expected_value(vm, tensor)
     if value is None:
         raise Break("DATA_DEPENDENT_BRANCH", "the truth value of a tensor")
     return value

@@ -185,6 +185,11 @@ def running_statistics(node: torch.fx.Node) -> list[torch.fx.Node]:
     return [value for value in given if isinstance(value, torch.fx.Node)]
 
 
+def changes_unseen(node: torch.fx.Node) -> bool:
+    """What it changes in place, or gives to be changed, no version counter shows."""
+    return bool(running_statistics(node)) or node.target is getattr and node.args[1] == "data"
+
+
 def _in_place(node: torch.fx.Node) -> bool:
     """The node may change an argument, as far as its name tells (for tensors that have no version counter)."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
@@ -252,4 +257,4 @@ class OpenOutputs:
         self.node.meta["example_value"] = tuple(self.values)
 
 
-__all__ = ["OpenOutputs", "SubRecorder", "running_statistics"]
+__all__ = ["OpenOutputs", "SubRecorder", "changes_unseen", "running_statistics"]
