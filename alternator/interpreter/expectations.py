@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.bytecode.analysis import only_cleans_up, only_raises
 from alternator.exc import Restart
@@ -28,7 +29,7 @@ def expected_value(vm: Any, condition: torch.Tensor) -> bool | None:
     if frame is None or not vm.config.rewrite_assert_with_torch_assert:
         return None
     instr = frame.instrs[frame.at]
-    if instr.opname not in BRANCHES or condition.numel() != 1 or not _can_start_over(vm):
+    if instr.opname not in BRANCHES or type(condition) is not FakeTensor or condition.numel() != 1 or not _can_start_over(vm):
         return None
     sides = [only_raises(frame.decoded, at) for at in (instr.target, frame.at + 1)]
     if sides[0] == sides[1]:
@@ -40,7 +41,7 @@ def expected_value(vm: Any, condition: torch.Tensor) -> bool | None:
 
 
 def _can_start_over(vm: Any) -> bool:
-    if type(vm.recorder) is not Recorder or vm.function_modes or torch._C._are_functorch_transforms_active():
+    if type(vm.recorder) is not Recorder or vm.overrides.active or torch._C._are_functorch_transforms_active():
         return False
     if vm.root_state.get(_NOT_HERE) or _changes_something(vm):
         return False
