@@ -1,6 +1,7 @@
 #include "guard_scan.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace alt {
 
@@ -15,7 +16,7 @@ GuardScan::GuardScan(GuardTree& tree, TreeState& state, const uint32_t* loads, s
       pinned_(tree.nodes_.size()), versions_(tree.nodes_.size()), moved_(tree.nodes_.size()) {
   if (before) count_moves(*before);
   for (uint32_t id : tree.roots_) pin_root(id);
-  segments_.push_back({static_cast<uint32_t>(words_.size()), static_cast<uint32_t>(lookups_.size())});
+  end_segment();
   for (size_t i = 0; i < tree.tail_.size(); ++i) pin_tail(i);
   for (uint32_t i = 0; i < count; ++i) {
     loaded_[i] = values_[loads[i]];
@@ -27,6 +28,7 @@ GuardScan::GuardScan(GuardTree& tree, TreeState& state, const uint32_t* loads, s
   std::sort(asked_.begin(), asked_.end());
   asked_.erase(std::unique(asked_.begin(), asked_.end()), asked_.end());
   decltype(seen_)().swap(seen_);
+  decltype(level_of_)().swap(level_of_);
   python_ = !python_checks_.empty();
   for (const Loose& loose : loose_) python_ |= tree.nodes_[loose.node].python;
   for (uint32_t i : tail_) python_ |= tree.tail_[i].kind == TailGuard::Kind::py;
@@ -49,8 +51,46 @@ void GuardScan::count_moves(const GuardScan& before) {
 
 bool GuardScan::is_loose(uint32_t id) const { return moved_[id].link >= kLinkMoves; }
 
-void GuardScan::word(const void* at, uint64_t expected) {
-  if (seen_.insert(at).second) words_.push_back({static_cast<const uint64_t*>(at), expected});
+// Raises the level for the time of a scope.
+class Below {
+ public:
+  Below(unsigned& level, unsigned by) : level_(level), by_(by) { level_ += by_; }
+  ~Below() { level_ -= by_; }
+  Below(const Below&) = delete;
+  Below& operator=(const Below&) = delete;
+
+ private:
+  unsigned& level_;
+  unsigned by_;
+};
+
+void GuardScan::word(const void* at, uint64_t expected, unsigned below) {
+  const unsigned level = level_ + below;
+  auto [found, fresh] = seen_.emplace(at, words_.size());
+  if (!fresh) {  // also reached by a shorter way, by which more may follow
+    level_of_[found->second] = std::min(level_of_[found->second], level);
+    return;
+  }
+  words_.push_back({static_cast<const uint64_t*>(at), expected});
+  level_of_.push_back(level);
+}
+
+// Sorts the words since the last segment by level. Lookups come between segments: what is below them must not be looked at before.
+void GuardScan::end_segment() {
+  const size_t begin = levels_.empty() ? 0 : levels_.back(), end = words_.size();
+  std::vector<size_t> order(end - begin);
+  std::iota(order.begin(), order.end(), begin);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return level_of_[a] < level_of_[b]; });
+  std::vector<Word> sorted;
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (i > 0 && level_of_[order[i]] != level_of_[order[i - 1]]) levels_.push_back(static_cast<uint32_t>(begin + i));
+    sorted.push_back(words_[order[i]]);
+  }
+  if (!order.empty()) levels_.push_back(static_cast<uint32_t>(end));
+  std::copy(sorted.begin(), sorted.end(), words_.begin() + static_cast<std::ptrdiff_t>(begin));
+  // The words are at other places now; those that come again are compared already, before what follows.
+  for (size_t i = begin; i < end; ++i) level_of_[i] = 0;
+  segments_.push_back({static_cast<uint32_t>(levels_.size()), static_cast<uint32_t>(lookups_.size())});
 }
 
 void GuardScan::hold(const Ref& ref) {
@@ -81,7 +121,9 @@ void GuardScan::pin(uint32_t id, PyObject* value, bool proven) {
   const Node& node = tree_.nodes_[id];
   values_[id] = value;
   pinned_[id] = true;
+  const Below value_is_alive(level_, 1);
   for (const Guard& guard : node.guards) pin_guard(guard, value, proven);
+  const Below type_is_known(level_, 1);
   if ((node.versioned || node.items) && PyDict_Check(value)) pin_contents(id, value, node.first, node.items);
   if (node.attrs) pin_contents(id, value, node.first + node.items, node.attrs);
   const uint32_t* others = tree_.children_.data() + node.first + node.items + node.attrs;
@@ -107,7 +149,7 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
     case Kind::len:
       if (PyDict_Check(value)) return;  // by version
       if (PyList_Check(value) || (!proven && PyTuple_Check(value)))
-        return word(py::size_word(value), static_cast<uint64_t>(Py_SIZE(value)));
+        return word(py::size_word(value), static_cast<uint64_t>(Py_SIZE(value)), 1);
       if (!proven || !guard_is_stable(guard, value)) check();
       return;
     case Kind::keys:
@@ -115,11 +157,19 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
       return;
     case Kind::tensor:
       if (guard_may_run_python(guard)) return check();
-      word(py::type_word(value), Py_TYPE(value));
-      word(tensor_impl_word(value), *tensor_impl_word(value));
-      if (!tensors_.add(*guard.tensor, value)) check();
-      return;
+      return pin_tensor(guard, value);
     case Kind::py: return check();
+  }
+}
+
+void GuardScan::pin_tensor(const Guard& guard, PyObject* value) {
+  word(py::type_word(value), Py_TYPE(value));
+  word(tensor_impl_word(value), *tensor_impl_word(value), 1);
+  std::vector<TensorWord> words;
+  if (tensor_words(*guard.tensor, value, &words)) {
+    for (const TensorWord& item : words) word(item.at, *item.at, item.deeper ? 3 : 2);
+  } else if (!tensors_.add(*guard.tensor, value)) {
+    checks_.push_back({&guard, value});
   }
 }
 
@@ -141,6 +191,7 @@ void GuardScan::pin_contents(uint32_t id, PyObject* owner, uint32_t first, uint3
   if (version != 0 && moved_[id].contents < kContentMoves) {
     const uint64_t* at = is_dict ? py::version_word(owner) : py::type_version_word(type);
     word(at, *at);
+    const Below contents_are_known(level_, 1);
     for (uint32_t k = 0; k < size; ++k) known(children[k], true);
     return;
   }
@@ -150,7 +201,7 @@ void GuardScan::pin_contents(uint32_t id, PyObject* owner, uint32_t first, uint3
     if (looked_up(children[k])) lookups_.push_back({children[k], false, owner, state_.nodes[children[k]].value});
     else loosen(children[k], owner);
   }
-  segments_.push_back({static_cast<uint32_t>(words_.size()), static_cast<uint32_t>(lookups_.size())});
+  end_segment();
   for (uint32_t k = 0; k < size; ++k)
     if (looked_up(children[k])) known(children[k], false);
 }
@@ -166,7 +217,9 @@ void GuardScan::pin_member(uint32_t id, PyObject* parent, bool proven) {
   PyObject** at = py::member_of(parent, tree_.nodes_[id].object.get());
   if (!at || (py::type_can_change(type) && py::type_version(type) == 0)) return loosen(id, parent);
   if (!proven || py::instances_can_change_type(type)) word(py::type_word(parent), type);
+  const Below type_is_alive(level_, 1);
   if (py::type_can_change(type)) word(py::type_version_word(type), *py::type_version_word(type));
+  const Below type_is_known(level_, 1);
   pin_field(id, at, *at);
 }
 
@@ -187,12 +240,14 @@ void GuardScan::pin_index(uint32_t id, PyObject* parent, bool proven) {
     if (index >= PyTuple_GET_SIZE(parent)) return pin_missing(id);
     PyObject* item = PyTuple_GET_ITEM(parent, index);
     if (proven) return pin(id, item, true);
+    const Below size_is_known(level_, 1);
     return pin_field(id, &PyTuple_GET_ITEM(parent, index), item);
   }
   if (!PyList_Check(parent)) return loosen(id, parent);
   word(py::size_word(parent), static_cast<uint64_t>(Py_SIZE(parent)));
   if (index >= PyList_GET_SIZE(parent)) return pin_missing(id);
   word(py::list_items_word(parent), *py::list_items_word(parent));
+  const Below items_are_there(level_, 1);
   pin_field(id, &PyList_GET_ITEM(parent, index), PyList_GET_ITEM(parent, index));
 }
 
@@ -314,13 +369,28 @@ bool GuardScan::lookup(const Lookup& item) const {
   return value == item.expected;
 }
 
+// Compares the words of one level, a few in each step.
+inline bool GuardScan::unchanged(const Word** from, const Word* end) {
+  const Word* word = *from;
+  *from = end;
+  for (; end - word >= 4; word += 4) {
+    const uint64_t a = *word[0].at ^ word[0].expected, b = *word[1].at ^ word[1].expected;
+    const uint64_t c = *word[2].at ^ word[2].expected, d = *word[3].at ^ word[3].expected;
+    if ((a | b | c | d) != 0) return false;
+  }
+  for (; word != end; ++word)
+    if (*word->at != word->expected) return false;
+  return true;
+}
+
 bool GuardScan::fixed(const Call& call) {
   if (!arguments(call)) return false;
   const Word* word = words_.data();
+  const uint32_t* level = levels_.data();
   const Lookup* item = lookups_.data();
   for (const Segment& segment : segments_) {
-    for (const Word* end = words_.data() + segment.words; word != end; ++word)
-      if (*word->at != word->expected) return false;
+    for (const uint32_t* end = levels_.data() + segment.levels; level != end; ++level)
+      if (!unchanged(&word, words_.data() + *level)) return false;
     for (const Lookup* end = lookups_.data() + segment.lookups; item != end; ++item)
       if (!lookup(*item)) return false;
   }

@@ -2,8 +2,9 @@
 //
 // It is made from a tree whose guards have just been found to hold, and names by address whatever could change: the
 // version of a dict, the type of an object, the slot of its __dict__, a cell, a field of a function, the state of a class,
-// the target of a weak reference. Each is a machine word with the value that was found there. Words come parents first, so
-// that an address is looked at only after everything that keeps it alive has been found unchanged in the same pass: an
+// the target of a weak reference, the fields of a tensor. Each is a machine word with the value that was found there. Words are
+// compared level by level, parents first, so that an address is looked at only after everything that keeps it alive, and that
+// says of what kind it is, has been found unchanged in the same pass (and the words of one level at one stroke): an
 // equal version of a dict proves that the dict is the same, with the same contents; an equal pointer proves only that some
 // living object is there, and then the guards that hold of the object for ever are looked at as well.
 //
@@ -13,7 +14,7 @@
 
 #include "guard_walk.h"
 
-#include <unordered_set>
+#include <unordered_map>
 
 namespace alt {
 
@@ -59,8 +60,8 @@ class GuardScan {
     PyObject* owner;
     PyObject* expected;
   };
-  struct Segment {  // up to where words and then lookups go
-    uint32_t words, lookups;
+  struct Segment {  // up to where words (given by their last level) and then lookups go
+    uint32_t levels, lookups;
   };
   struct Check {
     const Guard* guard;
@@ -90,15 +91,18 @@ class GuardScan {
   void pin_index(uint32_t id, PyObject* parent, bool proven);
   void pin_field(uint32_t id, const void* at, PyObject* value);
   void pin_member(uint32_t id, PyObject* parent, bool proven);
+  void pin_tensor(const Guard& guard, PyObject* value);
   void pin_tail(size_t i);
-  void word(const void* at, const void* expected) { word(at, reinterpret_cast<uint64_t>(expected)); }
-  void word(const void* at, uint64_t expected);
+  void word(const void* at, const void* expected, unsigned below = 0) { word(at, reinterpret_cast<uint64_t>(expected), below); }
+  void word(const void* at, uint64_t expected, unsigned below = 0);  // `below`: so many levels below the present one
+  void end_segment();
   void hold(const Ref& ref);  // the object that the reference means is alive
   void loosen(uint32_t id, PyObject* parent) { loose_.push_back({id, parent}); }
   bool is_loose(uint32_t id) const;
 
   bool leaves(const Call& call);
   bool global_state();
+  static bool unchanged(const Word** from, const Word* end);
   bool fixed(const Call& call);
   bool arguments(const Call& call) const;
   bool lookup(const Lookup& item) const;
@@ -114,6 +118,7 @@ class GuardScan {
   std::vector<Leaf> leaves_;
   std::vector<Argument> arguments_;
   std::vector<Word> words_;
+  std::vector<uint32_t> levels_;      // where each level of words ends
   std::vector<Lookup> lookups_;
   std::vector<Segment> segments_;
   TensorTable tensors_;
@@ -132,7 +137,10 @@ class GuardScan {
   std::vector<bool> pinned_;
   std::vector<uint64_t> versions_;    // of dicts and classes that are pinned
   std::vector<Moved> moved_;
-  std::unordered_set<const void*> seen_;  // addresses of words, while it is made
+  // While it is made:
+  std::unordered_map<const void*, size_t> seen_;  // addresses of words
+  std::vector<unsigned> level_of_;                // of each word
+  unsigned level_ = 0;                            // what is known to be alive by words above
 };
 
 }  // namespace alt

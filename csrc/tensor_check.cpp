@@ -173,13 +173,83 @@ inline bool TensorTable::matches(const Row& row) const {
   return requires_grad(impl) == row.requires_grad;
 }
 
-bool TensorTable::add(const TensorSpec& spec, PyObject* obj) {
+// Where a TensorImpl keeps what a guard asks for. Fields that classes below it may name.
+struct Fields : c10::TensorImpl {
+  static const uint64_t* keys(const c10::TensorImpl* impl) {
+    static_assert(sizeof(c10::DispatchKeySet) == 8);
+    return reinterpret_cast<const uint64_t*>(&(impl->*(&Fields::key_set_)));
+  }
+  // Data type and device, and flags that follow from sizes and strides.
+  static const uint64_t* kind(const c10::TensorImpl* impl) {
+    const auto type = reinterpret_cast<uintptr_t>(&(impl->*(&Fields::data_type_)));
+    const auto device = reinterpret_cast<uintptr_t>(&(impl->*(&Fields::device_opt_)));
+    const bool together = type % 8 == 0 && device > type && device + sizeof(std::optional<c10::Device>) <= type + 8;
+    return together ? reinterpret_cast<const uint64_t*>(type) : nullptr;
+  }
+  // Symbolic sizes, for example.
+  static const uint64_t* extra(const c10::TensorImpl* impl) {
+    return reinterpret_cast<const uint64_t*>(&(impl->*(&Fields::extra_meta_)));
+  }
+  // The field in front of that one; null: it is elsewhere in this version of PyTorch.
+  static const uint64_t* autograd(const c10::TensorImpl* impl) {
+    const uint64_t* at = extra(impl) - 1;
+    return *at == reinterpret_cast<uint64_t>(impl->autograd_meta()) ? at : nullptr;
+  }
+};
+
+static bool all_fixed(const TensorSpec& spec) {
   auto all = [&](const std::vector<int64_t>& dims, bool checked) {
     return spec.rank == 0 || (checked && std::find(dims.begin(), dims.end(), kDynamic) == dims.end());
   };
-  if (tensor_check_may_run_python(spec) || spec.layout != c10::kStrided || spec.rank > UINT8_MAX ||
-      !all(spec.sizes, spec.check_sizes) || !all(spec.strides, spec.check_strides))
+  return !tensor_check_may_run_python(spec) && spec.layout == c10::kStrided && all(spec.sizes, spec.check_sizes) &&
+         all(spec.strides, spec.check_strides);
+}
+
+// requires_grad() is `requires_grad_ || grad_fn_`, but for views.
+static bool autograd_words(const c10::TensorImpl* impl, std::vector<TensorWord>* out) {
+  const uint64_t* at = Fields::autograd(impl);
+  if (!at) return false;
+  out->push_back({at, false});
+  if (*at == 0) return true;
+  auto meta = static_cast<const torch::autograd::AutogradMeta*>(impl->autograd_meta());
+  if (meta->is_view_) return false;
+  const auto flag = reinterpret_cast<uintptr_t>(&meta->requires_grad_), view = reinterpret_cast<uintptr_t>(&meta->is_view_);
+  if (flag / 8 != view / 8) return false;
+  out->push_back({reinterpret_cast<const uint64_t*>(flag / 8 * 8), true});
+  if (meta->requires_grad_) return true;
+  if (meta->grad_fn_) return false;  // another one at each call
+  out->push_back({reinterpret_cast<const uint64_t*>(&meta->grad_fn_), true});
+  return true;
+}
+
+bool tensor_words(const TensorSpec& spec, PyObject* obj, std::vector<TensorWord>* out) noexcept {
+  out->clear();
+  if (!all_fixed(spec) || !tensor_matches(spec, obj)) return false;
+  try {
+    const c10::TensorImpl* impl = tensor_of(obj).unsafeGetTensorImpl();
+    const c10::IntArrayRef sizes = impl->sizes(), strides = impl->strides();
+    auto dims = reinterpret_cast<const uint64_t*>(sizes.data());
+    auto steps = reinterpret_cast<const uint64_t*>(strides.data());
+    const auto begin = reinterpret_cast<uintptr_t>(impl), place = reinterpret_cast<uintptr_t>(dims);
+    // Few of them are kept in the TensorImpl itself, behind their number.
+    if (place < begin || place >= begin + sizeof(c10::TensorImpl) || dims[-1] != sizes.size()) return false;
+    const uint64_t *kind = Fields::kind(impl), *extra = Fields::extra(impl);
+    if (!kind || *extra != 0) return false;
+    out->push_back({Fields::keys(impl), false});
+    out->push_back({kind, false});
+    out->push_back({extra, false});
+    out->push_back({dims - 1, false});
+    for (size_t i = 0; i < sizes.size(); ++i) out->push_back({dims + i, false});
+    for (size_t i = 0; i < strides.size(); ++i) out->push_back({steps + i, false});
+    return autograd_words(impl, out);
+  } catch (...) {
+    PyErr_Clear();
     return false;
+  }
+}
+
+bool TensorTable::add(const TensorSpec& spec, PyObject* obj) {
+  if (!all_fixed(spec) || spec.rank > UINT8_MAX) return false;
   Row row{};
   row.impl = tensor_of(obj).unsafeGetTensorImpl();
   row.keys = spec.keys;

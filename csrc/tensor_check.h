@@ -31,6 +31,15 @@ bool tensor_check_may_run_python(const TensorSpec& spec);
 // The word of a tensor object that says which TensorImpl it stands for.
 const uint64_t* tensor_impl_word(PyObject* obj);
 
+// A machine word of a TensorImpl, or of what hangs from it (`deeper`: read it only when those that are not have been compared).
+struct TensorWord {
+  const uint64_t* at;
+  bool deeper;
+};
+// The words that stay the same as long as a tensor that matches goes on to match, and its TensorImpl is alive. False: what tells is
+// elsewhere, as for a view, whose requires_grad is that of its base; use a TensorTable.
+bool tensor_words(const TensorSpec& spec, PyObject* obj, std::vector<TensorWord>* out) noexcept;
+
 // Tensors that were found to match, with what is to be found in them, packed for a quick pass. The caller proves that each
 // object still stands for the same TensorImpl before a pass.
 class TensorTable {
