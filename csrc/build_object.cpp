@@ -5,19 +5,35 @@ namespace alt {
 
 namespace {
 
-// instance(cls, attributes): a new object of a Python class without native base, whose __dict__ is that very dict.
-PyObject* instance(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 2 || !PyType_Check(args[0]) || !PyDict_CheckExact(args[1]))
-    return PyErr_Format(PyExc_TypeError, "instance() takes a class and a dict");
-  auto type = reinterpret_cast<PyTypeObject*>(args[0]);
+PyObject* with_dict(PyObject* cls, PyObject* attributes) {
+  auto type = reinterpret_cast<PyTypeObject*>(cls);
   if (!py::is_python_class(type)) return PyErr_Format(PyExc_TypeError, "instance(): %s has a native base", type->tp_name);
   Own made = Own::steal(type->tp_alloc(type, 0));
   PyObject** slot = nullptr;
   if (!made) return nullptr;
   if (py::dict_slot(made.get(), &slot) != py::Slot::ready || *slot)
     return PyErr_Format(PyExc_TypeError, "instance(): objects of %s have no __dict__", type->tp_name);
-  *slot = Py_NewRef(args[1]);
+  *slot = Py_NewRef(attributes);
   return made.release();
+}
+
+// instance(cls, attributes): a new object of a Python class without native base, whose __dict__ is that very dict.
+PyObject* instance(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 || !PyType_Check(args[0]) || !PyDict_CheckExact(args[1]))
+    return PyErr_Format(PyExc_TypeError, "instance() takes a class and a dict");
+  return with_dict(args[0], args[1]);
+}
+
+// like(cls, attributes, names, *values): the same with a copy of the dict, in which these names have these values.
+PyObject* like(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count < 3 || !PyType_Check(args[0]) || !PyDict_CheckExact(args[1]) || !PyTuple_CheckExact(args[2]) ||
+      PyTuple_GET_SIZE(args[2]) != count - 3)
+    return PyErr_Format(PyExc_TypeError, "like() takes a class, a dict, a tuple of names, and as many values");
+  Own attributes = Own::steal(PyDict_Copy(args[1]));
+  if (!attributes) return nullptr;
+  for (Py_ssize_t i = 3; i < count; ++i)
+    if (PyDict_SetItem(attributes.get(), PyTuple_GET_ITEM(args[2], i - 3), args[i]) < 0) return nullptr;
+  return with_dict(args[0], attributes.get());
 }
 
 // ordered(cls, items, attributes): the same for a subclass of OrderedDict, with the items of a dict.
@@ -51,6 +67,8 @@ PyCFunction fast(PyObject* (*fn)(PyObject*, PyObject* const*, Py_ssize_t)) {
 bool init_build(PyObject* module) {
   static PyMethodDef methods[] = {
       {"instance", fast(instance), METH_FASTCALL, "instance(cls, attributes) -> an object with that dict as its __dict__"},
+      {"like", fast(like), METH_FASTCALL,
+       "like(cls, attributes, names, *values) -> an object with a copy of the dict, in which these names have these values"},
       {"ordered", fast(ordered), METH_FASTCALL, "ordered(cls, items, attributes) -> an instance of a subclass of OrderedDict"},
       {nullptr, nullptr, 0, nullptr}};
   return PyModule_AddFunctions(module, methods) == 0;

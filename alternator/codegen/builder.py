@@ -85,6 +85,10 @@ class Builder:
             self._names[id(value)] = name
         return name
 
+    def known_constant(self, value: Any, text: str) -> bool:
+        """Whether the text of a value means that very object, or one that equals it and cannot change, in each call."""
+        return type(value) in _LITERALS or self.namespace.get(text, MISSING) is value
+
     def load(self, source: Source) -> str:
         """The parameter that holds what the source gives."""
         name = self._by_source.get(id(source))

@@ -449,11 +449,27 @@ def rebuild_instance(b: Builder, value: Any) -> str:
     attributes = _attribute_dict(b, value)
     if attributes and _is_plain(kind) and not _named_since(b, at, attributes, name):
         b.lines.pop(at)
-        b.emit(f"{name} = {b.constant(build.instance, 'instance')}({b.value(kind)}, {attributes})")
+        whole = f"{b.constant(build.instance, 'instance')}({b.value(kind)}, {attributes})"
+        b.emit(f"{name} = {_copied(b, value) or whole}")
     elif attributes:
         b.emit(f"{name}.__dict__.update({attributes})")
     _slots(b, value, name)
     return name
+
+
+def _copied(b: Builder, value: Any) -> str:
+    """An instance with the same constants among its attributes each time: a copy of them; "" where few are constants."""
+    fixed, varying = {}, {}
+    for name, item in object.__getattribute__(value, "__dict__").items():
+        text = b.value(item)
+        constant = b.known_constant(item, text)
+        fixed[name] = item if constant else None
+        if not constant:
+            varying[name] = text
+    if len(fixed) - len(varying) < 2 or any(type(name) is not str for name in fixed):
+        return ""
+    parts = [b.value(type(value)), b.constant(fixed, "attributes"), repr(tuple(varying)), *varying.values()]
+    return f"{b.constant(build.like, 'like')}({', '.join(parts)})"
 
 
 def _is_plain(kind: type) -> bool:
