@@ -17,9 +17,11 @@ import linecache
 import logging
 import os
 import random
+import signal
 import sys
 import time
 import types
+import warnings
 from typing import Any
 
 import torch
@@ -48,6 +50,7 @@ def load(source: str) -> types.ModuleType:
     exec(_PRELUDE, module.__dict__)
     module.break_here = unsupported
     module.weight = torch.nn.Parameter(torch.tensor([2.0]))
+    module.net = module.Net()
     linecache.cache["<fuzzed>"] = (len(source), None, source.splitlines(True), "<fuzzed>")
     exec(compile(source, "<fuzzed>", "exec"), module.__dict__)
     return module
@@ -84,14 +87,23 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     args = arguments(m, variant)
     out = io.StringIO()
     seen: dict[str, Any] = {"result": None, "raised": None}
-    with contextlib.redirect_stdout(out):
+    random.seed(variant)
+    torch.manual_seed(variant)
+    with contextlib.redirect_stdout(out), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         try:
             seen["result"] = fn(*args)
+        except TimeoutError:
+            raise
         except Exception as error:
             seen["raised"] = error_chain(error)
+    seen["warned"] = [(str(w.message), w.category, w.lineno) for w in warned if w.filename == "<fuzzed>"]
     args[-2] = list(args[-2])
-    scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)]
+    scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)] + [m.Tall.made]
     seen.update(out=out.getvalue(), args=args[:-1], counter=m.COUNTER, log=m.LOG, scales=scales, weight=m.weight)
+    net = {name: value for name, value in vars(m.net).items() if not name.startswith("_")}
+    seen.update(net=net, weights=dict(m.net.named_parameters()), buffers=dict(m.net.named_buffers()))
+    seen["random"] = random.getstate(), torch.get_rng_state()
     seen["grad mode"] = torch.is_grad_enabled()
     m.LOG.clear() if len(m.LOG) > 50 else None
     return seen
@@ -176,6 +188,22 @@ def parts(a: Any, b: Any) -> Any:
         yield "." + name, getattr(a, name, None), getattr(b, name, None)
 
 
+@contextlib.contextmanager
+def deadline(seconds: float) -> Any:
+    """Raises ``TimeoutError`` in what runs longer."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def check(source: str, seed: int = 0, collect: bool = False) -> str | None:
     """None, or what is different between the plain and the captured program."""
     alternator.reset()
@@ -184,7 +212,11 @@ def check(source: str, seed: int = 0, collect: bool = False) -> str | None:
     dynamic = choice.choice([None, None, None, True, False])
     compiled = alternator.compile(captured.f, backend="eager", dynamic=dynamic)
     for variant in (0, 0, *choice.sample(range(1, VARIANTS), choice.choice([1, 2, 3])), choice.choice([0, 1])):
-        expected = run(plain, plain.f, variant)
+        try:
+            with deadline(20):
+                expected = run(plain, plain.f, variant)
+        except TimeoutError:
+            return None  # the program does not end
         got = run(captured, compiled, variant)
         if collect:
             gc.collect()
