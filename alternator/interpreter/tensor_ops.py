@@ -470,7 +470,7 @@ def select_row(vm: Any, tensor: torch.Tensor, index: torch.Tensor) -> Any:
 
 def rows(vm: Any, tensor: torch.Tensor) -> Any:
     """What iterating gives: an operation for each row that is used, but one for all where autograd can tell the difference."""
-    if tensor.requires_grad or type(tensor) is not FakeTensor or not isinstance(tensor.shape[0], int):
+    if tensor.requires_grad or type(tensor) is not FakeTensor:
         return call_method(vm, "unbind", tensor.unbind, (tensor, 0), {})
     made = execute(vm, torch.unbind, (tensor, 0), {})
     for index, row in enumerate(made):

@@ -8,11 +8,13 @@ import types
 from typing import Any, cast
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls
+from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
+from alternator.tensors.sharing import memory_layout
 
 _DISPATCH: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
 _ATOMIC = frozenset(kind for kind, fn in _DISPATCH.items() if fn is copy._deepcopy_atomic)  # type: ignore[attr-defined]
@@ -60,6 +62,7 @@ class _Copier:
         self.vm = vm
         self.memo = memo
         self.seen: dict[type, list[Any]] = {}
+        self.storages: set[int] = set()
 
     def copy(self, value: Any) -> Any:
         vm, kind = self.vm, type(value)
@@ -80,6 +83,8 @@ class _Copier:
         if type(hook) is types.FunctionType and not isinstance(value, torch.Tensor):
             made = self.memo[id(value)] = calls.call(vm, hook, (value, self.memo), {})
             return made
+        if type(value) is FakeTensor:
+            return self.tensor(value)
         if isinstance(value, (torch.Tensor, torch.nn.Module)):
             raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {kind.__name__}")
         if is_simple(vm, value):
@@ -94,7 +99,30 @@ class _Copier:
         """Outside objects that were copied one by one must not turn out to be one object."""
         for found in self.seen.values():
             if len(found) > 1:
-                self.vm.world.tree.tail.append(("DISTINCT", tuple(rec.source.want() for rec in found)))
+                sources = tuple(rec.source.want() for rec in found)
+                self.vm.world.tree.tail.append(("DISTINCT", sources))
+                if isinstance(found[0].obj, torch.Tensor):  # copies of what shares memory share memory
+                    if memory_layout(*(rec.obj for rec in found)) != []:
+                        raise Break("TENSOR_EFFECT", "copy.deepcopy() of tensors that share memory")
+                    self.vm.world.tree.tail.append(("UNSHARED", len(sources), sources))
+
+    def tensor(self, value: Any) -> Any:
+        """A plain tensor without gradient: its data, in memory of its own."""
+        vm = self.vm
+        rec = vm.records.get(id(value))
+        storage = value.untyped_storage()._cdata
+        bare = id(value) not in vm.spaces if rec is None else not (rec.attrs or vars(rec.obj))
+        if tensor_ops.type_of(vm, value) is not torch.Tensor or value.requires_grad or storage in self.storages or not bare:
+            raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {tensor_ops.type_of(vm, value).__name__}")
+        if attributes.load(vm, value, "grad") is not None:
+            raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor with a gradient")
+        if rec is not None:
+            rec.source.child("dict").guard("LEN", 0)
+        self.storages.add(storage)
+        made = self.memo[id(value)] = calls.call(vm, torch.clone, (value,), {})
+        if made.stride() != value.stride():
+            raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor with gaps")
+        return made
 
     def list(self, value: Any) -> Any:
         made: list[Any] = []

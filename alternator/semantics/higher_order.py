@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+import warnings
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch._higher_order_ops.wrap import TagActivationCheckpoint
 from alternator.exc import Break
 from alternator.interpreter import tensor_ops
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
+from alternator.semantics import pytree
 from alternator.semantics.bodies import run_body
 from alternator.semantics.control_flow import OPERATORS
 from alternator.tensors.subgraph import OpenOutputs
@@ -38,6 +40,8 @@ def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
     reentrant = mine.get("use_reentrant")
     if reentrant is not False:
         _check_reentrant(given, mine, theirs)
+        if not any(isinstance(a, torch.Tensor) and a.requires_grad for a in given):
+            return _without_gradients(vm, fn, tuple(given))
     if mine.get("debug"):
         raise Break("HOP_BODY", "checkpoint(debug=True)")
     context_fn = mine.pop("context_fn", None)
@@ -60,11 +64,25 @@ def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _check_reentrant(given: list[Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """The reentrant variant gives gradients only if an argument asks for them; otherwise both variants agree."""
+    """The reentrant variant takes no keyword arguments of the function."""
     if theirs or mine.get("context_fn") is not None:
         raise Break("HOP_BODY", "a reentrant checkpoint with keyword arguments")
-    if not any(isinstance(a, torch.Tensor) and a.requires_grad for a in given):
-        raise Break("HOP_BODY", "a reentrant checkpoint none of whose arguments requires a gradient")
+
+
+def _without_gradients(vm: Any, fn: Any, given: tuple[Any, ...]) -> Any:
+    """A reentrant checkpoint none of whose arguments requires a gradient: nor does what it gives."""
+    result = vm.call(_call_without_gradients, (fn, given))
+    leaves: list[Any] = []
+    pytree.flatten(vm, result, leaves)
+    if any(leaf is value for leaf in leaves for value in given if isinstance(leaf, torch.Tensor)):
+        raise Break("HOP_BODY", "a reentrant checkpoint that gives one of its arguments")
+    return result
+
+
+def _call_without_gradients(fn: Any, given: Any) -> Any:
+    warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+    with torch.no_grad():
+        return fn(*given)
 
 
 def _all_differentiable(result: Any) -> bool:

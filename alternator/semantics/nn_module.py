@@ -70,7 +70,11 @@ def without_hooks(vm: Any, module: Any) -> bool:
         table = attributes.instance_value(vm, module, rec, name)
         if table is MISSING or not _empty(vm, table):
             return False
-    done = vm.states.get("global_hooks")
+    return _global_hooks_empty(vm)
+
+
+def _global_hooks_empty(vm: Any) -> bool:
+    done: bool | None = vm.states.get("global_hooks")
     if done is None:
         vm.world.trusted(torch_module)
         done = all(_empty(vm, attributes.load_module(vm, torch_module, name)) for name in _GLOBAL_HOOKS)
@@ -86,6 +90,63 @@ def _forward_of(vm: Any, module: Any) -> Any:
     return attributes.load(vm, module, "forward") if without_hooks(vm, module) else MISSING
 
 
+def _has_plain_hooks(vm: Any, module: Any) -> bool:
+    """An outside module has forward hooks, and no others; and the program has not changed them.
+
+    Their keys are numbers that count all hooks there are, and say nothing else: modules with the same hooks are the same.
+    """
+    rec = vm.records.get(id(module))
+    if rec is None or rec.attrs is not None or not _global_hooks_empty(vm):
+        return False
+    for name in ("_backward_hooks", "_backward_pre_hooks", *_HOOK_OPTIONS):
+        table = attributes.instance_value(vm, module, rec, name)
+        if table is MISSING or not _empty(vm, table):
+            return False
+    return all(_hook_table(vm, module, name) is not None for name in ("_forward_pre_hooks", "_forward_hooks"))
+
+
+def _hook_table(vm: Any, module: Any, name: str) -> Outside | None:
+    table: Outside | None = vm.records.get(id(attributes.instance_value(vm, module, vm.records.get(id(module)), name)))
+    return table if table is not None and not table.filled else None
+
+
+def _hooks_of(module: Any, name: str) -> Any:
+    """The hooks of a module in their order (interpreted: read by position)."""
+    return list(getattr(module, name).values())
+
+
+@RULES.rule(_hooks_of)
+def read_hooks(vm: Any, args: Any, kwargs: Any) -> list[Any]:
+    table = _hook_table(vm, *args)
+    if table is None:
+        raise Break("UNSUPPORTED_EFFECT", "hooks of a module that change while it runs")
+    hooks = _in_order(table.obj)
+    source = table.source.child("call", _in_order)
+    source.guard("LEN", len(hooks))
+    return [vm.world.admit(hook, source.child("index", i)) for i, hook in enumerate(hooks)]
+
+
+_HOOK_OPTIONS = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+
+
+def _in_order(table: Any) -> tuple[Any, ...]:
+    return tuple(table.values())
+
+
+def _call_with_hooks(module: Any, args: Any, kwargs: Any) -> Any:
+    """Polyfill: what calling a module does."""
+    for hook in _hooks_of(module, "_forward_pre_hooks"):
+        changed = hook(module, args)
+        if changed is not None:
+            args = changed if isinstance(changed, tuple) else (changed,)
+    result = module.forward(*args, **kwargs)
+    for hook in _hooks_of(module, "_forward_hooks"):
+        changed = hook(module, args, result)
+        if changed is not None:
+            result = changed
+    return result
+
+
 @RULES.rule(Module._wrapped_call_impl)
 @passes_on
 def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
@@ -93,6 +154,8 @@ def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
     module = args[0]
     forward = _forward_of(vm, module)
     if forward is MISSING:
+        if _has_plain_hooks(vm, module):
+            return calls.call(vm, _call_with_hooks, (module, args[1:], kwargs), {})
         return calls.inline(vm, Module._call_impl, args, kwargs)
     rec = vm.records.get(id(module))
     name = rec.source.name if rec is not None else type(module).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from typing import Any
 
@@ -246,7 +247,7 @@ def tensor_type(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @METHODS.rule(_raw("__deepcopy__"))
 def tensor_deepcopy(vm: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor")
+    return vm.call(copy.deepcopy, args, kwargs)
 
 
 def _scaled(name: str, combine: Any) -> None:

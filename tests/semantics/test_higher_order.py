@@ -419,3 +419,15 @@ def test_a_step_of_cuda_graphs_is_marked_each_time():
     for count in range(1, 4):
         compiled(torch.ones(2))
         assert MarkStepBox.mark_step_counter == before - count
+
+
+def test_reentrant_checkpoint_without_gradients():
+    linear = torch.nn.Linear(2, 2)
+
+    def f(x):
+        y = checkpoint(linear, x, use_reentrant=True)
+        return y * 2, y.requires_grad
+
+    with pytest.warns(UserWarning, match="None of the inputs"):
+        same(f, torch.ones(2, 2), fullgraph=True, graphs=1)
+        same(lambda x: checkpoint(lambda y: y, x, use_reentrant=True) + 1, torch.ones(2))

@@ -1,4 +1,6 @@
-"""nn.Module: lazy modules."""
+"""nn.Module: lazy modules, hooks."""
+
+import copy
 
 import pytest
 import torch
@@ -51,3 +53,87 @@ def test_parameters_made_from_values_break():
     wanted(x)
     wanted.weight.data = x[:1].clone()
     assert torch.equal(alternator.compile(lambda x: net(x), backend="eager")(x), wanted(x))
+
+
+def test_modules_with_the_same_hooks_share_an_entry() -> None:
+    graphs = []
+
+    def counting(gm, inputs):
+        graphs.append(gm)
+        return gm
+
+    def made(scale):
+        layer = torch.nn.Linear(2, 2)
+        layer.register_forward_pre_hook(lambda module, args: (args[0] + scale,))
+        layer.register_forward_hook(lambda module, args, result: result * args[0].sum() * scale)
+        return torch.nn.Sequential(layer)
+
+    def check(net):
+        for _ in range(2):
+            assert torch.allclose(compiled(net), net(x))
+
+    layers = [made(2) for _ in range(4)]
+    x = torch.ones(2, 2)
+    compiled = alternator.compile(lambda net: net(x), backend=counting, fullgraph=True, dynamic=False)
+    for layer in layers:
+        check(layer)
+    assert len(graphs) == 1
+    check(made(3))
+    handle = layers[0][0].register_forward_hook(lambda module, args, result: result + 1)
+    check(layers[0])
+    handle.remove()
+    layers[1][0].register_forward_hook(lambda module, args, kwargs, result: result - 1, with_kwargs=True)
+    layers[2][0].register_forward_pre_hook(lambda module, args: None, prepend=True)
+    for layer in layers:
+        check(layer)
+
+
+class Noting(torch.nn.Module):
+    """With a hook that breaks, and one that is registered inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 2)
+        self.seen: list[int] = []
+        self.inner.register_forward_hook(self.note)
+
+    def note(self, module, args, result):
+        self.seen.append(len(args))
+        alternator.graph_break()
+        return result * 2
+
+    def forward(self, x):
+        y = self.inner(x)
+        handle = self.inner.register_forward_pre_hook(lambda module, args: (args[0] * 3,))
+        z = self.inner(x)
+        handle.remove()
+        return y + z + self.inner(x), len(self.seen)
+
+
+def test_hooks_that_break_or_are_registered_inside() -> None:
+    plain = Noting()
+    captured = copy.deepcopy(plain)
+    compiled = alternator.compile(captured, backend="eager")
+    for _ in range(3):
+        one, other = plain(torch.ones(2, 2)), compiled(torch.ones(2, 2))
+        assert torch.allclose(one[0], other[0]) and one[1] == other[1]
+
+
+def test_a_hook_that_forward_registers_runs_in_the_same_call() -> None:
+    class Late(torch.nn.Module):
+        def forward(self, x):
+            if not self.done:
+                self.done = True
+                self.register_forward_hook(lambda module, args, result: result * 5)
+            return x + 1
+
+    def net():
+        late = Late()
+        late.done = False
+        late.register_forward_hook(lambda module, args, result: result - 1)
+        return torch.nn.Sequential(late)
+
+    plain, captured = net(), net()
+    compiled = alternator.compile(captured, backend="eager")
+    for _ in range(2):
+        assert compiled(torch.ones(2)).tolist() == plain(torch.ones(2)).tolist()
