@@ -222,8 +222,8 @@ class Machine:
         except GuardOnDataDependentSymNode:
             raise Break("DATA_DEPENDENT_VALUE", _name_of(fn)) from None
         except Exception as error:
-            if type(error) is TypeError and error.args == _NO_ORDER:
-                raise Break("DATA_DEPENDENT_VALUE", "the order of a number that varies and a bool") from None
+            if type(error) is TypeError and error.args in _NUMBER_AND_BOOL:
+                raise Break("DATA_DEPENDENT_VALUE", "a number that varies is compared with a bool") from None
             raise UserRaise(self.adopt(error)) from None
         finally:
             self._leave_mode()
@@ -547,8 +547,8 @@ class Machine:
         attributes.store(self, obj, name, value)
 
 
-_NO_ORDER = ("Can only compare inequalities with Expr",)
-"""What symbolic mathematics says where C code orders a symbolic number and a bool, which the program's numbers can be."""
+_NUMBER_AND_BOOL = (("Can only compare inequalities with Expr",), ("BooleanAtom not allowed in this context.",))
+"""What symbolic mathematics says where C code compares a symbolic number with a bool, which the program's numbers can be."""
 
 
 def _name_of(fn: Any) -> str:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import Any
 
-from alternator.exc import Break
+from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, operations, pending
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
@@ -59,13 +59,25 @@ def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
     file = kwargs.get("file")
     if file is None:
         file = _redirected(vm, "stdout")
-    shown = tuple([calls.call(vm, str, (a,), {}) for a in args])
+    shown: list[Any] = []
+    try:
+        for value in args:
+            shown.append(calls.call(vm, str, (value,), {}))
+    except UserRaise:
+        if shown:  # these are out, with what comes between them
+            sep = kwargs.get("sep")
+            _print(vm, file, shown, {**kwargs, "end": " " if sep is None else sep})
+        raise
+    _print(vm, file, shown, kwargs)
+
+
+def _print(vm: Any, file: Any, shown: list[Any], kwargs: dict[str, Any]) -> None:
     if file is None:
         _deferred(vm, print, shown, kwargs)
     elif id(file) in vm.records and type(file) in _FILES:
         _deferred(vm, print, shown, {**kwargs, "file": file})
     else:
-        _print_to(vm, file, shown, **{name: value for name, value in kwargs.items() if name != "file"})
+        _print_to(vm, file, tuple(shown), **{name: value for name, value in kwargs.items() if name != "file"})
 
 
 def _redirected(vm: Any, name: str) -> Any:

@@ -267,7 +267,8 @@ def test_c_code_that_wants_a_number_gets_the_number() -> None:
 
 def test_c_code_that_orders_a_varying_number_and_a_bool() -> None:
     def f(x, n):
-        return x + n, (-n, 1) < (True, 2), sorted([(n, "a"), (True, "b")])
+        found = [n, 2].count(True), True in [n], (n, 1) == (True, 1), {1: "one"}.get(n)
+        return x + n, (-n, 1) < (True, 2), sorted([(n, "a"), (True, "b")]), found
 
     compiled = alternator.compile(f, backend="eager", dynamic=True)
     for n in (3, 4, -2, 1):

@@ -7,6 +7,7 @@ import io
 import sys
 import warnings
 
+import pytest
 import torch
 from helpers import same
 
@@ -165,3 +166,22 @@ def test_a_place_warns_once() -> None:
         return len(log)
 
     assert shown(f) == shown(alternator.compile(f, backend="eager")) == 1
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("words", [{}, {"sep": "|"}, {"sep": None, "end": "!"}, {"file": io.StringIO}])
+def test_print_of_what_cannot_be_shown_shows_what_comes_before_it(words) -> None:
+    def f(x):
+        more = {name: value() if value is io.StringIO else value for name, value in words.items()}
+        for args in ((1, "a", Unprintable(), 3), (Unprintable(), 2)):
+            try:
+                print(*args, **more)
+            except ValueError as error:
+                print(error)
+        return x + 1, more["file"].getvalue() if "file" in more else None
+
+    same(f, X)
