@@ -305,7 +305,7 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
         else:
             attempt, whole = _stopped(func, values, request, (0, attempt.frame.count))
         try:
-            return _finish(attempt, values, whole)
+            return _finish(attempt, values, whole, broken.info.get("brings"))
         except Break:
             if len(whole) == 1:
                 raise
@@ -378,8 +378,9 @@ def _stopped(
     raise SkipFrame("the program took another way when it was looked at again")
 
 
-def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any:
-    """Generate code for what was captured, compile the graph, make the entry; ``stop``: the frames to go on in."""
+def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result: Any = None) -> Any:
+    """Generate code for what was captured, compile the graph, make the entry; ``stop``: the frames to go on in; ``result``:
+    what is known of the breaking instruction's result."""
     vm, request = attempt.vm, attempt.request
     functorch.check_closed(vm)
     function_modes.check_closed(vm)
@@ -395,7 +396,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None) -> Any
         builder.emit(f"return {builder.value(attempt.result)}")
     else:
         replay(builder, attempt.before, attempt.after)
-        for line in resume(builder, stop):
+        for line in resume(builder, stop, result):
             builder.emit(line)
     vm.check_abandoned(builder.has)
     recorder = vm.recorder

@@ -23,6 +23,7 @@ from alternator.bytecode import analysis, continuation
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
 from alternator.codegen.builder import Builder
+from alternator.codegen.varying import NUMBER, Given, Nested, counted, expect, names_of
 from alternator.interpreter import rests
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.links import Link
@@ -94,6 +95,7 @@ class Place:
         names = decoded.localsplus_names
         # a continuation has no slots for what it is not called with
         self.slots = dict.fromkeys(names, NULL) | dict(zip(frame.decoded.localsplus_names, frame.locals))
+        self.counted = counted(frame)
         kinds = zip(names, decoded.localsplus_kinds)
         self.unbound = frozenset(name for name, kind in kinds if kind == "local" and self.slots[name] is NULL)
         self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
@@ -109,10 +111,30 @@ class Place:
         space = b.load(b.vm.globals_source(self.func))
         return f"{make}({b.constant(code, 'code')}, {space}, {code.co_name!r}, None, {closure})"
 
-    def words(self, b: Builder, layout: continuation.Layout) -> list[str]:
+    def values(self, layout: continuation.Layout) -> list[Any]:
         """What a piece is called with."""
         values = [self.slots[n] for n in layout.local_names] + [self.stack[i] for i in layout.passed]
-        return [b.value(value) for value in (values + [self.handled] if layout.handles else values)]
+        return values + [self.handled] if layout.handles else values
+
+    def words(self, b: Builder, layout: continuation.Layout) -> list[str]:
+        """The same as expressions."""
+        return [b.value(value) for value in self.values(layout)]
+
+    def _local(self, name: str) -> Any:
+        """The value of a local variable, as far as it is of interest what varies."""
+        value = self.slots.get(name)
+        return NUMBER if name in self.counted and type(value) is int else value
+
+    def given_below(self, made: continuation.Continuation, given: Given) -> Given:
+        """What a continuation in the middle of the instruction is called with; ``given``: what the rest of its callee is."""
+        values = [self._local(n) for n in made.local_names] + [self.stack[i] for i in made.passed] + [None] * made.handles
+        return list(zip(names_of(made.code), [*values, None, Nested(given)]))
+
+    def given_behind(self, made: continuation.Continuation, result: Any) -> Given:
+        """What a continuation behind the instruction is called with, as far as that is known; ``result``: its result."""
+        values = [self._local(n) for n in made.local_names]
+        values += [self.stack[i] if i < min(made.stack_depth - 1, len(self.stack)) else result for i in made.passed]
+        return list(zip(names_of(made.code), values))
 
 
 def can_stop_before(frame: Frame) -> bool:
@@ -147,13 +169,15 @@ def _is_inside_of_torch(code: types.CodeType) -> bool:
     return name.startswith(_TORCH) and not name.startswith(_LIKE_USERS_CODE, len(_TORCH))
 
 
-def resume(b: Builder, chain: list[Link]) -> list[str]:
+def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
     """The statements that perform the breaking instruction of the innermost frame and go on behind it.
 
-    Values are rebuilt at once; the statements are for the end of the function, behind the effects.
+    Values are rebuilt at once; the statements are for the end of the function, behind the effects.  ``result``: what is known
+    of the instruction's result.
     """
     handled = b.vm.handled
-    lines, key = _step(b, chain[-1].frame, handled, alone=len(chain) == 1)
+    alone = len(chain) == 1
+    lines, key, given = _step(b, chain[-1].frame, handled, alone, result)
     run = b.constant(drive, "drive")
     for number in range(len(chain) - 2, -1, -1):
         for finish, more in chain[number + 1].finishes:
@@ -165,10 +189,13 @@ def resume(b: Builder, chain: list[Link]) -> list[str]:
             place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound
         )
         words = [*place.words(b, made), "rest", "given"]
+        given = place.given_below(made, given)
         function = b.assign(place.function(b, made.code, place.closure(b, made.free_names)), "k")
         lines.append(f"given = ({', '.join(words)})")
         lines.append(f"rest = {function}")
         key = made.code
+    if not alone:
+        expect(b.vm.request.frame_state(key), given)
     root = chain[0].frame.code
     lines.append(f"return {b.constant(Bounce, 'Bounce') if origin_of(root) is not None else run}(rest, given)")
     return lines
@@ -180,8 +207,9 @@ def _handled_at_entry(frame: Frame, handled: Any) -> Any:
     return frame.stack[state.position_of(0)] if state.levels else handled
 
 
-def _step(b: Builder, frame: Frame, handled: Any, alone: bool) -> tuple[list[str], types.CodeType]:
-    """Statements that perform the instruction and name what comes next ``rest`` and ``given``; the step's code."""
+def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> tuple[list[str], types.CodeType, Given]:
+    """Statements that perform the instruction and name what comes next ``rest`` and ``given``; the step's code; what is
+    known of ``given`` where the instruction simply goes on."""
     place = Place(frame, below=False, handled=handled)
     at = analysis.step_start(decode(place.code), place.index)
     step = continuation.make_step(place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound)
@@ -189,7 +217,12 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool) -> tuple[list[str
     closure = place.closure(b, step.free_names)
     if step.free_names:
         closure = b.assign(closure, "cells")
-    nexts = [_next(b, place, layout, closure) for layout in step.successors]
+    made = [_continuation(place, layout) for layout in step.successors]
+    nexts = [_next(b, place, one, layout, closure) for one, layout in zip(made, step.successors)]
+    givens = [place.given_behind(one, result) for one in made]
+    if alone:
+        for one, given in zip(made, givens):
+            expect(b.vm.request.frame_state(one.code), given)
     orders = [order for _, order in nexts]
     function = b.assign(place.function(b, step.code, closure), "s")
     words = ", ".join(place.words(b, step))
@@ -203,18 +236,28 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool) -> tuple[list[str
     if any(orders):
         chosen += f"\nif {orders!r}[now[0]]: given = tuple([now[i] for i in {orders!r}[now[0]]])"
     if alone:
-        return [call, *chosen.split("\n")], step.code
+        return [call, *chosen.split("\n")], step.code, []
     broken = f"rest, given = {b.constant(reraise, 'reraise')}, (error,)"
     indented = [f"    {line}" for line in chosen.split("\n")]
-    return ["try:", f"    {call}", "except BaseException as error:", f"    {broken}", "else:", *indented], step.code
+    return (
+        ["try:", f"    {call}", "except BaseException as error:", f"    {broken}", "else:", *indented],
+        step.code,
+        givens[0] if givens else [],
+    )
 
 
-def _next(b: Builder, place: Place, layout: continuation.Layout, closure: str) -> tuple[str, list[int] | None]:
-    """The continuation of one successor, and the order of its arguments if it is not that of the step."""
+def _continuation(place: Place, layout: continuation.Layout) -> continuation.Continuation:
+    """The continuation of one successor."""
     code, index = continuation.original_place(place.code, layout.index)
-    made = continuation.make_continuation(
+    return continuation.make_continuation(
         code, index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound
     )
+
+
+def _next(
+    b: Builder, place: Place, made: continuation.Continuation, layout: continuation.Layout, closure: str
+) -> tuple[str, list[int] | None]:
+    """The name of a continuation, and the order of its arguments if it is not that of the step."""
     name = b.assign(place.function(b, made.code, closure if made.free_names else "None"), "k")
     stack = 1 + len(layout.local_names)
     order = [1 + layout.local_names.index(n) for n in made.local_names] + [stack + layout.passed.index(i) for i in made.passed]

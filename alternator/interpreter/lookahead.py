@@ -11,7 +11,7 @@ from typing import Any
 from alternator.exc import Break
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed
-from alternator.provenance.source import Source
+from alternator.provenance.source import COUNTS, Source
 from alternator.provenance.world import MISSING, Unread
 
 
@@ -68,6 +68,7 @@ class Ahead(iterators.LookAhead):
         self.upcoming.count = self.taken
         found = self.items.child("index", number)
         found.want()
+        _mark_counts(self.iterator, found)
         return Unread(value, found)
 
     def _changed(self) -> bool:
@@ -94,6 +95,21 @@ class Ahead(iterators.LookAhead):
             iterators.set_position(self.pinned, at + self.taken if make is iter else at - self.taken)
         else:
             iterators.take(self.pinned, len(items) + 1)
+
+
+def _mark_counts(iterator: Any, item: Source) -> None:
+    """Numbers that the loop itself counts through are another in each iteration: none of them is taken for a constant."""
+    kind = type(iterator)
+    if kind is iterators.RANGE:
+        item.static = COUNTS
+    elif kind in iterators.COMPOSED:
+        parts = iterator.__reduce__()[1]
+        if kind is enumerate:
+            item.child("index", 0).static = COUNTS
+            _mark_counts(parts[0], item.child("index", 1))
+        else:
+            for number, part in enumerate(parts):
+                _mark_counts(part, item.child("index", number))
 
 
 STANDINS: dict[type, type[Ahead]] = {

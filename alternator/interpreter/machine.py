@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import types
 from typing import Any, Callable
@@ -400,6 +401,8 @@ class Machine:
             return tensor_ops.truth(self, value)
         if isinstance(value, SYMBOLIC):
             known = assertions.passing_value(self, value) if assertions.is_unbacked(value) else None
+            if known is None and kind is torch.SymFloat:  # bool() of one takes it for a constant
+                return self.symbolic(bool, self.symbolic(operator.ne, value, 0.0))
             return self.symbolic(bool, value) if known is None else known
         if isinstance(value, type):
             found = self.world.class_attr(type(value), "__bool__")

@@ -26,6 +26,7 @@ from alternator.interpreter import assertions, expectations, overrides, wrappers
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 from alternator.tensors.eager_errors import eager_error
+from alternator.tensors.from_data import sizes_from_data
 
 METHODS = IdentityTable("tensor methods with a rule")
 """raw attribute of torch.Tensor -> ``rule(vm, args, kwargs)``."""
@@ -105,7 +106,7 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DynamicOutputShapeException):
-            return Break("DYNAMIC_OUTPUT_SHAPE", name)
+            return Break("DYNAMIC_OUTPUT_SHAPE", name, brings=args and sizes_from_data(vm.fakes, what, args, kwargs or {}))
         if isinstance(cause, GuardOnDataDependentSymNode):
             return Break("DATA_DEPENDENT_VALUE", name, raises=_needs_rewriting)
         if isinstance(cause, DataDependentOutputException):

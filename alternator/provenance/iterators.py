@@ -23,6 +23,7 @@ HASHED: tuple[type, ...] = tuple(
 ) + (type(iter(set())),)
 """Those over dicts and sets: they show what is left."""
 
+RANGE: type = type(iter(range(0)))
 COMPOSED: tuple[type, ...] = (enumerate, zip)
 """Those that take from other iterators."""
 
@@ -116,6 +117,9 @@ class Upcoming:
 
     def __init__(self) -> None:
         self.count = 0
+
+    def __repr__(self) -> str:
+        return "upcoming"
 
     def __call__(self, iterator: Any) -> list[Any] | None:
         try:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Iterator
 
+COUNTS: Any = "counts"
+"""``Source.static`` of the numbers that a loop counts through."""
 _HASHABLE = frozenset({str, int, bool, float, bytes, type(None)})
 
 
@@ -18,7 +20,7 @@ class Source:
 
     ``access`` and ``key`` are those of docs/native.md.  Children are interned, so one path is one object.  ``static``
     says that numbers and sizes found here (below a module, or not below an argument) are constants until they are seen to
-    change; below a module it is a weak reference to that.
+    change; below a module it is a weak reference to that; ``COUNTS`` is for numbers that a loop counts through.
     """
 
     __slots__ = ("tree", "parent", "access", "key", "children", "guards", "index", "wanted", "static", "owned", "_name")

@@ -197,6 +197,8 @@ class Callback:
             return None  # looked at before, and there was nothing to compile
         utils.counters["frames"]["total"] += 1
         reasons = recompiles.Reasons(present, func, values)
+        if recompiles.is_rare_size(frame_states.of(code), reasons):
+            return False
         if not self._may_have_another(func, state, reasons):
             # neither here nor in what it calls: what keeps changing here changes there, too
             return False if config.skip_code_recursive_on_recompile_limit_hit else None

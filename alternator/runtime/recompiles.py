@@ -119,6 +119,23 @@ class Reasons(Sequence[str]):
         return "\n".join(f"    - {reason}" for reason in self)
 
 
+def is_rare_size(state: dict[Any, Any], reasons: Sequence[str]) -> bool:
+    """Whether this is the first call of a continuation in which a size that data decides is 0 or 1, which its versions exclude.
+
+    A version is compiled when it comes again; ``state`` is what captures of the code learned.
+    """
+    if "sizes from data" not in state or not reasons or not _IS_SMALL.match(reasons[0]):
+        return False
+    seen = state.setdefault("rare sizes", set())
+    if reasons[0] in seen:
+        return False
+    seen.add(reasons[0])
+    return True
+
+
+_IS_SMALL = re.compile(r"no longer true: (?:Ne\(.*, [01]\)|.* (?:>= 2|> 1))$")
+
+
 def cure_for(reason: str) -> str:
     """What can be done about a guard that keeps failing."""
     text = reason.lower()

@@ -16,6 +16,7 @@ from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, World
 from alternator.semantics.symbols import announce_symbols
 from alternator.semantics.tensor_subclasses import admit_wrapper
+from alternator.tensors.from_data import FromData, numbers_from_data
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 PLAIN_TYPES = frozenset(
@@ -110,7 +111,7 @@ def item(vm: Any, args: Any, kwargs: Any) -> Any:
     known = tensor_ops.known_value(vm, tensor, torch.Tensor.item)
     if known is not MISSING:
         return known
-    raise Break("DATA_DEPENDENT_VALUE", "Tensor.item()")
+    raise Break("DATA_DEPENDENT_VALUE", "Tensor.item()", brings=FromData(("", True)))
 
 
 @METHODS.rule(_raw("tolist"))
@@ -121,7 +122,7 @@ def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
         return known
     whole = not tensor.dtype.is_floating_point and not tensor.is_complex() and tensor.dtype is not torch.bool
     if not vm.config.capture_scalar_outputs and not (vm.request.fullgraph and whole):  # where no break is allowed: symbols
-        raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()")
+        raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()", brings=numbers_from_data(tensor))
     if not tensor.dim():
         return tensor_ops.symbol_of(vm, tensor)
     return [tolist(vm, (row,), {}) for row in vm.call(torch.Tensor.unbind, (tensor,))]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.fx.experimental.symbolic_shapes import DimDynamic
 
+from alternator.provenance.source import COUNTS
+
 _MARKS = (
     "_dynamo_unbacked_indices",
     "_dynamo_strict_unbacked_indices",
@@ -21,7 +23,8 @@ class DynamicPolicy:
     """Decides per outside tensor and int what is symbolic; remembers what was seen in ``state`` (kept per code object).
 
     ``state`` maps ``(kind, name of the source)`` to the sizes or the number; a dimension that differs between two captures is
-    remembered as None and is symbolic from then on.  What holds a tensor now and a number then is symbolic at once.
+    remembered as None and is symbolic from then on.  What holds a tensor now and a number then is symbolic at once, and so is
+    what is ``("expected", name)`` to vary (``codegen/varying.py``).
     """
 
     def __init__(
@@ -75,6 +78,9 @@ class DynamicPolicy:
         seen = self.state.get(key)
         if seen is None and ("int", name) in self.state:
             seen = (None,) * len(sizes)
+        expected = self.state.get(("expected", name))
+        if seen is None and type(expected) is frozenset:
+            seen = tuple(None if i in expected else size for i, size in enumerate(sizes))
         if seen is None or len(seen) != len(sizes):
             self.state[key] = sizes
             return frozenset()
@@ -90,6 +96,8 @@ class DynamicPolicy:
         if self.specialize_int if type(value) is int else self.specialize_float or not math.isfinite(value):
             return False
         small = type(value) is int and value in (0, 1)
+        if fixed is COUNTS or self.state.get(("expected", name)) is True:
+            return self.automatic and self.dynamic is not False
         if fixed:
             return self._was_changed((type(value).__name__, name, "fixed"), value, fixed) and not small
         if small:
