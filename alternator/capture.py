@@ -20,11 +20,12 @@ from torch.utils._device import DeviceContext
 import alternator.interpreter.opcodes
 import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, config, utils
-from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, _CacheEntry, hide_code, skip_code
+from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, GraphFailed, _CacheEntry, hide_code, skip_code
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
 from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
+from alternator.codegen.again import RunAgain, is_harmless
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, resume
@@ -421,13 +422,14 @@ class GraphCall(NamedTuple):
 
     ``inputs``: what it is called with, where all of it comes straight from the guards: then the native side calls it, and
     hands ``results`` to the entry's function.  None: the function calls it itself.  ``single``: the function would return
-    the only result.
+    the only result.  ``recover``: what to do when it raises.
     """
 
     compiled: Any
     inputs: tuple[Source, ...] | None
     lines: list[str]
     single: bool = False
+    recover: RunAgain | None = None
 
     @property
     def first(self) -> tuple[str, ...]:
@@ -438,13 +440,16 @@ class GraphCall(NamedTuple):
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
     with torch._C.DisableTorchFunctionSubclass():
+        harmless = is_harmless(module.graph, attempt.recorder.inputs, attempt.fakes.mode)
+        recover = RunAgain(attempt.before, harmless, attempt.vm.has_handlers)
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
     inputs.sort(key=lambda entry: nodes[entry.node])
     examples = [entry.example for entry in inputs]
-    asserted = {text: checks.Check(*row) for text, row in attempt.vm.states.get("checks", {}).items()}
+    rows = {} if harmless else attempt.vm.states.get("checks", {})  # the plain run raises what they stand for
+    asserted = {text: checks.Check(*row) for text, row in rows.items()}
     conditions = checks.conditions_of(module, asserted)
     compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
     if attempt.vm.overrides.active:
@@ -459,12 +464,13 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
         if b.outputs:
             lines.append(f"{names} = results")
-        return GraphCall(compiled, sources, lines, single=b.lines == ["return g0"] and len(b.outputs) == 1)
+        return GraphCall(compiled, sources, lines, b.lines == ["return g0"] and len(b.outputs) == 1, recover)
     call = f"{b.constant(compiled, 'graph')}({', '.join(_input_text(b, entry) for entry in inputs)})"
     line = f"{names} = {call}" if b.outputs else call
     if expected:
         return GraphCall(compiled, None, guarded_call(b, attempt.func, attempt.before, line, expected))
-    return GraphCall(compiled, None, [line])
+    failed = f"except Exception as error: raise {b.constant(GraphFailed, 'GraphFailed')} from error"
+    return GraphCall(compiled, None, ["try:", f"    {line}", failed], False, recover)
 
 
 def _input_text(b: Builder, entry: Any) -> str:
@@ -545,6 +551,7 @@ def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str,
     loads = tuple(source.index for source in params)
     extra = EntryInfo(text, tree, attempt.request)
     if graph.inputs is None:
-        return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra)
+        return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra, recover=graph.recover)
     inputs = tuple(source.index for source in graph.inputs)
-    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra, graph.compiled, inputs, graph.single)
+    called = graph.compiled, inputs, graph.single, graph.recover
+    return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra, *called)

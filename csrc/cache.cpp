@@ -19,6 +19,7 @@ struct EntryData {
   bool weak_code = false;
   Own graph;  // null, or called first; what it returns is the first argument of fn
   Own fn;
+  Own recover;  // null, or asked what to do with an exception that the graph raised
   Own extra;
   Own callback;  // whose entry it is: a lookup under another callback does not see it
   Own key;       // the settings that it was made under, compared by identity
@@ -49,6 +50,7 @@ PyTypeObject* entry_type = nullptr;
 PyTypeObject* extra_type = nullptr;
 Py_ssize_t extra_index = -1;
 PyObject* current_key = nullptr;  // owned; see set_cache_key
+PyObject* graph_failed_type = nullptr;
 
 CacheEntry* entry_of(PyObject* self) { return reinterpret_cast<CacheEntry*>(self); }
 EntryData& data_of(PyObject* self) { return *entry_of(self)->data; }
@@ -100,11 +102,13 @@ bool watch_owners(PyObject* self, PyObject* owners) {
 }
 
 PyObject* entry_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"code", "guards", "fn", "loads", "keep_hook", "owners", "extra", "graph", "inputs", "single", nullptr};
-  PyObject *code, *guards, *fn, *loads, *owners = nullptr, *extra = Py_None, *graph = Py_None, *inputs = nullptr;
+  static const char* names[] = {"code", "guards", "fn", "loads", "keep_hook", "owners", "extra", "graph", "inputs", "single", "recover", nullptr};
+  PyObject *code, *guards, *fn, *loads, *owners = nullptr, *extra = Py_None, *graph = Py_None, *inputs = nullptr,
+           *recover = Py_None;
   int keep_hook = 0, single = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!|pOOOO!p", const_cast<char**>(names), &code, &guards, &fn,
-                                   &PyTuple_Type, &loads, &keep_hook, &owners, &extra, &graph, &PyTuple_Type, &inputs, &single))
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!|pOOOO!pO", const_cast<char**>(names), &code, &guards, &fn,
+                                   &PyTuple_Type, &loads, &keep_hook, &owners, &extra, &graph, &PyTuple_Type, &inputs, &single,
+                                   &recover))
     return nullptr;
   GuardTree* tree = guard_tree_of(guards);
   if (!tree) return PyErr_Format(PyExc_TypeError, "_CacheEntry: guards must be a GuardTree, not %s", Py_TYPE(guards)->tp_name);
@@ -121,6 +125,7 @@ PyObject* entry_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   data.fn = Own::share(fn);
   data.extra = Own::share(extra);
   data.keep_hook = keep_hook != 0;
+  if (recover != Py_None) data.recover = Own::share(recover);
   if (graph != Py_None) {
     data.graph = Own::share(graph);
     data.single = single != 0;
@@ -141,7 +146,7 @@ int entry_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   if (!entry_of(self)->data) return 0;
   EntryData& data = data_of(self);
-  for (const Own* own : {&data.guards, &data.code, &data.graph, &data.fn, &data.extra, &data.callback, &data.key})
+  for (const Own* own : {&data.guards, &data.code, &data.graph, &data.fn, &data.recover, &data.extra, &data.callback, &data.key})
     if (int stop = own->visit(visit, arg)) return stop;
   for (const Own& owner : data.owners)
     if (int stop = owner.visit(visit, arg)) return stop;
@@ -153,7 +158,8 @@ int entry_clear(PyObject* self) {
   EntryData& data = data_of(self);
   data.valid = false;  // `guards` stays: it has no way back that the collector could not cut elsewhere
   std::vector<Own> owners = std::move(data.owners);
-  Own fn = std::move(data.fn), extra = std::move(data.extra), code = std::move(data.code), graph = std::move(data.graph);
+  Own fn = std::move(data.fn), extra = std::move(data.extra), code = std::move(data.code), graph = std::move(data.graph),
+      recover = std::move(data.recover);
   data.owners.clear();
   return 0;
 }
@@ -442,14 +448,65 @@ bool Hit::build_arguments() {
   return ok;
 }
 
+// The exception that is raised, as one object.
+static Own take_error() {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  if (trace) PyException_SetTraceback(value, trace);
+  Py_XDECREF(type);
+  Py_XDECREF(trace);
+  return Own::steal(value);
+}
+
+static void raise_error(PyObject* value) {
+  PyErr_Restore(Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(value))), Py_NewRef(value), PyException_GetTraceback(value));
+}
+
+// A function that calls its graph itself says so by an exception of our own, whose cause is what the graph raised.
+static void unwrap_failure() {
+  Own error = take_error();
+  Own cause = Own::steal(PyException_GetCause(error.get()));
+  raise_error(cause ? cause.get() : error.get());
+}
+
+PyObject* Hit::fail(PyObject* recover) {
+  Own error = take_error();
+  Own hold = Own::share(recover), answer;
+  {
+    HookOff off;
+    answer = Own::steal(PyObject_CallOneArg(recover, error.get()));
+  }
+  if (!answer) PyErr_WriteUnraisable(recover);
+  if (!answer || answer.get() == Py_None) {
+    raise_error(error.get());
+  } else {
+    may_be_handled_ = answer.get() == Py_True;
+    failure_ = std::move(error);
+  }
+  return nullptr;
+}
+
+PyObject* Hit::raise_failure() {
+  raise_error(failure_.get());
+  return nullptr;
+}
+
 PyObject* Hit::call() {
   const EntryData& data = data_of(entry_.get());
   Own fn = Own::share(data.fn.get());
   constexpr size_t kOffset = PY_VECTORCALL_ARGUMENTS_OFFSET;
-  if (!data.graph) return PyObject_Vectorcall(fn.get(), values_, data.arguments | kOffset, nullptr);
+  if (!data.graph) {
+    PyObject* answer = PyObject_Vectorcall(fn.get(), values_, data.arguments | kOffset, nullptr);
+    if (!answer && data.recover && PyErr_ExceptionMatches(graph_failed_type)) {
+      unwrap_failure();
+      return fail(data.recover.get());
+    }
+    return answer;
+  }
   Own graph = Own::share(data.graph.get());
   Own result = Own::steal(PyObject_Vectorcall(graph.get(), values_, data.inputs | kOffset, nullptr));
-  if (!result) return nullptr;
+  if (!result) return data.recover ? fail(data.recover.get()) : nullptr;
   if (data.single) {
     if (PyTuple_CheckExact(result.get()) && PyTuple_GET_SIZE(result.get()) == 1)
       return Py_NewRef(PyTuple_GET_ITEM(result.get(), 0));
@@ -583,6 +640,8 @@ bool init_cache(PyObject* module) {
   static PyType_Spec extra_spec = {
       "alternator._C.eval_frame._ExtraState", sizeof(ExtraState), 0,
       Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, extra_slots};
+  graph_failed_type = PyErr_NewException("alternator._C.eval_frame.GraphFailed", PyExc_BaseException, nullptr);
+  if (!graph_failed_type || PyModule_AddObjectRef(module, "GraphFailed", graph_failed_type) < 0) return false;
   entry_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&entry_spec));
   extra_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&extra_spec));
   return entry_type && extra_type && PyModule_AddObjectRef(module, "_CacheEntry", reinterpret_cast<PyObject*>(entry_type)) == 0 &&

@@ -36,7 +36,12 @@ class Hit {
 
   bool keep_hook() const;
   PyObject* entry() const;
-  PyObject* call();  // a new reference; null with an exception set
+  PyObject* call();  // a new reference; null with an exception set, or with a graph that failed
+
+  // The graph raised, and has changed nothing: the frame can be run plainly, from its start.
+  bool graph_failed() const { return static_cast<bool>(failure_); }
+  bool may_be_handled() const { return may_be_handled_; }  // by the program itself
+  PyObject* raise_failure();  // what the graph raised after all
 
   // Runs the entry's guards, and takes the arguments if they hold.
   bool check(CacheEntry* entry, const Call& call);
@@ -49,6 +54,10 @@ class Hit {
   PyObject** values_ = inline_ + 1;
   size_t count_ = 0;  // strong references in values_
   Own entry_;
+  Own failure_;
+  bool may_be_handled_ = false;
+
+  PyObject* fail(PyObject* recover);
 };
 
 // Looks for an entry whose guards hold and moves it to the front.

@@ -81,7 +81,7 @@ bool call_directly(Wrapper* self, PyObject* const* args, size_t count, PyObject*
     CallbackScope scope(callback);
     *result = hit.call();
   }
-  return true;
+  return !hit.graph_failed();  // the long way has a frame that can be run plainly
 }
 
 PyObject* compiled_call(PyObject* obj, PyObject* const* args, size_t nargsf, PyObject* kwnames) {

@@ -43,11 +43,24 @@ Call call_of(py::Frame* frame) {
   return {py::frame_func(frame), py::frame_locals(frame), py::code_nlocals(py::frame_code(frame))};
 }
 
-PyObject* run_hit(Hit& hit) {
+PyObject* run_hit(PyThreadState* tstate, py::Frame* frame, Hit& hit) {
   if (!hit.build_arguments()) return nullptr;
-  if (hit.keep_hook()) return hit.call();
-  CallbackScope off(nullptr);
-  return hit.call();
+  PyObject* result;
+  if (hit.keep_hook()) {
+    result = hit.call();
+  } else {
+    CallbackScope off(nullptr);
+    result = hit.call();
+  }
+  if (result || !hit.graph_failed()) return result;
+  // The program raises: plainly, at the right place, with what it did before, and its own handlers at work.
+  {
+    CallbackScope run_only(Py_False);
+    result = run_frame(tstate, frame, 0);
+  }
+  if (!result || hit.may_be_handled()) return result;
+  Py_DECREF(result);
+  return hit.raise_failure();  // the program raises nothing: the compiled graph is to blame
 }
 
 // callback(func, values); the caller has switched the hook off.
@@ -81,7 +94,7 @@ PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry
   ExtraState* extra = make_extra(code);
   if (!extra || !add_entry(extra, entry, thread_hook.callback)) return nullptr;
   Hit hit;
-  if (hit.check(reinterpret_cast<CacheEntry*>(entry), call)) return run_hit(hit);
+  if (hit.check(reinterpret_cast<CacheEntry*>(entry), call)) return run_hit(tstate, frame, hit);
   Why why;
   {
     HookOff off;
@@ -142,7 +155,7 @@ PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
       return run_frame(tstate, frame, 0);
     }
     Hit hit;
-    if (!extra->entries->empty() && find_entry(extra, call_of(frame), hook.callback, &hit)) return run_hit(hit);
+    if (!extra->entries->empty() && find_entry(extra, call_of(frame), hook.callback, &hit)) return run_hit(tstate, frame, hit);
   }
   if (hook.callback == Py_False) return run_frame(tstate, frame, 0);
   return offer_frame(tstate, frame);

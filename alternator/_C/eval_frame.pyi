@@ -11,6 +11,8 @@ py_opcode_caches: list[int]
 
 _Callback = Callable[[FunctionType, list[Any]], Any]
 
+class GraphFailed(BaseException): ...
+
 @final
 class _CacheEntry:
     def __new__(
@@ -25,6 +27,7 @@ class _CacheEntry:
         graph: Callable[..., Any] | None = None,
         inputs: tuple[int, ...] = (),
         single: bool = False,
+        recover: Callable[[BaseException], bool | None] | None = None,
     ) -> _CacheEntry: ...
     extra: Any
     @property

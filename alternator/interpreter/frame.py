@@ -53,6 +53,8 @@ class Frame:
         self.vm = vm
         self.func = func
         self.code = func.__code__
+        if self.code.co_exceptiontable:
+            vm.has_handlers = True
         decoded: DecodedCode = decode(self.code)
         self.decoded = decoded
         self.instrs = decoded.instrs
