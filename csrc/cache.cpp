@@ -388,8 +388,11 @@ PyObject* cache_entry_list(ExtraState* extra) {
 
 // ---- hits -----------------------------------------------------------------------------------------------------------
 
-Hit::~Hit() {
-  for (size_t i = 0; i < count_; ++i) Py_XDECREF(values_[i]);
+Hit::~Hit() { release(); }
+
+void Hit::release() {
+  for (size_t i = 0; i < count_; ++i) Py_CLEAR(values_[i]);
+  count_ = 0;
 }
 
 PyObject* Hit::entry() const { return entry_.get(); }
@@ -446,17 +449,6 @@ bool Hit::build_arguments() {
   values_ = large_.data() + 1;
   count_ = large_.size() - 1;
   return ok;
-}
-
-// The exception that is raised, as one object.
-static Own take_error() {
-  PyObject *type, *value, *trace;
-  PyErr_Fetch(&type, &value, &trace);
-  PyErr_NormalizeException(&type, &value, &trace);
-  if (trace) PyException_SetTraceback(value, trace);
-  Py_XDECREF(type);
-  Py_XDECREF(trace);
-  return Own::steal(value);
 }
 
 static void raise_error(PyObject* value) {

@@ -46,6 +46,7 @@ class Hit {
   // Runs the entry's guards, and takes the arguments if they hold.
   bool check(CacheEntry* entry, const Call& call);
   bool build_arguments();  // false with an exception set
+  void release();          // lets go of the arguments
 
  private:
   static constexpr size_t kInline = 24;

@@ -89,8 +89,11 @@ PyObject* compiled_call(PyObject* obj, PyObject* const* args, size_t nargsf, PyO
   Own hold = Own::share(obj);
   PyObject* result;
   if (self->callback && !thread_hook.redirect &&
-      call_directly(self, args, static_cast<size_t>(PyVectorcall_NARGS(nargsf)), kwnames, &result))
-    return result;
+      call_directly(self, args, static_cast<size_t>(PyVectorcall_NARGS(nargsf)), kwnames, &result)) {
+    if (__builtin_expect(!result || !is_root_bounce(result), 1)) return result;
+    CallbackScope scope(self->callback);
+    return drive(result);
+  }
   if (thread_hook.callback == self->callback) return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
   CallbackScope scope(self->callback);
   return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);

@@ -4,7 +4,7 @@
 
 namespace alt {
 
-thread_local ThreadHook thread_hook __attribute__((tls_model("initial-exec"))) = {nullptr, nullptr, false};
+thread_local ThreadHook thread_hook __attribute__((tls_model("initial-exec"))) = {nullptr, nullptr, false, nullptr};
 
 namespace {
 
@@ -51,6 +51,12 @@ PyObject* run_hit(PyThreadState* tstate, py::Frame* frame, Hit& hit) {
   } else {
     CallbackScope off(nullptr);
     result = hit.call();
+  }
+  if (result && is_root_bounce(result)) {  // what is not needed any more goes: the rest may take long
+    hit.release();
+    const Call call = call_of(frame);
+    for (Py_ssize_t i = 0; i < call.count; ++i) Py_CLEAR(py::frame_locals(frame)[i]);
+    return drive(result);
   }
   if (result || !hit.graph_failed()) return result;
   // The program raises: plainly, at the right place, with what it did before, and its own handlers at work.
@@ -141,6 +147,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
 
 PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
   const ThreadHook& hook = thread_hook;
+  if (__builtin_expect(hook.moving != nullptr, 0)) take_moving(reinterpret_cast<PyObject*>(py::frame_func(frame)));
   if ((!hook.callback && !hook.redirect) || throwflag || py::frame_is_resumed(frame))
     return run_frame(tstate, frame, throwflag);
   PyCodeObject* code = py::frame_code(frame);

@@ -5,11 +5,19 @@
 
 namespace alt {
 
+// Arguments that the frame of a function is to have alone, as soon as it has them.
+struct Moving {
+  PyObject* fn;
+  PyObject** items;
+  Py_ssize_t count;
+};
+
 // What is in force in this thread. Null stands for None.
 struct ThreadHook {
   PyObject* callback;  // Py_False: use cached entries only
   PyObject* redirect;
   bool counted;  // among the threads for which the hook is installed
+  Moving* moving;
 };
 
 extern thread_local ThreadHook thread_hook __attribute__((tls_model("initial-exec")));
@@ -28,6 +36,12 @@ class CallbackScope {
  private:
   PyObject* old_;
 };
+
+// drive.cpp: an entry behind whose graph the function goes on returns a Bounce, which says what to call next.
+bool is_root_bounce(PyObject* result);  // of an entry that was not called by drive()
+PyObject* drive(PyObject* result);      // steals it; calls what comes next until there is a result
+void take_moving(PyObject* func);       // its frame has its arguments now
+bool init_drive(PyObject* module);
 
 bool code_can_be_captured(const PyCodeObject* code);
 

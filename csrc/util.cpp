@@ -128,4 +128,14 @@ std::string short_repr(PyObject* obj) {
   return text;
 }
 
+Own take_error() {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  if (trace) PyException_SetTraceback(value, trace);
+  Py_XDECREF(type);
+  Py_XDECREF(trace);
+  return Own::steal(value);
+}
+
 }  // namespace alt

@@ -79,6 +79,9 @@ std::string short_repr(PyObject* obj);
 // "module.name" of a type.
 std::string type_name(PyTypeObject* type);
 
+// The exception that is set, as one object with its traceback; none is set afterwards.
+Own take_error();
+
 // Keeps the exception that is set now away from what runs in its scope.
 class KeepError {
  public:

@@ -14,6 +14,27 @@ _Callback = Callable[[FunctionType, list[Any]], Any]
 class GraphFailed(BaseException): ...
 
 @final
+class Bounce:
+    def __new__(
+        cls,
+        fn: Callable[..., Any],
+        given: list[Any],
+        root: bool = False,
+        then: Callable[..., Any] = ...,
+        kept: list[Any] = ...,
+        catches: bool = False,
+        /,
+    ) -> Bounce: ...
+    @property
+    def fn(self) -> Callable[..., Any]: ...
+    @property
+    def given(self) -> list[Any]: ...
+    @property
+    def root(self) -> bool: ...
+
+def drive(fn: Callable[..., Any], given: list[Any], /) -> Any: ...
+
+@final
 class _CacheEntry:
     def __new__(
         cls,

@@ -6,12 +6,15 @@ which the native guard tree fills in; tensors are items of what the graph return
 
 from __future__ import annotations
 
+import ast
+import builtins
 import sys
 import types
 from typing import Any
 
 import torch
 
+from alternator._C.eval_frame import hide_code, skip_code
 from alternator.exc import Break
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
@@ -52,6 +55,7 @@ class Builder:
         self._open: set[int] = set()
         self._count = 0
         self._pins: list[Any] = []
+        self._second = ""
 
     # ---- naming
 
@@ -206,6 +210,17 @@ class Builder:
 
     # ---- the finished function
 
+    def behind(self, lines: list[str], parameters: tuple[str, ...]) -> list[str]:
+        """Put statements into a second function ``behind``, and give the names of the values that it is to be called with behind
+        its ``parameters``: those that the statements use, and the first function has."""
+        tree = ast.parse("def behind():\n" + "".join(f"    {line}\n" for line in lines))
+        nodes = [node for node in ast.walk(tree) if type(node) is ast.Name]
+        own = {node.id for node in nodes if type(node.ctx) is ast.Store} | set(parameters)
+        kept = dict.fromkeys(node.id for node in nodes if node.id not in own and node.id not in self.namespace)
+        names = [name for name in kept if not hasattr(builtins, name)]
+        self._second = f"def behind({', '.join([*parameters, *names])}):\n" + "".join(f"    {line}\n" for line in lines)
+        return names
+
     def compile(
         self, before: list[str], first: tuple[str, ...], name: str, filename: str, line: int
     ) -> tuple[types.FunctionType, tuple[Source, ...], str]:
@@ -214,8 +229,17 @@ class Builder:
         ``before``: statements that come before those that were collected; ``first``: parameters that come before the sources.
         """
         body = before + self.lines
-        text = f"def {name}({', '.join((*first, *self.params))}):\n" + "".join(f"    {row}\n" for row in body)
+        second = ("behind=behind",) if self._second else ()  # no global: it would keep itself
+        text = (
+            self._second
+            + f"def {name}({', '.join((*first, *self.params, *second))}):\n"
+            + "".join(f"    {row}\n" for row in body)
+        )
         code = compile(text, filename, "exec")
         exec(code, self.namespace)
         made = self.namespace.pop(name)
+        if self._second:
+            behind = self.namespace.pop("behind").__code__
+            skip_code(behind)
+            hide_code(behind)
         return made, tuple(self.params.values()), text

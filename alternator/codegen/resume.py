@@ -5,20 +5,21 @@ step of the innermost frame, which returns that frame as it is then; each frame 
 with the rest of its callee in the callee's place.  So the rest of the whole chain is one function call again, which the
 frame hook captures as one frame.
 
-Nothing is nested on Python's stack: an entry of a continuation does not call what comes next, it returns a ``Bounce`` to
-``drive``, and continuations are only ever called by ``drive``.
+Nothing is nested on Python's stack, and nothing that is dead is kept alive by it: an entry does not call what comes next, it
+returns a ``Bounce`` to ``drive`` (both native), with a list of the arguments; the frame of what is called has them alone.
+``drive`` calls the step first, and with what came of it the function ``behind``, the second half of the generated code, which
+names what comes next.  Continuations are only ever called by ``drive``.
 """
 
 from __future__ import annotations
 
 import os
 import types
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from alternator._C.eval_frame import hide_code, skip_code
+from alternator._C.eval_frame import Bounce, drive, hide_code, skip_code
 from alternator.bytecode import analysis, continuation
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
@@ -31,26 +32,6 @@ from alternator.interpreter.links import Link
 # ---- what runs
 
 
-class Bounce:
-    """What the entry of a continuation returns to ``drive``: call this next."""
-
-    __slots__ = ("fn", "given")
-
-    def __init__(self, fn: Callable[..., Any], given: tuple[Any, ...]) -> None:
-        self.fn = fn
-        self.given = given
-
-
-def drive(fn: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-    """Call the rest of a function, and what it says comes next, until there is a result."""
-    result = fn(*given)
-    while type(result) is Bounce:
-        fn, given = result.fn, result.given
-        result = None
-        result = fn(*given)
-    return result
-
-
 def give(value: Any) -> Any:
     """The rest of a callee that has returned already."""
     return value
@@ -61,17 +42,17 @@ def reraise(error: BaseException) -> Any:
     raise error
 
 
-def under(error: BaseException, fn: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+def under(error: BaseException, fn: Callable[..., Any], given: list[Any]) -> Any:
     """A call in which the exception is being handled."""
     before = error.__context__
     try:
         raise error
     except BaseException:
         error.__context__ = before
-        return fn(*given)
+        return drive(fn, given)
 
 
-for _fn in (drive, reraise, under, rests.of_init, rests.of_load):  # the program's stack has no such frames
+for _fn in (reraise, under, rests.of_init, rests.of_load):  # the program's stack has no such frames
     hide_code(_fn.__code__)
 
 
@@ -177,11 +158,11 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
     """
     handled = b.vm.handled
     alone = len(chain) == 1
-    lines, key, given = _step(b, chain[-1].frame, handled, alone, result)
+    step, lines, key, given = _step(b, chain[-1].frame, handled, alone, result)
     run = b.constant(drive, "drive")
     for number in range(len(chain) - 2, -1, -1):
         for finish, more in chain[number + 1].finishes:
-            lines.append(f"given = ({run}, rest, given, {b.values(more)})")
+            lines.append(f"given = [{run}, rest, given, {b.values(more)}]")
             lines.append(f"rest = {b.constant(finish, 'finish')}")
         handled = _handled_at_entry(chain[number + 1].frame, handled)
         place = Place(chain[number].frame, below=True, handled=handled)
@@ -191,14 +172,15 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
         words = [*place.words(b, made), "rest", "given"]
         given = place.given_below(made, given)
         function = b.assign(place.function(b, made.code, place.closure(b, made.free_names)), "k")
-        lines.append(f"given = ({', '.join(words)})")
+        lines.append(f"given = [{', '.join(words)}]")
         lines.append(f"rest = {function}")
         key = made.code
     if not alone:
         expect(b.vm.request.frame_state(key), given)
-    root = chain[0].frame.code
-    lines.append(f"return {b.constant(Bounce, 'Bounce') if origin_of(root) is not None else run}(rest, given)")
-    return lines
+    is_root = origin_of(chain[0].frame.code) is None
+    bounce = b.constant(Bounce, "Bounce")
+    kept = ", ".join(b.behind([*lines, f"return {bounce}(rest, given)"], ("now", "error")))
+    return [f"return {bounce}({step}, {is_root}, behind, [{kept}], {not alone})"]
 
 
 def _handled_at_entry(frame: Frame, handled: Any) -> Any:
@@ -207,9 +189,9 @@ def _handled_at_entry(frame: Frame, handled: Any) -> Any:
     return frame.stack[state.position_of(0)] if state.levels else handled
 
 
-def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> tuple[list[str], types.CodeType, Given]:
-    """Statements that perform the instruction and name what comes next ``rest`` and ``given``; the step's code; what is
-    known of ``given`` where the instruction simply goes on."""
+def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> tuple[str, list[str], types.CodeType, Given]:
+    """What performs the instruction, and with which arguments; statements that name what comes next ``rest`` and ``given``; the
+    step's code; what is known of ``given`` where the instruction simply goes on."""
     place = Place(frame, below=False, handled=handled)
     at = analysis.step_start(decode(place.code), place.index)
     step = continuation.make_step(place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound)
@@ -225,25 +207,18 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> t
             expect(b.vm.request.frame_state(one.code), given)
     orders = [order for _, order in nexts]
     function = b.assign(place.function(b, step.code, closure), "s")
-    words = ", ".join(place.words(b, step))
+    call = f"{function}, [{', '.join(place.words(b, step))}]"
     outer = None if alone else _handled_at_entry(frame, handled)
-    if outer is None:
-        call = f"now = {function}({words})"
-    else:  # what the frames above handle, which are not on the stack
-        call = f"now = {b.constant(under, 'under')}({b.value(outer)}, {function}, ({words}{',' if words else ''}))"
+    if outer is not None:  # what the frames above handle, which are not on the stack
+        call = f"{b.constant(under, 'under')}, [{b.value(outer)}, {call}]"
     choices = ", ".join([*(name for name, _ in nexts), b.constant(give, "give")])
-    chosen = f"rest, given = ({choices},)[now[0]], now[1:]"
+    lines = [f"rest, given = ({choices},)[now[0]], [*now[1:]]"]
     if any(orders):
-        chosen += f"\nif {orders!r}[now[0]]: given = tuple([now[i] for i in {orders!r}[now[0]]])"
-    if alone:
-        return [call, *chosen.split("\n")], step.code, []
-    broken = f"rest, given = {b.constant(reraise, 'reraise')}, (error,)"
-    indented = [f"    {line}" for line in chosen.split("\n")]
-    return (
-        ["try:", f"    {call}", "except BaseException as error:", f"    {broken}", "else:", *indented],
-        step.code,
-        givens[0] if givens else [],
-    )
+        lines.append(f"if {orders!r}[now[0]]: given = [*map(now.__getitem__, {orders!r}[now[0]])]")
+    if not alone:
+        broken = f"rest, given = {b.constant(reraise, 'reraise')}, [error]"
+        lines = [f"if error is not None: {broken}", "else:", *(f"    {line}" for line in lines)]
+    return call, lines, step.code, givens[0] if givens else []
 
 
 def _continuation(place: Place, layout: continuation.Layout) -> continuation.Continuation:

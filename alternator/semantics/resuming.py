@@ -9,6 +9,7 @@ from alternator.exc import UserRaise
 from alternator.interpreter import calls
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import RULES
+from alternator.provenance.world import Unread
 
 
 @RULES.rule(resume.drive)
@@ -16,7 +17,14 @@ from alternator.interpreter.tables import RULES
 def drive(vm: Any, args: Any, kwargs: Any) -> Any:
     """Calls the function that it is given: what that captures comes to an end, and never bounces."""
     fn, given = args
-    return calls.call(vm, fn, tuple(vm.fill_value(given)), {})
+    rec = vm.records.get(id(given))
+    if rec is None:
+        return calls.call(vm, fn, tuple(given), {})
+    rec.source.guard("LEN", len(rec.obj))
+    items: list[Any] = [Unread(item, rec.source.child("index", i)) for i, item in enumerate(rec.obj)]  # guarded when read
+    if RULES.get(fn) is not None:
+        items = [vm.world.admit(item.obj, item.source) for item in items]
+    return calls.call(vm, fn, tuple(items), {})
 
 
 @RULES.rule(resume.reraise)
