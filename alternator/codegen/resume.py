@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import types
-from typing import Any
+from typing import Any, Callable
 
 import torch
 
