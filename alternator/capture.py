@@ -20,7 +20,16 @@ from torch.utils._device import DeviceContext
 import alternator.interpreter.opcodes
 import alternator.semantics  # noqa: F401  (fills the tables)
 from alternator import breaks, config, utils
-from alternator._C.eval_frame import NULL, SKIP_CODE, DisabledCall, GraphFailed, _CacheEntry, hide_code, skip_code
+from alternator._C.eval_frame import (
+    NULL,
+    SKIP_CODE,
+    SKIP_CODE_RECURSIVE,
+    DisabledCall,
+    GraphFailed,
+    _CacheEntry,
+    hide_code,
+    skip_code,
+)
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
@@ -269,9 +278,14 @@ def _ambient_is_plain() -> bool:
 
 
 def _plainly(func: types.FunctionType, request: CompileRequest, why: str, patience: int) -> Any:
-    """Run the frame plainly now; and for good, once it has turned out this way often enough."""
+    """Run the frame plainly now; and for good, once it has turned out this way often enough.
+
+    Where no break is allowed, what it calls, which was followed without one, is not to be captured by itself and break there.
+    """
     state = request.frame_state(func.__code__)
     state[why] = state.get(why, 0) + 1
+    if request.fullgraph:
+        return SKIP_CODE_RECURSIVE if state[why] >= patience else False
     return SKIP_CODE if state[why] >= patience else None
 
 

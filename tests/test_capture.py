@@ -1,6 +1,8 @@
 """Frames end to end: breaks in every kind of place, what lives across them, and frames that cannot be resumed."""
 
 import contextlib
+import itertools
+import operator
 
 import pytest
 import torch
@@ -229,3 +231,20 @@ def test_the_module_that_was_fixed_keeps_its_attributes():
         torch.testing.assert_close(compiled(x), plain(x))
     assert captured.steps == plain.steps == 6
     torch.testing.assert_close(captured.seen, plain.seen)
+
+
+def test_fullgraph_without_tensor_work_runs_plainly_with_all_that_it_calls() -> None:
+    def f(items):
+        return [(key, list(group)) for key, group in itertools.groupby(items, key=operator.neg)]
+
+    def g(items):
+        return f(items)[items[0]]
+
+    for fn in (f, g):
+        compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+        for _ in range(6):
+            assert compiled([1, 1, 2, -2]) == fn([1, 1, 2, -2])
+    compiled = alternator.compile(g, backend="eager", fullgraph=True)
+    for _ in range(20):
+        with pytest.raises(IndexError):
+            compiled([7, 1])

@@ -174,7 +174,7 @@ class Callback:
                 entry = eval_frame.find(func, values, self)  # another thread may have compiled it while this one waited
                 if entry is not None:
                     return entry
-            elif not config.allow_empty_graphs and not skip.may_hold_tensors(func, values):
+            elif not (config.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
                 return None
             return self._convert(func, values, present)
 
