@@ -11,6 +11,7 @@ from typing import Any, Callable
 import numpy
 import sympy
 import torch
+import torch._numpy
 import torch.fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import _lazy_graph_module
@@ -240,6 +241,8 @@ class Recorder:
             return _DTYPES.get(value, value)
         if isinstance(value, numpy.generic):
             return value.item()
+        if isinstance(value, torch._numpy.ndarray):  # a number of NumPy as the bound of a slice
+            return self.args(value.tensor)
         if dataclasses.is_dataclass(value):
             return self._dataclass(value)
         return value

@@ -145,3 +145,13 @@ def test_functions_of_plain_numbers_give_scalars() -> None:
 
     same(f, torch.ones(3), 16, fullgraph=True, graphs=1)
     same(f, torch.ones(3, dtype=torch.float64), 2.0, fullgraph=True, graphs=1)
+
+
+def test_numbers_of_numpy_as_bounds_of_slices() -> None:
+    def f(x, low, high):
+        first, last = np.clip(low, 0, 3), np.clip(high, 0, 4)
+        y = x.clone()
+        y[:, first:last] = x[:, first:last] * 2
+        return y, x[0, first:last], last - first
+
+    same(f, torch.arange(10.0).view(2, 5), np.int64(1), np.int64(3), then=[(torch.ones(2, 5), np.int64(0), np.int64(9))])
