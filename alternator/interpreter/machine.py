@@ -208,10 +208,16 @@ class Machine:
             return fn(*args)
         except OURS:
             raise
-        except GuardOnDataDependentSymNode:
-            raise Break("DATA_DEPENDENT_VALUE", _name_of(fn)) from None
         except Exception as error:
-            raise UserRaise(self.adopt(error)) from None
+            raise self._raised(fn, error) from None
+
+    def _raised(self, fn: Any, error: Exception) -> BaseException:
+        """What an exception of native code is: the program's, unless only symbols would raise it."""
+        of_symbols = type(error) is TypeError and error.args in _ONLY_SYMBOLS
+        if not of_symbols and not isinstance(error, GuardOnDataDependentSymNode):
+            return UserRaise(self.adopt(error))
+        self.ticks += 1  # it may have taken from iterators that the program made: the break is one before it began
+        return Break("DATA_DEPENDENT_VALUE", _name_of(fn))
 
     def native(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Run native code that may call Python: each such frame is interpreted, each tensor operation recorded."""
@@ -220,13 +226,10 @@ class Machine:
         try:
             return call_redirected(self.redirected, fn, args, kwargs)
         except OURS:
+            self.ticks += 1
             raise
-        except GuardOnDataDependentSymNode:
-            raise Break("DATA_DEPENDENT_VALUE", _name_of(fn)) from None
         except Exception as error:
-            if type(error) is TypeError and error.args in _NUMBER_AND_BOOL:
-                raise Break("DATA_DEPENDENT_VALUE", "a number that varies is compared with a bool") from None
-            raise UserRaise(self.adopt(error)) from None
+            raise self._raised(fn, error) from None
         finally:
             self._leave_mode()
             self.frame = caller
@@ -551,8 +554,12 @@ class Machine:
         attributes.store(self, obj, name, value)
 
 
-_NUMBER_AND_BOOL = (("Can only compare inequalities with Expr",), ("BooleanAtom not allowed in this context.",))
-"""What symbolic mathematics says where C code compares a symbolic number with a bool, which the program's numbers can be."""
+_ONLY_SYMBOLS = (
+    ("Can only compare inequalities with Expr",),
+    ("BooleanAtom not allowed in this context.",),
+    ("unhashable type: non-nested SymInt",),
+)
+"""What symbolic numbers say to C code that does what the program's numbers can do: be hashed, be compared with a bool."""
 
 
 def _name_of(fn: Any) -> str:

@@ -159,13 +159,23 @@ class Comparison:
         return None
 
     def tensors(self, a: torch.Tensor, b: torch.Tensor, where: str) -> str | None:
-        facts = [(t.dtype, t.shape, t.stride(), t.storage_offset(), t.requires_grad, t.is_leaf) for t in (a, b)]
+        facts = [tensor_facts(t) for t in (a, b)]
         if facts[0] != facts[1]:
             return f"{where}: {facts[0]} / {facts[1]}"
+        if type(facts[0]) is str:
+            return None
         if a.numel() and not self.twins(*[("memory", t.untyped_storage().data_ptr()) for t in (a, b)]):
             return f"{where}: memory is shared in one run only"
         close = torch.equal(a, b) or torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
         return None if close else f"{where}: {a} / {b}"
+
+
+def tensor_facts(t: torch.Tensor) -> Any:
+    """What is the same in equal tensors; the error of a view that may not be used any more."""
+    try:
+        return t.dtype, t.shape, t.stride(), t.storage_offset(), t.requires_grad, t.is_leaf, t.grad_fn is None
+    except RuntimeError as error:
+        return str(error)
 
 
 def parts(a: Any, b: Any) -> Any:

@@ -361,3 +361,11 @@ def test_conditions_with_functions_that_have_no_native_form() -> None:
         return x + 1, min(7, round(n / 2, 1)) == 1.5
 
     same(f, X, 2, {0}, dynamic=True, then=[(X, n, {1}) for n in (3, 4, 5)])
+
+
+def test_c_code_that_hashes_numbers_that_vary() -> None:
+    def f(x, n, v):
+        counted = collections.Counter(zip("aba", (n, v, n)))
+        return x + n, counted, set(map(lambda k: (k, n), "ab")), dict.fromkeys(iter([n, v, n]))
+
+    same(f, X, 3, 1.5, dynamic=True, then=[(X, n, n + 0.5) for n in (4, 5)])
