@@ -14,6 +14,9 @@ from typing import Any
 import torch
 
 from alternator.bytecode.analysis import stack_depth
+from alternator.bytecode.assemble import origin_of
+from alternator.bytecode.continuation import original_place
+from alternator.bytecode.decode import DecodedCode, decode
 from alternator.interpreter.frame import Frame
 from alternator.interpreter.lookahead import Ahead
 from alternator.provenance import iterators
@@ -91,24 +94,26 @@ def counted(frame: Frame) -> frozenset[str]:
 
 def _targets(frame: Frame, position: int) -> Any:
     """What the innermost loop around the instruction whose iterator is there on the stack assigns to."""
-    found: Any = None
-    for instr in frame.instrs[: frame.at]:
-        if instr.opname == "FOR_ITER" and (instr.target or 0) > frame.at:
-            if stack_depth(frame.decoded, instr.index) == position + 1:
-                found = _target(frame, instr.index + 1)[0]
+    code, at = original_place(frame.code, frame.at)
+    if origin_of(code) is not None:  # in the prologue of a continuation
+        return None
+    decoded, found = decode(code), None
+    for instr in decoded.instrs[:at]:
+        if instr.opname == "FOR_ITER" and (instr.target or 0) > at and stack_depth(decoded, instr.index) == position + 1:
+            found = _target(decoded, instr.index + 1)[0]
     return found
 
 
-def _target(frame: Frame, at: int) -> tuple[Any, int]:
+def _target(decoded: DecodedCode, at: int) -> tuple[Any, int]:
     """A name, or a list of these for what is unpacked, and the instruction behind the assignment; None for other targets."""
-    instr = frame.instrs[at]
+    instr = decoded.instrs[at]
     if instr.opname == "STORE_FAST":
         return instr.argval, at + 1
     if instr.opname != "UNPACK_SEQUENCE":
         return None, at + 1
     at, parts = at + 1, []
     for _ in range(instr.arg or 0):
-        part, at = _target(frame, at)
+        part, at = _target(decoded, at)
         parts.append(part)
         if part is None:
             break

@@ -146,3 +146,46 @@ def test_a_rare_size_is_compiled_when_it_comes_again() -> None:
             counts.append(len(entries))
     assert counts[1] - counts[0] <= 1
     assert counts[2] <= counts[3] == counts[4]
+
+
+class Closing:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: Any) -> None:
+        alternator.graph_break()
+
+
+def test_counts_of_a_loop_that_is_entered_in_a_handler() -> None:
+    def f(x: Any) -> Any:
+        for i in range(4):
+            with Closing():
+                x = x + i
+                try:
+                    raise KeyError(i)
+                except KeyError as error:
+                    for j in range(2):
+                        x = x + j * len(error.args)
+                        alternator.graph_break()
+                        with Closing():
+                            x = x * 2
+                finally:
+                    alternator.graph_break()
+        return x
+
+    same(f, X)
+
+
+def test_a_break_where_a_with_is_left_by_an_exception() -> None:
+    def f(x: Any) -> Any:
+        for i in range(3):
+            x = x + i
+            try:
+                with Closing():
+                    alternator.graph_break()
+                    raise KeyError(i)
+            except KeyError:
+                x = x * 2
+        return x
+
+    same(f, X)
