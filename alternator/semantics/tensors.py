@@ -41,6 +41,8 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
         raise Break("TENSOR_SUBCLASS", f"{kind.__name__} at {source.name}")
     if obj.layout is not torch.strided:
         raise Break("SPARSE", f"{obj.layout} tensor at {source.name}")
+    if obj._base is not None and (obj._base.layout is not torch.strided or obj._base.is_nested):
+        raise Break("SPARSE", f"part of a {'nested' if obj._base.is_nested else obj._base.layout} tensor at {source.name}")
     if obj.is_nested or torch._C._functorch.is_functorch_wrapped_tensor(obj) or torch._is_functional_tensor(obj):
         raise Break("TENSOR_SUBCLASS", f"a wrapped tensor at {source.name}")
     if id(obj) in vm.overrides.inside:
@@ -68,6 +70,17 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
 
 def _raw(name: str) -> Any:
     return tensor_ops.class_attribute(torch.Tensor, name)
+
+
+@METHODS.rule(_raw("is_inference"))
+def rule_is_inference(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Fakes are never made in inference mode."""
+    rec = vm.records.get(id(args[0]))
+    if rec is not None:
+        return rec.obj.is_inference()
+    if vm.inference_mode:
+        raise Break("MODE", "is_inference() of a tensor that is made in inference mode")
+    return False
 
 
 def _breaking(code: str) -> Any:

@@ -41,3 +41,31 @@ def test_a_list_of_what_a_tensor_holds() -> None:
     same(f, torch.arange(6).reshape(2, 3), breaks=["DATA_DEPENDENT_VALUE"])
     with alternator.config.patch(capture_scalar_outputs=True):
         same(f, torch.arange(6).reshape(2, 3), fullgraph=True, graphs=1)
+
+
+def test_what_is_an_inference_tensor() -> None:
+    def f(x, w):
+        with torch.inference_mode():
+            y = x @ w
+            flags = y.is_inference(), x.is_inference(), w.is_inference()
+        return y + 0, flags, x.is_inference()
+
+    same(f, torch.ones(2, 2), torch.ones(2, 2))
+    with torch.inference_mode():
+        w = torch.ones(2, 2)
+    compiled = alternator.compile(f, backend="eager")
+    for weight in (torch.ones(2, 2), w, w):
+        assert compiled(torch.ones(2, 2), weight)[1] == (True, False, weight is w)
+
+
+def test_parts_of_sparse_and_nested_tensors() -> None:
+    def sparse(x):
+        values = x.to_sparse().coalesce().values()
+        return values * 2, values.sum()
+
+    def nested(x):
+        whole = torch.nested.nested_tensor([x, x + 1])
+        return [part.sum() for part in whole.unbind()]
+
+    same(sparse, torch.eye(3))
+    same(nested, torch.ones(2))
