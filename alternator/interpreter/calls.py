@@ -333,6 +333,8 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     depth = PURE_TYPES.get(base)
     if depth is None:
         raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+    if base in _OF_NUMBERS:
+        args = tuple([hashable(vm, arg) if isinstance(arg, SYMBOLIC) else arg for arg in args])
     vm.close(owner, max(depth, SHALLOW))
     if id(owner) in vm.records:
         vm.attr_memo.clear()
@@ -348,6 +350,8 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     return run_pure(vm, fn, depth, args, kwargs)
 
 
+_OF_NUMBERS = frozenset({int, float, bool, complex})
+"""Their methods answer NotImplemented to what is no number of Python's."""
 _ONLY_KEEP = frozenset({"append", "appendleft"})
 """Methods of containers that do not even look at their argument."""
 _ONLY_MOVE = frozenset({"insert", "extend", "extendleft", "copy", "sort", "reverse", "values", "items", "keys"})

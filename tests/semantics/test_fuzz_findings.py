@@ -341,6 +341,13 @@ def test_methods_of_numbers() -> None:
     assert add(1) == add2(1) and mul(2) == mul2(2)
 
 
+def test_methods_of_numbers_with_numbers_that_vary() -> None:
+    def f(x, n, v):
+        return x + n, (1).__sub__(n), (2.5).__mul__(v), int.__add__(2, n), True.__and__(n), (1.5).__lt__(v), (3).__rpow__(n)
+
+    same(f, X, 3, 1.5, dynamic=True, then=[(X, 4, 2.5), (X, 5, 3.5)])
+
+
 def test_views_show_what_is_done_to_their_dict_later() -> None:
     def f(x, table):
         own = {"a": 1}
