@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
 
 import alternator
 from alternator import breaks, exc
@@ -70,3 +71,19 @@ def test_exceptions_can_be_copied_and_pickled() -> None:
     failed = exc.BackendCompilerFailed("mine", ValueError("no"), "graph text")
     for again in (pickle.loads(pickle.dumps(failed)), copy.copy(failed)):
         assert str(again) == str(failed) and again.backend_name == "mine"
+
+
+def test_guards_of_a_new_entry_that_do_not_hold_cost_no_more_than_the_entry() -> None:
+    """Something changed behind the capture's back: the call that it was made from runs plainly."""
+    table = [1]
+
+    def f(x):
+        return x + len(table)
+
+    compiled = alternator.optimize("eager", guard_export_fn=lambda guards: table.append(2))(f)
+    with alternator.config.patch(raise_internal_errors=False):
+        assert compiled(torch.zeros(1)).item() == 2
+    table[:] = [1]
+    alternator.reset()
+    with alternator.config.patch(raise_internal_errors=True), pytest.raises(alternator.exc.InternalError, match="do not hold"):
+        compiled(torch.zeros(1))

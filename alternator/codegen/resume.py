@@ -22,7 +22,7 @@ import torch
 from alternator._C.eval_frame import Bounce, drive, hide_code, skip_code
 from alternator.bytecode import analysis, continuation
 from alternator.bytecode.assemble import origin_of
-from alternator.bytecode.decode import decode
+from alternator.bytecode.decode import DecodedCode, decode
 from alternator.codegen.builder import Builder
 from alternator.codegen.varying import NUMBER, Given, Nested, counted, expect, names_of
 from alternator.interpreter import rests
@@ -164,7 +164,8 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
         for finish, more in chain[number + 1].finishes:
             lines.append(f"given = [{run}, rest, given, {b.values(more)}]")
             lines.append(f"rest = {b.constant(finish, 'finish')}")
-        handled = _handled_at_entry(chain[number + 1].frame, handled)
+        below = chain[number + 1].frame
+        handled = _handled_at_entry(below.decoded, below.at, below.stack, handled)
         place = Place(chain[number].frame, below=True, handled=handled)
         made = continuation.make_call_continuation(
             place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound
@@ -183,10 +184,10 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
     return [f"return {bounce}({step}, {is_root}, behind, [{kept}], {not alone})"]
 
 
-def _handled_at_entry(frame: Frame, handled: Any) -> Any:
+def _handled_at_entry(decoded: DecodedCode, index: int, stack: list[Any], handled: Any) -> Any:
     """What was being handled when the frame was entered; ``handled``: what is now."""
-    state = analysis.stack_state(frame.decoded, frame.at)
-    return frame.stack[state.position_of(0)] if state.levels else handled
+    state = analysis.stack_state(decoded, index)
+    return stack[state.position_of(0)] if state.levels else handled
 
 
 def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> tuple[str, list[str], types.CodeType, Given]:
@@ -208,7 +209,7 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> t
     orders = [order for _, order in nexts]
     function = b.assign(place.function(b, step.code, closure), "s")
     call = f"{function}, [{', '.join(place.words(b, step))}]"
-    outer = None if alone else _handled_at_entry(frame, handled)
+    outer = None if alone else _handled_at_entry(decode(place.code), at, place.stack, handled)
     if outer is not None:  # what the frames above handle, which are not on the stack
         call = f"{b.constant(under, 'under')}, [{b.value(outer)}, {call}]"
     choices = ", ".join([*(name for name, _ in nexts), b.constant(give, "give")])

@@ -361,7 +361,7 @@ _ONLY_MOVE = frozenset({"insert", "extend", "extendleft", "copy", "sort", "rever
 def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
     """The class that a bound builtin method came from, and the descriptor there: the identity that rules are written for."""
     name = fn.__name__
-    classes = owner.__mro__ if isinstance(owner, type) else ()
+    classes = owner.__mro__ or () if isinstance(owner, type) else ()  # None while metaclass.mro() runs
     for base in (*classes, *type(owner).__mro__):
         found = base.__dict__.get(name)
         if found is None or type(getattr(found, "__func__", found)) is types.FunctionType:

@@ -237,6 +237,23 @@ class TracedFilter(TracedGenerator):
     """What ``filter`` gives."""
 
 
+class TracedUntil(TracedGenerator):
+    """What ``iter(callable, sentinel)`` gives."""
+
+
+class TracedIndexing(TracedGenerator):
+    """What ``iter()`` of an object with no more than ``__getitem__`` gives."""
+
+
+ITERATORS: dict[type[TracedGenerator], type] = {
+    TracedMap: map,
+    TracedFilter: filter,
+    TracedUntil: type(iter(int, 1)),
+    TracedIndexing: type(iter(type("Indexed", (), {"__getitem__": None})())),
+}
+"""Generators that do the work of an iterator in C, and its type."""
+
+
 MAX_DEPTH = 900
 _NOTHING: Any = object()
 
@@ -268,8 +285,8 @@ def load_attr(vm: Any, generator: TracedGenerator, name: str) -> Any:
 
 
 def load_iterator_attr(vm: Any, iterator: TracedGenerator, name: str) -> Any:
-    """``iterator.name`` as of a real ``map`` or ``filter``."""
-    kind = map if isinstance(iterator, TracedMap) else filter
+    """``iterator.name`` as of the iterator in C."""
+    kind = ITERATORS[type(iterator)]
     if name in ("__next__", "__iter__"):
         return types.MethodType(getattr(TracedGenerator, name), iterator)
     if name == "__class__":

@@ -10,7 +10,7 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, overrides, tensor_ops
-from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead
@@ -468,7 +468,9 @@ def iterate(vm: Any, obj: Any) -> Any:
         return calls.call(vm, found, (obj,), {})
     vm.close(obj, SHALLOW)
     if found is MISSING and type(vm.world.class_attr(kind, "__getitem__")) is types.FunctionType:
-        return calls.call(vm, _iterate_by_index, (obj,), {})
+        made = calls.call(vm, _iterate_by_index, (obj,), {})
+        made.__class__ = TracedIndexing
+        return made
     attributes.check_readable(vm, obj)
     return vm.native(iter, (obj,))
 
@@ -479,10 +481,10 @@ def _iterate_by_index(obj: Any) -> Any:
     while True:
         try:
             value = obj[i]
-        except IndexError:
+        except (IndexError, StopIteration):
             return
-        yield value
         i += 1
+        yield value
 
 
 def advance(vm: Any, iterator: Any) -> Any:

@@ -197,7 +197,10 @@ class World:
         Static types cannot change and need no guard.
         """
         handle = (cls, name)
-        found = self._class_attrs.get(handle, self)
+        try:
+            found = self._class_attrs.get(handle, self)
+        except TypeError:
+            raise Break("UNSUPPORTED_TYPE", f"the class {cls.__name__}, which cannot be hashed") from None
         if found is not self:
             return found
         if cls in self.opaque:

@@ -301,6 +301,11 @@ class Callback:
         )
         return eval_frame.SKIP_CODE
 
+    def guards_do_not_hold(self, func: types.FunctionType, why: str) -> None:
+        """The frame hook found that a new entry does not fit the call that it was made from."""
+        error = exc.InternalError(f"the guards of the new entry for {_name_of(func)} do not hold for its own call: {why}")
+        self._internal_error(func, error, _state_of(func.__code__), utils.CompileMetrics())
+
     # -- entries that exist -----------------------------------------------------------------------------------------
 
     def _may_have_another(self, func: types.FunctionType, state: _CodeState, reasons: recompiles.Reasons) -> bool:

@@ -28,6 +28,7 @@ from alternator.semantics import (  # noqa: F401
     pytree,
     random_numbers,
     refused,
+    regular_expressions,
     resuming,
     scope,
     stdlib,

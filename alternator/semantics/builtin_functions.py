@@ -10,7 +10,7 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations, tensor_ops
-from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap
+from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
@@ -350,13 +350,18 @@ def rule_iter(vm: Any, args: Any, kwargs: Any) -> Any:
         if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
             raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not iterable"))
         return operations.iterate(vm, args[0])
-    return calls.call(vm, _iterate_until, args, kwargs)
+    made = calls.call(vm, _iterate_until, args, kwargs)
+    made.__class__ = TracedUntil
+    return made
 
 
 def _iterate_until(fn: Any, sentinel: Any) -> Any:
     """Polyfill of ``iter(callable, sentinel)``."""
     while True:
-        value = fn()
+        try:
+            value = fn()
+        except StopIteration:
+            return
         if value == sentinel:
             return
         yield value
@@ -405,12 +410,20 @@ def _map(fn: Any, *iterators: Any) -> Any:
                 values.append(next(iterator))
             except StopIteration:
                 return
-        yield fn(*values)
+        try:
+            result = fn(*values)
+        except StopIteration:
+            return
+        yield result
 
 
 def _filter(fn: Any, iterator: Any) -> Any:
     for value in iterator:
-        if value if fn is None else fn(value):
+        try:
+            wanted = value if fn is None else fn(value)
+        except StopIteration:
+            return
+        if wanted:
             yield value
 
 

@@ -10,17 +10,16 @@ from alternator.bytecode import make_suspended
 from alternator.exc import Break
 from alternator.interpreter import attributes, generators
 from alternator.interpreter.frame import NULL
-from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap
+from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedIndexing, TracedMap, TracedUntil
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
 attributes.show_as(TracedGenerator, types.GeneratorType)
 GETATTR.put(TracedGenerator, generators.load_attr)
-attributes.show_as(TracedMap, map)
-attributes.show_as(TracedFilter, filter)
-GETATTR.put(TracedMap, generators.load_iterator_attr)
-GETATTR.put(TracedFilter, generators.load_iterator_attr)
+for _traced, _kind in generators.ITERATORS.items():
+    attributes.show_as(_traced, _kind)
+    GETATTR.put(_traced, generators.load_iterator_attr)
 
 
 @RULES.rule(TracedGenerator.__iter__)
@@ -113,12 +112,45 @@ def _rebuild_suspended(b: Any, value: TracedGenerator) -> str:
     return str(name)
 
 
-@REBUILD.rule(TracedMap, TracedFilter)
-def rebuild_map(b: Any, value: TracedGenerator) -> str:
+@REBUILD.rule(*generators.ITERATORS)
+def rebuild_iterator(b: Any, value: TracedGenerator) -> str:
     """Whatever it has given so far: the function, and the iterators as they are now."""
-    kind = map if isinstance(value, TracedMap) else filter
+    kind = type(value)
+    if value.running:
+        raise Break("GENERATOR_STATE", "an iterator that is running leaves the captured code")
     if value.finished:
-        return b.assign(f"{kind.__name__}(None, ())")
-    fn, rest = value.frame.locals[:2]
-    iterators = rest if kind is map else (rest,)
-    return b.assign(f"{b.constant(kind, kind.__name__)}({b.values((fn, *iterators))})")
+        return b.assign(f"{b.constant(_ended, 'ended')}({b.constant(kind)})")
+    first, second = value.frame.locals[:2]
+    if kind is TracedIndexing:
+        return b.assign(f"{b.constant(_from, 'from')}({b.value(first)}, {0 if second is NULL else b.value(second)})")
+    if kind is TracedUntil:
+        return b.assign(f"iter({b.values((first, second))})")
+    iterators = second if kind is TracedMap else (second,)
+    return b.assign(f"{b.constant(generators.ITERATORS[kind], 'kind')}({b.values((first, *iterators))})")
+
+
+class _Empty:
+    def __getitem__(self, index: int) -> Any:
+        raise IndexError
+
+
+_EMPTY: dict[Any, Any] = {
+    TracedMap: lambda: map(str, ()),
+    TracedFilter: lambda: filter(None, ()),
+    TracedUntil: lambda: iter(lambda: None, None),
+    TracedIndexing: lambda: iter(_Empty()),
+}
+
+
+def _ended(kind: type) -> Any:
+    """An iterator that is exhausted."""
+    made = _EMPTY[kind]()
+    next(made, None)
+    return made
+
+
+def _from(obj: Any, index: int) -> Any:
+    """An iterator over a sequence, before this item."""
+    made = iter(obj)
+    made.__setstate__(index)
+    return made

@@ -124,7 +124,6 @@ for _fn in (
     bisect.bisect_right,
     bisect.insort_left,
     bisect.insort_right,
-    re.compile,
     sys.intern,
     sys.getsizeof,
     os.fspath,
@@ -145,10 +144,6 @@ for _kind in (
         PURE_TYPES.put(_kind, DEEP)
 if isinstance(getattr(collections, "_count_elements", None), types.BuiltinFunctionType):
     PURE.put(collections._count_elements, DEEP)  # type: ignore[attr-defined]
-
-
-for _fn in (re.compile, re.match, re.search, re.fullmatch, re.sub, re.findall, re.split):
-    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 
 
 PURE.put(typing._idfunc, NOTHING)  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ import torch
 from helpers import same
 
 import alternator
+from alternator._C.eval_frame import unsupported
 
 MAKERS = {
     "tuple": lambda: iter((1, 2, 3, 4)),
@@ -125,3 +126,35 @@ def test_a_function_that_an_iterator_calls_leaves_as_itself():
 
     made = alternator.compile(fn, backend="eager", fullgraph=True)(torch.ones(2))
     assert made[1].__reduce__()[1][1] is operator.mul and made[2].__reduce__()[1][0] is max
+
+
+def test_iterators_in_c_that_the_interpreter_stands_in_for():
+    class Items:
+        def __init__(self, *items):
+            self.items = items
+
+        def __getitem__(self, index):
+            if index == 3:
+                raise StopIteration
+            return self.items[index]
+
+    def f(x):
+        counter = iter([1, 2, 3, 4]).__next__
+        made = [iter(Items(5, 6, 7, 8)), iter(Items(1, 2)), iter(counter, 3), iter(iter([7]).__next__, 0), map(str, [1, 2])]
+        first = [next(one) for one in made]
+        used = iter(Items()), iter(int, 0)
+        seen = [list(one) for one in used]
+        unsupported()
+        kinds = [type(one).__name__ for one in (*made, *used)]
+        return x + 1, first, kinds, [list(one) for one in (*made, *used)], seen
+
+    def stops(n):
+        if n > 1:
+            raise StopIteration
+        return n
+
+    def ends(x):
+        return x + 1, list(map(stops, [0, 1, 2, 3])), list(filter(stops, [0, 1, 2, 3]))
+
+    same(f, torch.ones(2))
+    same(ends, torch.ones(2))

@@ -1,5 +1,6 @@
 """Text that shows tensors: it is made after the graph, and whatever looks into it is as in plain Python."""
 
+import collections
 import logging
 
 import pytest
@@ -196,3 +197,28 @@ def test_what_is_printed_is_what_it_was():
         return x + len(l)
 
     same(f, torch.ones(2), [3], {"a": 1}, breaks=0)
+
+
+def module_function(x):
+    return x
+
+
+def test_an_address_in_a_text_is_that_of_the_object() -> None:
+    def fresh(x):
+        def inner():
+            return x
+
+        class Holder:
+            method = staticmethod(inner)
+
+        table = collections.defaultdict(inner, {1: 2})
+        texts = [repr(table), f"{Holder.__dict__['method']}", "%s" % (inner,), "{}".format([inner]), str({"a": inner})]
+        return x + 1, [hex(id(inner))[2:] in text for text in texts]
+
+    def outside(x):
+        return x + 1, repr(module_function), f"{len!r} {module_function}", f"{[module_function]}"
+
+    compiled = alternator.compile(fresh, backend="eager")
+    for _ in range(3):
+        assert compiled(torch.ones(2))[1] == [True] * 5
+    same(outside, torch.ones(2), graphs=1, breaks=0)
