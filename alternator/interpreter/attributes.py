@@ -55,9 +55,9 @@ def load(vm: Any, obj: Any, name: str) -> Any:
     rule = GETATTR.get(kind)
     if rule is not None:
         return rule(vm, obj, name)
-    if isinstance(obj, torch.Tensor):
+    if issubclass(kind, torch.Tensor):  # isinstance() would ask a __class__ of the program's
         return tensor_ops.load_attr(vm, obj, name)
-    if isinstance(obj, type):
+    if issubclass(kind, type):
         return load_class(vm, obj, name)
     known = facts(vm, kind)
     if isinstance(obj, types.ModuleType) and known.getattribute is None:
@@ -197,6 +197,8 @@ def bind(vm: Any, raw: Any, obj: Any, kind: type, name: str) -> Any:
     if raw_kind is staticmethod:
         return vm_trusted(vm, raw.__func__) if type(raw.__func__) is types.FunctionType else raw.__func__
     if raw_kind is classmethod:
+        if not callable(raw.__func__):
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"a classmethod of a {type(raw.__func__).__name__}")
         return types.MethodType(vm_trusted(vm, raw.__func__), kind)
     if vm.world.class_attr(raw_kind, "__get__") is not MISSING:
         return _through_descriptor(vm, raw, obj, kind)

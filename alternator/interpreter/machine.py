@@ -330,7 +330,7 @@ class Machine:
         if rec is not None and not rec.filled:
             self.fill(rec)
         if depth >= DEEP:
-            if isinstance(value, _CONTAINERS):
+            if issubclass(kind, _CONTAINERS):  # isinstance() would ask a __class__ of the program's
                 self._close_items(value)
             elif rec is not None:
                 self.compared.add(kind)

@@ -206,8 +206,8 @@ class World:
         if cls in self.opaque:
             raise Break("DATA_DEPENDENT_VALUE", self.opaque[cls])
         raw = MISSING
-        for base in cls.__mro__:
-            namespace = base.__dict__
+        for base in _MRO(cls) or ():
+            namespace = _NAMESPACE(base)
             if name in namespace:
                 raw = namespace[name]
                 break
@@ -272,6 +272,9 @@ class World:
         self.effects.append((how, rec, name, value))
 
 
+_MRO = type.__dict__["__mro__"].__get__
+_NAMESPACE = type.__dict__["__dict__"].__get__
+"""What a metaclass of the program cannot hide."""
 _NOWHERE = SourceTree().object(None)
 
 

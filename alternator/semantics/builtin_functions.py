@@ -154,6 +154,8 @@ def rule_sum(vm: Any, args: Any, kwargs: Any) -> Any:
 def rule_type(vm: Any, args: Any, kwargs: Any) -> Any:
     if len(args) == 1:
         return attributes.type_of(vm, args[0])
+    if len(args) != 3 or type(args[1]) is not tuple:
+        return vm.plain(lambda: type(*args, **kwargs))
     meta = vm.plain(types._calculate_meta, type, args[1])  # type: ignore[attr-defined]
     return calls.construct(vm, meta, args, kwargs) if meta is type else calls.call(vm, meta, args, kwargs)
 
@@ -181,7 +183,9 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             hook = vm.world.class_attr(type(cls), "__instancecheck__")
             if hook is MISSING:
                 raise vm.user_raise(TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union"))
-            if type(hook) is types.FunctionType and vm.truth(calls.call(vm, hook, (cls, obj), {})):
+            if vm.truth(
+                calls.call(vm, hook, (cls, obj), {}) if type(hook) is types.FunctionType else vm.plain(isinstance, obj, cls)
+            ):
                 return True
             continue
         if cls is torch.nn.Parameter or cls is torch.nn.Buffer:
@@ -194,7 +198,7 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             if vm.truth(hook(cls, obj)):
                 return True
             continue
-        if issubclass(kind, cls) if type(cls) is type else _virtual(cls, obj, kind):
+        if issubclass(kind, cls) if type(cls) is type else vm.plain(_virtual, cls, obj, kind):
             return True
         if cls is type(obj) and cls in attributes.KNOWN:
             return True
@@ -254,7 +258,15 @@ def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
             raise Break("UNSUPPORTED_TYPE", f"issubclass() of a {type(cls).__name__}")
         raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
     for one in _flat(vm, classes):
-        hook = _hook_of(vm, one, "__subclasscheck__")
+        if not isinstance(one, type):  # an alias or special form of typing, an object with __bases__
+            check = vm.world.class_attr(type(one), "__subclasscheck__")
+            if type(check) is types.FunctionType:
+                if vm.truth(calls.call(vm, check, (one, cls), {})):
+                    return True
+                continue
+            if type(one).__flags__ & 0x200:
+                raise Break("UNSUPPORTED_TYPE", f"issubclass() with a {type(one).__name__}")
+        hook = _hook_of(vm, one, "__subclasscheck__") if isinstance(one, type) else None
         if vm.truth(hook(one, cls)) if hook is not None else vm.plain(issubclass, cls, one):
             return True
     return False

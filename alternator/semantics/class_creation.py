@@ -75,6 +75,8 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(type.__new__)
 def type_new(vm: Any, args: Any, kwargs: Any) -> Any:
     """The one place where a class comes into being; ``__set_name__`` and ``__init_subclass__`` are interpreted."""
+    if len(args) != 4:
+        return vm.plain(lambda: type.__new__(*args, **kwargs))
     meta, name, bases, space = args
     if issubclass(meta, enum.EnumMeta):
         raise Break("CLASS_CREATION", f"enumeration {name}")

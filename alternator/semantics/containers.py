@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import sys
 import types
 import weakref
 from typing import Any, cast
@@ -104,6 +105,8 @@ def admit_dict(world: World, obj: Any, source: Source) -> Any:
 
 def fill_dict(vm: Any, rec: Outside) -> None:
     obj, source = rec.obj, rec.source
+    if obj is sys.modules:
+        raise Break("IMPORT", "a look at all modules, of which the capture itself may load some")
     items = list(dict_items(obj))
     keys = tuple(key for key, _ in items)
     if any(type(key) is tuple for key in keys):

@@ -37,7 +37,7 @@ RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
 def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
     value = args[0]
     kind = type(value)
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         raise Break("IDENTITY", "hash() of a tensor")
     if isinstance(value, SYMBOLIC):
         return hash(hashable(vm, value))

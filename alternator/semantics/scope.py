@@ -110,6 +110,8 @@ def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
     obj = proxy.obj
     start = obj if isinstance(obj, type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
     mro = start.__mro__
+    if proxy.cls not in mro:
+        raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of {start.__name__}, whose bases have changed")
     for base in mro[mro.index(proxy.cls) + 1 :]:
         if name in base.__dict__:
             raw = base.__dict__[name]

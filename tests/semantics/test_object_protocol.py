@@ -7,6 +7,7 @@ import enum
 import os
 import sys
 import types
+import typing
 
 import torch
 from helpers import same
@@ -301,3 +302,45 @@ def test_patterns_go_by_the_flags_of_classes() -> None:
         return found
 
     same(f)
+
+
+class HidesMro(type):
+    __mro__ = None
+
+    def __instancecheck__(cls, obj):
+        raise KeyError(obj)
+
+
+class Hidden(metaclass=HidesMro):
+    pass
+
+
+class Protocol(typing.Protocol):
+    def method(self): ...
+
+
+def test_what_cannot_be_asked_for_its_instances_and_subclasses() -> None:
+    kinds = [typing.List[int], typing.Any, typing.Union[int, str], Protocol, typing.TypeVar("T"), Hidden, 5, list[int], int | str]
+
+    def f(x):
+        seen = []
+        for kind in kinds:
+            for asks, value in ((issubclass, int), (isinstance, x)):
+                try:
+                    seen.append(asks(value, kind))
+                except Exception as error:
+                    seen.append((type(error), str(error)))
+        return seen
+
+    def creates(x):
+        seen = []
+        for args in ((), ("a",), (1, 2), ("a", 1, {})):
+            for make in (type, type.__new__):
+                try:
+                    seen.append(make(*args))
+                except TypeError as error:
+                    seen.append(str(error))
+        return seen
+
+    same(f, 1)
+    same(creates, 1)

@@ -1,5 +1,7 @@
 """Sizes and numbers that vary: one capture for the first value, one for all others."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -306,3 +308,10 @@ def test_ints_with_too_many_digits_to_be_shown():
         return x + n % 7
 
     same(f, X, 10**6000, then=[(X, 10**6000 + 1)])
+
+
+def test_functions_of_floats_that_vary_are_compared_exactly():
+    def f(x, s):
+        return x + 1, math.acos(s) == math.acos(0.1), math.sin(s) > 0.5, math.acos(s) == 1.47062890563334
+
+    same(f, X, 0.2, then=[(X, s) for s in (0.3, 0.1, 0.5, 0.1, math.cos(1.47062890563334))])
