@@ -86,7 +86,10 @@ class Places:
 
     def text(self, expr: Any) -> str:
         """For people: with the names of sources in place of the symbols."""
-        text = str(expr)
+        try:
+            text = str(expr)
+        except ValueError:  # an int of very many digits
+            text = f"a condition on {', '.join(map(str, expr.free_symbols))}"
         for symbol in sorted(expr.free_symbols, key=str, reverse=True):
             if symbol in self.formulas:
                 fn, args = self.formulas[symbol]
