@@ -454,7 +454,7 @@ class GraphCall(NamedTuple):
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
     with torch._C.DisableTorchFunctionSubclass():
-        harmless = is_harmless(module.graph, attempt.recorder.inputs, attempt.fakes.mode)
+        harmless = is_harmless(module.graph, attempt.recorder.inputs, attempt.fakes.watch)
         recover = RunAgain(attempt.before, harmless, attempt.vm.has_handlers)
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from alternator.exc import AlternatorException
 from alternator.tensors.state import GlobalState
+from alternator.tensors.watched import Watch
 
 
 class RunAgain:
@@ -29,15 +31,16 @@ class RunAgain:
 
     def __call__(self, error: BaseException) -> bool | None:
         self.before.restore()
-        return self.handles if self.harmless and isinstance(error, Exception) else None
+        ours = isinstance(error, AlternatorException)
+        return self.handles if self.harmless and isinstance(error, Exception) and not ours else None
 
 
-def is_harmless(graph: torch.fx.Graph, inputs: list[Any], mode: Any) -> bool:
+def is_harmless(graph: torch.fx.Graph, inputs: list[Any], watch: Watch) -> bool:
     """Whether nobody can tell that the graph has run a part of the way."""
     if any(entry.kind == "made" for entry in inputs) or not all(map(_is_known, graph.nodes)):
         return False
     values = [entry.node.meta["example_value"] for entry in inputs]
-    return bool(mode.leaves_alone([value for value in values if isinstance(value, torch.Tensor)]))
+    return bool(watch.leaves_alone([value for value in values if isinstance(value, torch.Tensor)]))
 
 
 def _is_known(node: torch.fx.Node) -> bool:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from alternator.provenance.source import Source
 from alternator.tensors.memo import dense_fake
-from alternator.tensors.watched import WatchedMode
+from alternator.tensors.watched import Watch
 
 ATTRIBUTES = ("_dynamo_dynamic_indices", "_dynamo_weak_dynamic_indices", "_dynamo_static_indices", "_dynamo_unbacked_indices")
 
@@ -64,7 +64,8 @@ class Fakes:
             assume_static_by_default=assume_static,
             duck_shape=duck_shape,
         )
-        self.mode = WatchedMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
+        self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
+        self.watch = Watch(self.mode)
         self.symbolic = False
         self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}

@@ -1,10 +1,11 @@
-"""A fake mode that sees which operations write into their arguments or draw random numbers.
+"""Sees which operations on fakes write into their arguments or draw random numbers.
 
 A graph that does neither to anything outside can be given up in its middle: what it has done so far cannot be told.
 """
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Iterable
 
 import torch
@@ -16,19 +17,23 @@ _OWN = frozenset({"aten", "prims", "prim"})
 _MOVING = frozenset({"running_mean", "running_var"})
 
 
-class WatchedMode(FakeTensorMode):
-    """Knows the storages that were written into, and whether something else was done that shows outside."""
+class Watch:
+    """What a fake mode dispatches through: knows the storages that were written into, and whether something else was done that
+    shows outside.  (A subclass of the mode would not do: higher order operators have rules for the very class.)"""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, mode: FakeTensorMode) -> None:
+        self.mode = weakref.ref(mode)
         self.written: set[int] = set()
         self.shows = False
+        vars(mode)["dispatch"] = self
 
-    def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __call__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every operator that fakes come to."""
         if func not in _PURE:
             self._look_at(func, args, kwargs or {})
-        return super().dispatch(func, types, args, kwargs or {})
+        mode = self.mode()
+        assert mode is not None  # it is dispatching
+        return FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})
 
     def leaves_alone(self, inputs: Iterable[torch.Tensor]) -> bool:
         """Nothing was done to these tensors, and nothing else can be seen outside."""
