@@ -116,7 +116,10 @@ def admit_getter(world: World, obj: Any, source: Source) -> Any:
 
 
 def _made_from(obj: Any) -> Any:
-    return obj.__reduce__()[1:]
+    made, given = obj.__reduce__()
+    if isinstance(made, functools.partial):  # a methodcaller with keywords
+        return made.args, tuple(made.keywords.items()), given
+    return (given,)
 
 
 def _is_value(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import types
@@ -319,10 +320,11 @@ def call_attrgetter(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 
 @INSTANCE_CALLS.rule(operator.methodcaller)
 def call_methodcaller(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    name, *given = obj.__reduce__()[1]
-    if not isinstance(name, str):
-        raise Break("UNSUPPORTED_CALL", "operator.methodcaller with keywords")
-    return calls.call(vm, attributes.load(vm, args[0], name), tuple(given), {})
+    made, given = obj.__reduce__()
+    named: dict[str, Any] = {}
+    if isinstance(made, functools.partial):  # one with keywords
+        given, named = (*made.args, *given), made.keywords
+    return calls.call(vm, attributes.load(vm, args[0], given[0]), tuple(given[1:]), dict(named))
 
 
 # ---- operators

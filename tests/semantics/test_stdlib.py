@@ -12,6 +12,7 @@ import inspect
 import itertools
 import logging
 import math
+import operator
 import os
 import random
 import re
@@ -455,3 +456,12 @@ def test_tracebacks_of_captured_exceptions_can_be_cleared():
         return x + 1
 
     same(fn, torch.ones(2), fullgraph=True)
+
+
+def test_methodcaller_with_keywords():
+    def f(x, call):
+        return call(x), operator.methodcaller("sum", dim=0)(x), operator.methodcaller("add", 1, alpha=2)(x)
+
+    report = same(f, torch.ones(2, 2), operator.methodcaller("sum", dim=0, keepdim=True), fullgraph=True, graphs=1)
+    for call in (operator.methodcaller("sum", dim=1), operator.methodcaller("mean", dim=1), operator.methodcaller("sum", dim=0)):
+        assert torch.equal(report.compiled(torch.ones(2, 2), call)[0], call(torch.ones(2, 2)))
