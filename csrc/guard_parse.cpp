@@ -164,6 +164,14 @@ bool GuardTree::parse_guard(PyObject* item, int position, Node* node) {
     guard.kind = Kind::eq;
     guard.object = Own::share(arg(1));
     guard.plain = is_plain_constant(arg(1));
+  } else if (text_is(kind, "VALUE") && size == 2) {
+    guard.kind = Kind::value;
+    guard.object = Own::share(arg(1));
+    if (!same_value(arg(1), arg(1))) return bad(item, "VALUE needs a str, int, float, complex or bytes");
+  } else if (text_is(kind, "ITEMS") && size == 2) {
+    guard.kind = Kind::items;
+    guard.object = Own::share(arg(1));
+    if (!PyTuple_CheckExact(arg(1)) || !is_plain_constant(arg(1))) return bad(item, "ITEMS needs a tuple of plain constants");
   } else if (text_is(kind, "LEN") && size == 2) {
     guard.kind = Kind::len;
     guard.length = PyLong_AsSsize_t(arg(1));

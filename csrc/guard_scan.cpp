@@ -141,6 +141,10 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
       if (!proven) hold(guard.ref);
       return;
     case Kind::not_none: return;
+    case Kind::value:
+    case Kind::items:
+      if (!proven || !guard_is_stable(guard, value)) check();
+      return;
     case Kind::eq:
       if (value == guard.object.get()) return;  // which the guard holds
       if (!guard.plain) return check();

@@ -26,7 +26,7 @@ enum class Access : uint8_t {
   dict, attr, index, type, cell, code, defaults, kwdefaults, func_closure, func_globals, method_self, method_func, call,
 };
 
-enum class Kind : uint8_t { type, is, eq, len, keys, tensor, not_none, py };
+enum class Kind : uint8_t { type, is, eq, value, items, len, keys, tensor, not_none, py };
 
 // A key of a dict. Plain constants are held; other objects are held weakly where they can be.
 struct Key {
@@ -45,7 +45,7 @@ struct Guard {
   int position = 0;  // in the node's tuple of guards
   bool plain = true;  // EQ: compared without running Python
   Ref ref;            // TYPE, IS
-  Own object;         // EQ: the constant; PY: the function
+  Own object;         // EQ, VALUE: the constant; ITEMS: a tuple of constants; PY: the function
   Py_ssize_t length = 0;
   std::vector<Key> keys;
   TensorSpecPtr tensor;
@@ -177,6 +177,11 @@ class GuardTree {
 // Same exact type and equal; floats by their bits; tuples, slices, ranges and frozensets item by item. For other types
 // than plain constants the objects are compared by identity and then by `==`; an error counts as different.
 bool same_constant(PyObject* a, PyObject* b);
+
+// What an instance of a subclass of str, int, float, complex or bytes is to C code equals a constant of the builtin itself.
+bool same_value(PyObject* constant, PyObject* value);
+// A set or frozenset, or an instance of a subclass, has these constants as its members, and gives them in this order.
+bool same_items(PyObject* constants, PyObject* set);
 
 // The length of a builtin container or of a subclass, from its storage, without running Python; -1: it has none.
 Py_ssize_t native_length(PyObject* obj);

@@ -66,6 +66,37 @@ bool same_constant(PyObject* a, PyObject* b) {
   return equal > 0;
 }
 
+bool same_value(PyObject* constant, PyObject* value) {
+  PyTypeObject* type = Py_TYPE(constant);
+  if (!PyObject_TypeCheck(value, type)) return false;
+  if (type == &PyUnicode_Type) return PyUnicode_Compare(constant, value) == 0;
+  if (type == &PyFloat_Type) {
+    const double x = PyFloat_AS_DOUBLE(constant), y = PyFloat_AS_DOUBLE(value);
+    return std::memcmp(&x, &y, sizeof x) == 0;
+  }
+  if (type == &PyComplex_Type) {
+    const Py_complex x = PyComplex_AsCComplex(constant), y = PyComplex_AsCComplex(value);
+    return std::memcmp(&x, &y, sizeof x) == 0;
+  }
+  if (type != &PyLong_Type && type != &PyBytes_Type) return false;
+  Own equal = Own::steal(type->tp_richcompare(constant, value, Py_EQ));  // the builtin's own, whatever the subclass has
+  if (!equal) PyErr_Clear();
+  return equal.get() == Py_True;
+}
+
+bool same_items(PyObject* constants, PyObject* set) {
+  if (!PyAnySet_Check(set) || PySet_GET_SIZE(set) != PyTuple_GET_SIZE(constants)) return false;
+  Py_ssize_t at = 0;
+  PyObject* found;
+  Py_hash_t hash;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(constants); ++i) {
+    if (!_PySet_NextEntry(set, &at, &found, &hash)) return false;
+    PyObject* constant = PyTuple_GET_ITEM(constants, i);
+    if (constant != found && (!is_plain_constant(found) || !same_constant(constant, found))) return false;
+  }
+  return true;
+}
+
 bool Key::make(PyObject* obj, Key* out) {
   out->hash = PyObject_Hash(obj);
   if (out->hash == -1) return false;
@@ -136,6 +167,8 @@ bool check_other_guard(const Guard& guard, PyObject* value) {
     case Kind::type: return reinterpret_cast<PyObject*>(Py_TYPE(value)) == guard.ref.get();
     case Kind::is: return value == guard.ref.get();
     case Kind::eq: return same_constant(guard.object.get(), value);
+    case Kind::value: return same_value(guard.object.get(), value);
+    case Kind::items: return same_items(guard.object.get(), value);
     case Kind::tensor: return tensor_matches(*guard.tensor, value);
     case Kind::not_none: return value != Py_None;
     case Kind::keys: return PyDict_Check(value) && keys_match(guard.keys, value);
@@ -172,6 +205,8 @@ std::string guard_mismatch(const Guard& guard, PyObject* value) {
       }
       return "expected " + w + ", found " + f;
     }
+    case Kind::value: return "expected the value " + expected(guard.object.get()) + ", found " + short_repr(value);
+    case Kind::items: return "expected the members " + expected(guard.object.get()) + ", found " + short_repr(value);
     case Kind::len: {
       Py_ssize_t n = native_length(value);
       return "expected length " + std::to_string(guard.length) + ", found " +
@@ -190,9 +225,11 @@ bool guard_is_stable(const Guard& guard, PyObject* value) {
   switch (guard.kind) {
     case Kind::type: return !py::instances_can_change_type(Py_TYPE(value));
     case Kind::is:
+    case Kind::value:
     case Kind::not_none: return true;
     case Kind::eq: return guard.plain;
     case Kind::len: return PyTuple_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value) || PyFrozenSet_Check(value);
+    case Kind::items: return PyFrozenSet_Check(value);
     case Kind::keys:
     case Kind::tensor:
     case Kind::py: return false;

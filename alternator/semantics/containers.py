@@ -180,6 +180,9 @@ def fill_set(vm: Any, rec: Outside) -> None:
 
 def _read_items(world: World, source: Source, items: tuple[Any, ...]) -> None:
     """Guard the members of a set in their order: values by equality, others as what is read of them."""
+    if all(type(item) in _PLAIN_ITEMS for item in items):
+        source.guard("ITEMS", items)
+        return
     if all(map(_is_value, items)):
         same = _same_keys(items)
         source.guard_predicate(lambda value: same(_items_of(value)), f"== {list(items)!r}")
@@ -192,6 +195,9 @@ def _read_items(world: World, source: Source, items: tuple[Any, ...]) -> None:
             child.guard_predicate(functools.partial(_is_the_one, _same_keys((item,))), f"== {item!r}")
         elif world.admit(item, child) is not item:  # a set of stand-ins could not be made without their hashes
             raise Break("UNSUPPORTED_TYPE", f"a {type(item).__name__} in a set from outside")
+
+
+_PLAIN_ITEMS = frozenset({str, int, bool, float, bytes, type(None)})
 
 
 def _is_the_one(same: Any, value: Any) -> bool:

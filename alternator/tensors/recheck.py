@@ -185,10 +185,29 @@ def _tensor_facts(value: torch.Tensor) -> tuple[Any, ...]:
     return value.dtype, value.device, value.layout, torch._C._dispatch_keys(value).raw_repr(), *flags
 
 
+def _value(const: Any) -> Check:
+    base: Any = type(const)
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, base) and same_constant(const, base(*base.__getnewargs__(value)))
+
+    return f"is {const!r} to C code", holds
+
+
+def _items(expected: tuple[Any, ...]) -> Check:
+    def holds(value: Any) -> bool:
+        base: Any = set if isinstance(value, set) else frozenset
+        return isinstance(value, base) and same_constant(expected, tuple(base.__iter__(value)))
+
+    return f"has the members {expected!r}", holds
+
+
 _CHECKS: dict[str, Callable[..., Check]] = {
     "TYPE": lambda cls: (f"type {cls.__qualname__}", lambda value: type(value) is cls),
     "IS": lambda obj: (f"is {type(obj).__name__} at {id(obj):#x}", lambda value: value is obj),
     "EQ": lambda const: (f"== {const!r}", lambda value: same_constant(const, value)),
+    "VALUE": _value,
+    "ITEMS": _items,
     "LEN": lambda n: (f"length {n}", lambda value: _length(value) == n),
     "KEYS": _keys,
     "ABSENT": lambda: ("is missing", lambda value: value is GONE),

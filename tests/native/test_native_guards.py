@@ -954,3 +954,77 @@ def test_a_tree_is_collected_with_its_cycle():
     del guard, table
     gc.collect()
     assert ref() is None
+
+
+class Text(str):
+    def __eq__(self, other):
+        raise AssertionError("asked")
+
+    __hash__ = str.__hash__
+
+
+class Number(int):
+    __eq__ = Text.__eq__
+    __hash__ = int.__hash__
+
+
+class Real(float):
+    pass
+
+
+class Plane(complex):
+    pass
+
+
+class Bytes(bytes):
+    pass
+
+
+@pytest.mark.parametrize(
+    "kind, value, others",
+    [
+        (Text, "ab", ["ba", "", "ab "]),
+        (Number, 1 << 70, [1, -(1 << 70)]),
+        (Real, -0.0, [0.0, 1.0]),
+        (Real, float("nan"), [0.0]),
+        (Plane, complex(-0.0, 1), [1j, complex(0.0, -1)]),
+        (Bytes, b"ab", [b"", b"abc"]),
+    ],
+)
+def test_value_of_a_subclass_of_a_builtin(kind, value, others):
+    holder = Thing()
+    holder.v = kind(value)
+    table = Table()
+    table.node(table.node(table.local(0, ("TYPE", Thing)), "dict"), "dictitem", "v", ("TYPE", kind), ("VALUE", value))
+    checked = Checked(table, None, [holder])
+    holder.v = kind(value)
+    checked.passes()
+    for other in others:
+        holder.v = kind(other)
+        checked.fails("value")
+    with pytest.raises(ValueError, match="VALUE needs"):
+        GuardTree([(-1, "local", 0, (("VALUE", None),))], [], None, [None])
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_members_of_a_set(kind):
+    holder = Thing()
+    holder.v = kind((1, "a", 2.5))
+    expected = tuple(holder.v)
+    table = Table()
+    table.node(table.node(table.local(0, ("TYPE", Thing)), "dict"), "dictitem", "v", ("TYPE", kind), ("ITEMS", expected))
+    checked = Checked(table, None, [holder])
+    holder.v = kind(expected)
+    checked.passes()
+    for other in ((1, "a"), (1, "a", 2.5, None), (True, "a", 2.5), (1, "b", 2.5)):
+        holder.v = kind(other)
+        checked.fails("members")
+    holder.v = kind(expected)
+    checked.passes()
+    if kind is set:
+        holder.v.discard(1)
+        checked.fails("members")
+        holder.v.add(1.0)
+        checked.fails("members")
+    with pytest.raises(ValueError, match="ITEMS needs"):
+        GuardTree([(-1, "local", 0, (("ITEMS", (Thing,)),))], [], None, [{Thing}])
