@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import pickle
+import threading
 import traceback
 from pathlib import Path
 
@@ -73,8 +74,9 @@ def test_exceptions_can_be_copied_and_pickled() -> None:
         assert str(again) == str(failed) and again.backend_name == "mine"
 
 
-def test_guards_of_a_new_entry_that_do_not_hold_cost_no_more_than_the_entry() -> None:
+def test_guards_of_a_new_entry_that_do_not_hold_cost_no_more_than_the_entry(monkeypatch) -> None:
     """Something changed behind the capture's back: the call that it was made from runs plainly."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # with others around it may have been one of them
     table = [1]
 
     def f(x):

@@ -384,8 +384,10 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
     try:
         return vm.native(fn, args, kwargs or None)
     except UserRaise as raised:
-        if type(raised.exc) is not TypeError or "'Sym" not in str(raised.exc) or vm.mark() != before:
+        if type(raised.exc) is not TypeError or "'Sym" not in str(raised.exc):
             raise
+        if vm.mark() != before:  # it has called the program, which must not happen twice
+            raise Break("DATA_DEPENDENT_VALUE", _native_name(fn)) from None
     # C code that takes no symbolic number for a number: it gets the number
     args = tuple([hashable(vm, a) if isinstance(a, SYMBOLIC) else a for a in args])
     return vm.native(fn, args, {k: hashable(vm, v) if isinstance(v, SYMBOLIC) else v for k, v in kwargs.items()} or None)

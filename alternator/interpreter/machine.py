@@ -254,6 +254,7 @@ class Machine:
         try:
             if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC):
                 return func(*values[: func.__code__.co_argcount])
+            self.ticks += 1
             return calls.run_bound(self, func, values)
         except UserRaise as raised:
             error = raised.exc
