@@ -252,7 +252,7 @@ class Machine:
         ):
             mode = pop()
         try:
-            if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC):
+            if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC) and func.__module__ in _OF_SYMBOLS:
                 return func(*values[: func.__code__.co_argcount])
             self.ticks += 1
             return calls.run_bound(self, func, values)
@@ -555,6 +555,8 @@ class Machine:
         attributes.store(self, obj, name, value)
 
 
+_OF_SYMBOLS = frozenset({"torch", "torch.fx.experimental.sym_node"})
+"""Where the special methods of symbolic numbers are defined: they run as they are."""
 _ONLY_SYMBOLS = (
     ("Can only compare inequalities with Expr",),
     ("BooleanAtom not allowed in this context.",),

@@ -376,3 +376,16 @@ def test_c_code_that_hashes_numbers_that_vary() -> None:
         return x + n, counted, set(map(lambda k: (k, n), "ab")), dict.fromkeys(iter([n, v, n]))
 
     same(f, X, 3, 1.5, dynamic=True, then=[(X, n, n + 0.5) for n in (4, 5)])
+
+
+def test_c_code_that_calls_back_with_a_number_that_varies() -> None:
+    def f(x, n, seen):
+        found = list(itertools.takewhile(lambda v: seen.append(v) or v < 4, [n, n + 1, n + 2]))
+        return x + n, len(found), sorted([n, -n], key=lambda v: seen.append(v) or v), list(map(lambda v: seen.append(v), [n]))
+
+    def g(x, n, seen):
+        f(x, n, seen)
+        raise ValueError(n)
+
+    same(f, X, 2, [], dynamic=True, then=[(X, n, [0]) for n in (3, 5)])
+    same(g, X, 2, [], dynamic=True, then=[(X, n, [0]) for n in (3, 5)])
