@@ -211,7 +211,7 @@ def listening_to_entries(listener: Callable[[Any], None]) -> Iterator[None]:
 # ---- metrics
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(init=False)
 class CompileMetrics:
     """One frame that was looked at.  In a ``with`` statement: the current one; it is timed, and kept."""
 
@@ -239,6 +239,9 @@ class CompileMetrics:
     dynamo_time_before_restart_s: float | None = None
     recompile_reason: str | None = None
     break_code: str | None = None
+
+    def __init__(self, **known: Any) -> None:
+        self.__dict__.update(known)  # the rest are defaults of the class: one is made before each capture
 
     def __enter__(self) -> CompileMetrics:
         self._before, _current.metrics = _current.metrics, self

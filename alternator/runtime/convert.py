@@ -207,7 +207,12 @@ class Callback:
                 prepare()
         request = self._request(state)
         metrics = utils.CompileMetrics(
-            request.compile_id, code.co_name, code.co_filename, code.co_firstlineno, len(present), state.captures
+            compile_id=request.compile_id,
+            co_name=code.co_name,
+            co_filename=code.co_filename,
+            co_firstlineno=code.co_firstlineno,
+            cache_size=len(present),
+            accumulated_cache_size=state.captures,
         )
         try:
             with metrics, callbacks.callback_handler.running(request.compile_id):
