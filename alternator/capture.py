@@ -37,7 +37,7 @@ from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill 
 from alternator.codegen.again import RunAgain, is_harmless
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import replay
-from alternator.codegen.resume import can_stop_before, can_wait, resume
+from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
 from alternator.codegen.start_over import guarded_call
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter import overrides
@@ -405,8 +405,15 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
         builder.output(one)
     if stop is None:
         replay(builder, attempt.before, attempt.after)
+        piece = origin_of(attempt.frame.code) is not None  # nobody else may hold what it was called with
         for local in attempt.frame.locals:  # they go when the function returns, as do the variables of what is generated
-            if type(local) is TracedGenerator and local.must_be_closed():
+            if (
+                type(local) is TracedGenerator
+                and local.must_be_closed()
+                or piece
+                and may_be_missed(local)
+                and is_outside(vm, local)
+            ):
                 builder.value(local)
         builder.emit(f"return {builder.value(attempt.result)}")
     else:

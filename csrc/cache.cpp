@@ -489,6 +489,7 @@ PyObject* Hit::call() {
   Own fn = Own::share(data.fn.get());
   constexpr size_t kOffset = PY_VECTORCALL_ARGUMENTS_OFFSET;
   if (!data.graph) {
+    if (!data.recover) release_spent();
     PyObject* answer = PyObject_Vectorcall(fn.get(), values_, data.arguments | kOffset, nullptr);
     if (!answer && data.recover && PyErr_ExceptionMatches(graph_failed_type)) {
       unwrap_failure();
@@ -508,6 +509,7 @@ PyObject* Hit::call() {
   // The inputs are free now: what has been returned takes the place in front of the other arguments. The graph may have
   // let go of them, so that the memory that they hold can be used again while fn runs.
   for (size_t i = 0; i < data.inputs; ++i) Py_CLEAR(values_[i]);
+  release_spent();
   PyObject** arguments = values_ + data.inputs - 1;
   PyObject* before = std::exchange(*arguments, result.get());
   PyObject* answer = PyObject_Vectorcall(fn.get(), arguments, data.arguments + 1, nullptr);

@@ -47,6 +47,11 @@ class Hit {
   bool check(CacheEntry* entry, const Call& call);
   bool build_arguments();  // false with an exception set
   void release();          // lets go of the arguments
+  // Once the graph has run, and the frame will not, these references are let go of.
+  void release_behind_graph(Py_ssize_t count, PyObject** values) {
+    spent_count_ = count;
+    spent_ = values;
+  }
 
  private:
   static constexpr size_t kInline = 24;
@@ -57,8 +62,13 @@ class Hit {
   Own entry_;
   Own failure_;
   bool may_be_handled_ = false;
+  PyObject** spent_ = nullptr;
+  Py_ssize_t spent_count_ = 0;
 
   PyObject* fail(PyObject* recover);
+  void release_spent() {
+    for (Py_ssize_t i = 0; i < spent_count_; ++i) Py_CLEAR(spent_[i]);
+  }
 };
 
 // Looks for an entry whose guards hold and moves it to the front.

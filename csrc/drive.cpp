@@ -121,10 +121,11 @@ PyObject* drive(PyObject* result) {
   return result;
 }
 
-void take_moving(PyObject* func) {
+bool take_moving(PyObject* func) {
   Moving* moving = std::exchange(thread_hook.moving, nullptr);
-  if (moving->fn != func) return;
+  if (moving->fn != func) return false;
   for (Py_ssize_t i = 0; i < moving->count; ++i) Py_CLEAR(moving->items[i]);
+  return true;
 }
 
 bool init_drive(PyObject* module) {

@@ -43,8 +43,10 @@ Call call_of(py::Frame* frame) {
   return {py::frame_func(frame), py::frame_locals(frame), py::code_nlocals(py::frame_code(frame))};
 }
 
-PyObject* run_hit(PyThreadState* tstate, py::Frame* frame, Hit& hit) {
+// `moved`: nobody but the frame holds its arguments, so that those which the entry does not use die before its effects.
+PyObject* run_hit(PyThreadState* tstate, py::Frame* frame, Hit& hit, bool moved) {
   if (!hit.build_arguments()) return nullptr;
+  if (moved) hit.release_behind_graph(call_of(frame).count, py::frame_locals(frame));
   PyObject* result;
   if (hit.keep_hook()) {
     result = hit.call();
@@ -94,14 +96,14 @@ PyObject* redirect_frame(PyThreadState* tstate, py::Frame* frame) {
   return result.release();
 }
 
-PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry) {
+PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry, bool moved) {
   PyCodeObject* code = py::frame_code(frame);
   const Call call = call_of(frame);
   ExtraState* extra = make_extra(code);
   Own callback = Own::share(thread_hook.callback);
   if (!extra || !add_entry(extra, entry, thread_hook.callback)) return nullptr;
   Hit hit;
-  if (hit.check(reinterpret_cast<CacheEntry*>(entry), call)) return run_hit(tstate, frame, hit);
+  if (hit.check(reinterpret_cast<CacheEntry*>(entry), call)) return run_hit(tstate, frame, hit, moved);
   Why why;
   {
     HookOff off;
@@ -122,7 +124,7 @@ PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry
   return run_frame(tstate, frame, 0);
 }
 
-PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
+PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
   Own result;
   {
     PyObject* callback = exchange_callback(nullptr);
@@ -147,7 +149,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
     CallbackScope off(nullptr);
     return run_frame(tstate, frame, 0);
   }
-  if (is_cache_entry(result.get())) return use_new_entry(tstate, frame, result.get());
+  if (is_cache_entry(result.get())) return use_new_entry(tstate, frame, result.get(), moved);
   return PyErr_Format(PyExc_TypeError,
                       "the frame callback must return None, False, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
                       Py_TYPE(result.get())->tp_name);
@@ -155,7 +157,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame) {
 
 PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
   const ThreadHook& hook = thread_hook;
-  if (__builtin_expect(hook.moving != nullptr, 0)) take_moving(reinterpret_cast<PyObject*>(py::frame_func(frame)));
+  const bool moved = __builtin_expect(hook.moving != nullptr, 0) && take_moving(reinterpret_cast<PyObject*>(py::frame_func(frame)));
   if ((!hook.callback && !hook.redirect) || throwflag || py::frame_is_resumed(frame))
     return run_frame(tstate, frame, throwflag);
   PyCodeObject* code = py::frame_code(frame);
@@ -170,10 +172,11 @@ PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
       return run_frame(tstate, frame, 0);
     }
     Hit hit;
-    if (!extra->entries->empty() && find_entry(extra, call_of(frame), hook.callback, &hit)) return run_hit(tstate, frame, hit);
+    if (!extra->entries->empty() && find_entry(extra, call_of(frame), hook.callback, &hit))
+      return run_hit(tstate, frame, hit, moved);
   }
   if (hook.callback == Py_False) return run_frame(tstate, frame, 0);
-  return offer_frame(tstate, frame);
+  return offer_frame(tstate, frame, moved);
 }
 
 // ---- Python functions -----------------------------------------------------------------------------------------------

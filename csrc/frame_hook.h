@@ -40,7 +40,7 @@ class CallbackScope {
 // drive.cpp: an entry behind whose graph the function goes on returns a Bounce, which says what to call next.
 bool is_root_bounce(PyObject* result);  // of an entry that was not called by drive()
 PyObject* drive(PyObject* result);      // steals it; calls what comes next until there is a result
-void take_moving(PyObject* func);       // its frame has its arguments now
+bool take_moving(PyObject* func);       // its frame has its arguments now, and nobody else, if this is true
 bool init_drive(PyObject* module);
 
 bool code_can_be_captured(const PyCodeObject* code);

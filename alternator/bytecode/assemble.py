@@ -130,14 +130,21 @@ def checked_index(shape: Template, index: int, depth: int, null_positions: Itera
     return start
 
 
-def layout_at(shape: Template, index: int, nulls: frozenset[int], unbound: frozenset[str], depth: int | None = None) -> Layout:
-    """What a piece that starts at `index` is called with, where these items are NULL and these locals unbound; with `depth`,
-    a piece that starts in the middle of `index`, with no more than so many items left."""
-    locals_, missing = _parameters(shape, index, unbound)
+def layout_at(
+    shape: Template,
+    index: int,
+    nulls: frozenset[int],
+    unbound: frozenset[str],
+    kept: frozenset[str],
+    depth: int | None = None,
+) -> Layout:
+    """What a piece that starts at `index` is called with, where these items are NULL, these locals unbound, and these passed
+    though nobody reads them; with `depth`, a piece that starts in the middle of `index`, with no more than so many items left."""
+    locals_, missing = _parameters(shape, index, unbound, kept)
     state = stack_state(shape.decoded, index)
     if depth is not None:
         state = state.cut(depth)
-    return Layout(index, locals_, state.depth, tuple(sorted(nulls)), missing, _made_positions(state), state.levels > 0)
+    return Layout(index, locals_, state.depth, tuple(sorted(nulls)), missing, _made_positions(state), state.levels > 0, kept)
 
 
 def suspended_layout(shape: Template, index: int, nulls: frozenset[int], unbound: frozenset[str]) -> Layout:
@@ -150,7 +157,9 @@ def suspended_layout(shape: Template, index: int, nulls: frozenset[int], unbound
     if super_needs_local0(shape.decoded):
         name0 = shape.decoded.varnames[0]
         locals_ = (name0, *(name for name in locals_ if name != name0))
-    return Layout(index, locals_, state.depth, tuple(sorted(nulls)), unbound, _made_positions(state), state.levels > 0)
+    return Layout(
+        index, locals_, state.depth, tuple(sorted(nulls)), unbound, _made_positions(state), state.levels > 0, frozenset()
+    )
 
 
 def _made_positions(state: StackState) -> tuple[int, ...]:
@@ -159,10 +168,14 @@ def _made_positions(state: StackState) -> tuple[int, ...]:
     return tuple(sorted([*(position for position, _ in state.saved if position not in kept), *state.lasti]))
 
 
-def _parameters(shape: Template, index: int, unbound: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+def _parameters(
+    shape: Template, index: int, unbound: frozenset[str], kept: frozenset[str]
+) -> tuple[tuple[str, ...], frozenset[str]]:
     """(locals to pass to a piece that starts at `index`, live locals that stay unbound there)."""
     decoded = shape.decoded
     live = live_fast_locals(decoded, index)
+    if kept:
+        live = tuple(name for name in decoded.localsplus_names if name in live or name in kept)
     if super_needs_local0(decoded):
         name0 = decoded.varnames[0]
         if name0 in unbound:

@@ -27,7 +27,7 @@ __all__ = [
     "stack_below",
 ]
 
-_Key = tuple[int, int, frozenset[int], frozenset[str]]
+_Key = tuple[int, int, frozenset[int], frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,14 @@ def make_continuation(
     *,
     null_positions: Iterable[int] = (),
     unbound: Iterable[str] = (),
+    kept: Iterable[str] = (),
 ) -> Continuation:
     """A continuation of `code` at instruction `index`, which `stack_depth` stack items are there before.
 
     Locals in `unbound` start unbound, and stack positions (from the bottom, 0) in `null_positions` hold NULL. Locals that
-    are not live at `index` are no parameters. Inside a handler the exception that is being handled is one, and what is on the
-    stack is restored such that it is handled again. ValueError where a function cannot be entered: in generators and
-    coroutines, in class bodies and modules, before the function's body. Cached per code object.
+    are not live at `index` are parameters only if they are in `kept`. Inside a handler the exception that is being handled
+    is a parameter, and what is on the stack is restored such that it is handled again. ValueError where a function cannot be
+    entered: in generators and coroutines, in class bodies and modules, before the function's body. Cached per code object.
 
     >>> def f(x):
     ...     y = x + 1
@@ -69,11 +70,11 @@ def make_continuation(
     shape = template(code)
     nulls = frozenset(null_positions)
     index = checked_index(shape, index, stack_depth, nulls)
-    layout = layout_at(shape, index, nulls, frozenset(unbound))
+    layout = layout_at(shape, index, nulls, frozenset(unbound), frozenset(kept))
     known = _cache.get(code)
     if known is None:
         _cache.put(code, known := {})
-    key = (index, stack_depth, nulls, layout.unbound)
+    key = (index, stack_depth, nulls, layout.unbound, layout.kept)
     if key not in known:
         known[key] = Continuation(**layout.fields, code=_assemble(code, layout), free_names=shape.free_names)
     return known[key]
@@ -120,6 +121,7 @@ def make_call_continuation(
     *,
     null_positions: Iterable[int] = (),
     unbound: Iterable[str] = (),
+    kept: Iterable[str] = (),
 ) -> Continuation:
     """A continuation in the middle of instruction `index` of `code`, which has called something that is not finished yet.
 
@@ -139,11 +141,11 @@ def make_call_continuation(
         raise ValueError(f"instruction {index} cannot be entered in its middle")
     shape = template(code)
     nulls = frozenset(null_positions)
-    layout = layout_at(shape, index, nulls, frozenset(unbound), stack_below(code, index))
+    layout = layout_at(shape, index, nulls, frozenset(unbound), frozenset(kept), stack_below(code, index))
     known = _call_cache.get(code)
     if known is None:
         _call_cache.put(code, known := {})
-    key = (index, nulls, layout.unbound, id(runner), id(child))
+    key = (index, nulls, layout.unbound, layout.kept, id(runner), id(child))
     if key not in known:
         out = Assembler(shape, index)
         instr = shape.decoded.instrs[index]

@@ -16,7 +16,8 @@ class Layout:
     exception that the frame is handling. Locals in `unbound` stay unbound. The stack has `stack_depth` items; those at
     `null_positions` are NULL, those at `made_positions` the piece makes itself: what its callers are handling (which
     PUSH_EXC_INFO saved), and offsets of raising instructions. A name of `local_names` that is a cell too (the first argument
-    of a method that uses `super()`) keeps a place only: any value may be passed for it.
+    of a method that uses `super()`) keeps a place only: any value may be passed for it. Locals in `kept` are passed although
+    nobody reads them: they live on in the piece.
     """
 
     index: int
@@ -26,6 +27,7 @@ class Layout:
     unbound: frozenset[str]
     made_positions: tuple[int, ...]
     handles: bool
+    kept: frozenset[str]
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .versions import FACTS
 
 __all__ = ["Step", "make_step"]
 
-_Key = tuple[int, int, frozenset[int], frozenset[str]]
+_Key = tuple[int, int, frozenset[int], frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def make_step(
     *,
     null_positions: Iterable[int] = (),
     unbound: Iterable[str] = (),
+    kept: Iterable[str] = (),
 ) -> Step:
     """A step over instruction `index` of `code`; arguments and limits as for `make_continuation`.
 
@@ -61,11 +62,11 @@ def make_step(
     shape = template(code)
     nulls = frozenset(null_positions)
     index = checked_index(shape, index, stack_depth, nulls)
-    layout = layout_at(shape, index, nulls, frozenset(unbound))
+    layout = layout_at(shape, index, nulls, frozenset(unbound), frozenset(kept))
     known = _cache.get(code)
     if known is None:
         _cache.put(code, known := {})
-    key = (index, stack_depth, nulls, layout.unbound)
+    key = (index, stack_depth, nulls, layout.unbound, layout.kept)
     if key not in known:
         following = _successors(shape, layout)
         made = _assemble(code, layout, following)
@@ -84,11 +85,11 @@ def _successors(shape: Template, layout: Layout) -> tuple[Layout, ...]:
     layouts = []
     for following in successors(decoded, last.index):
         depth = stack_depth(decoded, following)
-        layouts.append(layout_at(shape, following, _nulls_after(last, layout.stack_depth, depth, nulls), after))
+        layouts.append(layout_at(shape, following, _nulls_after(last, layout.stack_depth, depth, nulls), after, layout.kept))
     entry = decoded.exception_entry(layout.index)
     if entry is not None and _may_raise(last):
         left = frozenset(position for position in nulls if position < entry.depth)
-        layouts.append(layout_at(shape, entry.handler, left, unbound))
+        layouts.append(layout_at(shape, entry.handler, left, unbound, layout.kept))
     return tuple(layouts)
 
 

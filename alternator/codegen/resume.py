@@ -27,7 +27,9 @@ from alternator.codegen.builder import Builder
 from alternator.codegen.varying import NUMBER, Given, Nested, counted, expect, names_of
 from alternator.interpreter import rests
 from alternator.interpreter.frame import NULL, Frame
+from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link
+from alternator.provenance.world import Unread
 
 # ---- what runs
 
@@ -59,6 +61,31 @@ for _fn in (reraise, under, rests.of_init, rests.of_load):  # the program's stac
 # ---- what is generated
 
 
+def may_be_missed(value: Any) -> bool:
+    """The program can tell whether the value still lives: it is a generator, or an object of a class of its own, or holds one.
+
+    Such a local is handed on though nobody reads it: it lives until it is bound anew, or the function ends.
+    """
+    value = value.obj if type(value) is Unread else value
+    kind = type(value)
+    if kind in _HOLDERS:
+        return any(may_be_missed(item) for item in _HOLDERS[kind](value) if type(item) not in _HOLDERS)
+    if kind in _SUSPENDED:
+        return True
+    return bool(kind.__flags__ & _HEAP) and not isinstance(value, _NOT_MISSED) and kind.__module__.split(".")[0] != "alternator"
+
+
+def is_outside(vm: Any, value: Any) -> bool:
+    """Generated code would load the value, not make it."""
+    return type(value) is Unread or id(value) in vm.records
+
+
+_HEAP = 1 << 9
+_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator)
+_NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, type, types.ModuleType)
+_HOLDERS: dict[type, Any] = {list: list.__iter__, tuple: tuple.__iter__, dict: dict.values}
+
+
 class Place:
     """A frame's state at one instruction of the function that it belongs to (which it may be a continuation of)."""
 
@@ -79,6 +106,9 @@ class Place:
         self.counted = counted(frame)
         kinds = zip(names, decoded.localsplus_kinds)
         self.unbound = frozenset(name for name, kind in kinds if kind == "local" and self.slots[name] is NULL)
+        self.kept = frozenset(
+            name for name, kind in zip(names, decoded.localsplus_kinds) if kind == "local" and may_be_missed(self.slots[name])
+        )
         self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
         self.handled = handled
         self.nulls = tuple(i for i, value in enumerate(self.stack) if value is NULL)
@@ -168,7 +198,7 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
         handled = _handled_at_entry(below.decoded, below.at, below.stack, handled)
         place = Place(chain[number].frame, below=True, handled=handled)
         made = continuation.make_call_continuation(
-            place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound
+            place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound, kept=place.kept
         )
         words = [*place.words(b, made), "rest", "given"]
         given = place.given_below(made, given)
@@ -195,7 +225,9 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> t
     step's code; what is known of ``given`` where the instruction simply goes on."""
     place = Place(frame, below=False, handled=handled)
     at = analysis.step_start(decode(place.code), place.index)
-    step = continuation.make_step(place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound)
+    step = continuation.make_step(
+        place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound, kept=place.kept
+    )
     skip_code(step.code)
     closure = place.closure(b, step.free_names)
     if step.free_names:
@@ -226,7 +258,7 @@ def _continuation(place: Place, layout: continuation.Layout) -> continuation.Con
     """The continuation of one successor."""
     code, index = continuation.original_place(place.code, layout.index)
     return continuation.make_continuation(
-        code, index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound
+        code, index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound, kept=layout.kept
     )
 
 

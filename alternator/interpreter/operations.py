@@ -357,6 +357,8 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key, value)):
             overrides.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
             return
+        if isinstance(key, torch.Tensor) and not _fits(vm, key, obj):
+            tensor_ops.try_in_eager(vm, operator.setitem, (obj, key, value), {})
         tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")
@@ -374,6 +376,13 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
         vm.close(value, SHALLOW)
         attributes.check_readable(vm, value)
     vm.native(operator.setitem, (obj, key, value))
+
+
+def _fits(vm: Any, key: torch.Tensor, obj: torch.Tensor) -> bool:
+    """A mask has the sizes of what it selects from, which fakes do not look at."""
+    if key.dtype is not torch.bool:
+        return True
+    return key.dim() <= obj.dim() and all(vm.truth(binary(vm, operator.eq, a, b)) for a, b in zip(key.shape, obj.shape))
 
 
 @passes_on

@@ -39,6 +39,8 @@ FAILING = {
     "index": lambda x: x[9],
     "dim": lambda x: x.sum(4),
     "stack": lambda x: torch.stack([x, x[:1]]),
+    "mask": lambda x: operator.setitem(torch.rand(7), x > 1, 1),
+    "mask of more dimensions": lambda x: operator.setitem(x * 2, torch.ones(3, 3) > 0, 1),
     "in place": lambda x: x.long().add_(1.5),
     "in place, no rule": lambda x: x.long().mul_(1.5),
     "in place operator": lambda x: operator.imul(x > 0, 2),
