@@ -306,7 +306,11 @@ def rebuild_method(b: Builder, value: Any) -> str:
     if isinstance(value.__self__, TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
     if isinstance(value.__self__, _SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
-        return b.assign(f"({b.value(value.__self__)}).{value.__func__.__name__}")
+        kind = type(value.__self__)  # whose functions do not bear the names that they stand under
+        name = next((name for base in kind.__mro__ for name, fn in vars(base).items() if fn is value.__func__), None)
+        if name is None:
+            raise Break("UNREBUILDABLE_OUTPUT", f"a method of a {kind.__name__}")
+        return b.assign(f"({b.value(value.__self__)}).{name}")
     return b.assign(f"{b.constant(types.MethodType, 'Method')}({b.value(value.__func__)}, {b.value(value.__self__)})")
 
 

@@ -350,6 +350,15 @@ def test_methods_of_numbers_with_numbers_that_vary() -> None:
     same(f, X, 3, 1.5, dynamic=True, then=[(X, 4, 2.5), (X, 5, 3.5)])
 
 
+def test_methods_of_numbers_that_vary_live_behind_a_break() -> None:
+    def f(x, n, v):
+        multiply, less = n.__mul__, v.__lt__
+        alternator.graph_break()
+        return x + n, multiply(2), less(2.0), n.__add__(abs(v) > 1)
+
+    same(f, X, 3, 1.5, dynamic=True, then=[(X, 4, 2.5), (X, 5, 3.5)])
+
+
 def test_views_show_what_is_done_to_their_dict_later() -> None:
     def f(x, table):
         own = {"a": 1}
