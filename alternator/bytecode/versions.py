@@ -22,6 +22,7 @@ __all__ = [
     "COMPARE_OPS",
     "FACTS",
     "SUPPORTED",
+    "WRAPS_LONE_ERRORS",
     "Facts",
     "binary_operator",
     "cache_entries",
@@ -168,6 +169,8 @@ def facts_of(version: tuple[int, int]) -> Facts:
 
 
 FACTS: Final[Facts] = facts_of(sys.version_info[:2])
+WRAPS_LONE_ERRORS: Final = sys.version_info < (3, 11, 4)
+"""Whether ``except*`` makes a group even of a single exception that its blocks raised."""
 
 
 def binary_operator(symbol: str) -> Callable[[Any, Any], Any]:

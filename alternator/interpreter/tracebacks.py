@@ -56,10 +56,15 @@ def _is_stub(code: types.CodeType) -> bool:
 def _entry(
     following: types.TracebackType | None, code: types.CodeType, space: dict[str, Any], offset: int, left: int
 ) -> types.TracebackType:
-    """An entry in front of others; its line, which there may be none of, is found by the offset when it is asked for."""
+    """An entry in front of others; ``offset`` says its line, which there may be none of."""
     frame: types.FrameType = types.FunctionType(_stub(code), space)().gi_frame
     place_frame(frame, left)
-    return types.TracebackType(following, frame, offset, -1)
+    return types.TracebackType(following, frame, offset, _line_at(code, offset))
+
+
+def _line_at(code: types.CodeType, offset: int) -> int:
+    """-1 where there is none: CPython 3.11 looks the others up itself only since 3.11.3."""
+    return next((line for start, end, line in code.co_lines() if start <= offset < end and line is not None), -1)
 
 
 def trace_of(error: BaseException) -> types.TracebackType | None:
@@ -101,7 +106,8 @@ def made_here(trace: types.TracebackType | None) -> types.TracebackType | None:
         trace = trace.tb_next
     following = None
     for entry in reversed(kept):
-        following = types.TracebackType(following, entry.tb_frame, entry.tb_lasti, -1)
+        line = _line_at(entry.tb_frame.f_code, entry.tb_lasti)
+        following = types.TracebackType(following, entry.tb_frame, entry.tb_lasti, line)
     return following
 
 

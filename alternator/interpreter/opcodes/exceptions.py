@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
+from alternator.bytecode.versions import WRAPS_LONE_ERRORS
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
@@ -157,9 +158,10 @@ def prep_reraise_star(f: Any, i: Any) -> None:
     new = [e for e in left if not any(e is other for other in again)]
     kept = {id(leaf) for part in again for leaf in _leaves(part)}
     rest = vm.plain(original.split, lambda e: id(e) in kept)[0] if kept else None
+    alone = not new or not WRAPS_LONE_ERRORS
     if rest is not None:
         new.append(rest)
-    f.stack.append(new[0] if len(new) == 1 else vm.plain(BaseExceptionGroup, "", new))
+    f.stack.append(new[0] if len(new) == 1 and alone else vm.plain(BaseExceptionGroup, "", new))
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
