@@ -25,7 +25,6 @@ from alternator._C.eval_frame import (
     SKIP_CODE,
     SKIP_CODE_RECURSIVE,
     DisabledCall,
-    GraphFailed,
     _CacheEntry,
     hide_code,
     skip_code,
@@ -34,11 +33,10 @@ from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
 from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
-from alternator.codegen.again import RunAgain, is_harmless
+from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
-from alternator.codegen.start_over import guarded_call
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter import overrides
 from alternator.interpreter.expectations import check_expected
@@ -461,8 +459,9 @@ class GraphCall(NamedTuple):
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
     with torch._C.DisableTorchFunctionSubclass():
-        harmless = is_harmless(module.graph, attempt.recorder.inputs, attempt.fakes.watch)
-        recover = RunAgain(attempt.before, harmless, attempt.vm.has_handlers)
+        watch = attempt.fakes.watch
+        harmless = watch.is_harmless(attempt.recorder)
+        recover = RunAgain(attempt.before, harmless, watch.draws, attempt.vm.has_handlers)
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
@@ -480,7 +479,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         compiled = DisabledCall(compiled)
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
     names += "," if len(b.outputs) == 1 else ""
-    if not expected and all(entry.kind in ("tensor", "int", "float") for entry in inputs):
+    if not expected and not recover.draws and all(entry.kind in ("tensor", "int", "float") for entry in inputs):
         sources = tuple(entry.source.want() for entry in inputs)
         lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
         if b.outputs:
@@ -488,10 +487,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         return GraphCall(compiled, sources, lines, b.lines == ["return g0"] and len(b.outputs) == 1, recover)
     call = f"{b.constant(compiled, 'graph')}({', '.join(_input_text(b, entry) for entry in inputs)})"
     line = f"{names} = {call}" if b.outputs else call
-    if expected:
-        return GraphCall(compiled, None, guarded_call(b, attempt.func, attempt.before, line, expected))
-    failed = f"except Exception as error: raise {b.constant(GraphFailed, 'GraphFailed')} from error"
-    return GraphCall(compiled, None, ["try:", f"    {line}", failed], False, recover)
+    return GraphCall(compiled, None, recover.statements(b, line, expected), False, recover)
 
 
 def _input_text(b: Builder, entry: Any) -> str:

@@ -455,13 +455,6 @@ static void raise_error(PyObject* value) {
   PyErr_Restore(Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(value))), Py_NewRef(value), PyException_GetTraceback(value));
 }
 
-// A function that calls its graph itself says so by an exception of our own, whose cause is what the graph raised.
-static void unwrap_failure() {
-  Own error = take_error();
-  Own cause = Own::steal(PyException_GetCause(error.get()));
-  raise_error(cause ? cause.get() : error.get());
-}
-
 PyObject* Hit::fail(PyObject* recover) {
   Own error = take_error();
   Own hold = Own::share(recover), answer;
@@ -470,6 +463,9 @@ PyObject* Hit::fail(PyObject* recover) {
     answer = Own::steal(PyObject_CallOneArg(recover, error.get()));
   }
   if (!answer) PyErr_WriteUnraisable(recover);
+  if (PyErr_GivenExceptionMatches(error.get(), graph_failed_type)) {  // raised by a function that calls its graph itself
+    if (Own cause = Own::steal(PyException_GetCause(error.get()))) error = std::move(cause);
+  }
   if (!answer || answer.get() == Py_None) {
     raise_error(error.get());
   } else {
@@ -491,11 +487,7 @@ PyObject* Hit::call() {
   if (!data.graph) {
     if (!data.recover) release_spent();
     PyObject* answer = PyObject_Vectorcall(fn.get(), values_, data.arguments | kOffset, nullptr);
-    if (!answer && data.recover && PyErr_ExceptionMatches(graph_failed_type)) {
-      unwrap_failure();
-      return fail(data.recover.get());
-    }
-    return answer;
+    return !answer && data.recover && PyErr_ExceptionMatches(graph_failed_type) ? fail(data.recover.get()) : answer;
   }
   Own graph = Own::share(data.graph.get());
   Own result = Own::steal(PyObject_Vectorcall(graph.get(), values_, data.inputs | kOffset, nullptr));

@@ -2,7 +2,8 @@
 
 The capture goes on as if nothing were raised, and what it expects is an output of the graph.  Generated code looks at it before
 anything that the program did is done for real; where it was expected wrongly, nothing has happened yet, and the frame is run
-again, plainly.  So the graph must change nothing that can be seen: neither its inputs nor running statistics.
+again, plainly (``codegen/again.py``).  So the graph must change nothing that can be seen:
+neither its inputs nor running statistics.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from alternator.exc import Restart
 from alternator.interpreter import tensor_ops
 from alternator.interpreter.assertions import BRANCHES
 from alternator.tensors.graph import Recorder
-from alternator.tensors.subgraph import changes_unseen
 
 _NOT_HERE = "expectations would be looked at too late"
 """In the state of a frame: its graph changes what can be seen after a branch that was expected to be taken."""
@@ -43,7 +43,7 @@ def expected_value(vm: Any, condition: torch.Tensor) -> bool | None:
 def _can_start_over(vm: Any) -> bool:
     if type(vm.recorder) is not Recorder or vm.overrides.active or torch._C._are_functorch_transforms_active():
         return False
-    if vm.root_state.get(_NOT_HERE) or _changes_something(vm):
+    if vm.root_state.get(_NOT_HERE) or not vm.fakes.watch.is_harmless(vm.recorder):
         return False
     frame = vm.frame
     while frame is not None:
@@ -53,17 +53,9 @@ def _can_start_over(vm: Any) -> bool:
     return True
 
 
-def _changes_something(vm: Any) -> bool:
-    """The graph, or what comes before it, does something that starting over would do twice."""
-    recorder = vm.recorder
-    if any(entry.kind == "made" or entry.example is not None and recorder.changed_in_place(entry) for entry in recorder.inputs):
-        return True
-    return any(changes_unseen(node) for node in recorder.graph.nodes)
-
-
 def check_expected(vm: Any) -> list[torch.Tensor]:
     """What the capture expects to be true; begins anew where the graph turned out to change something."""
     expected: list[torch.Tensor] = vm.states.get("expected", [])
-    if expected and _changes_something(vm):
+    if expected and not vm.fakes.watch.is_harmless(vm.recorder):
         raise Restart(lambda: vm.root_state.__setitem__(_NOT_HERE, True))
     return expected

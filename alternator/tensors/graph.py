@@ -55,7 +55,7 @@ class Recorder:
         self._exprs: dict[sympy.Expr, torch.fx.Node] = {}
         self._names: set[str] = set()
         self.tensor_inputs: dict[int, Input] = {}
-        self._attributes: dict[str, Any] = {}
+        self.attributes: dict[str, Any] = {}
         self.attribute_hook: Callable[[str, Any], None] | None = None
         self.closers: list[Callable[[], None]] = []
         self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
@@ -313,9 +313,9 @@ class Recorder:
     def attribute(self, name: str, value: Any) -> torch.fx.Node:
         """A ``get_attr`` node for something that lives on the graph module (a subgraph)."""
         base, n = name, 0
-        while (name := f"{base}_{n}") in self._attributes:
+        while (name := f"{base}_{n}") in self.attributes:
             n += 1
-        self._attributes[name] = value
+        self.attributes[name] = value
         return self.graph.get_attr(name)
 
     def finish(self, outputs: list[Any]) -> torch.fx.GraphModule:
@@ -331,7 +331,7 @@ class Recorder:
         for close in self.closers:  # a subgraph returns what turned out to be used outside of it
             close()
         module = torch.nn.Module()
-        for name, value in self._attributes.items():
+        for name, value in self.attributes.items():
             setattr(module, name, value)
         self._drop_dead()
         self._drop_overruled()

@@ -233,7 +233,7 @@ class OpenOutputs:
         self.body = body
         self.values: list[torch.Tensor] = []
         self.module_meta: dict[str, Any] = {}
-        place = outer.attribute(name, None)
+        place = outer.attribute(name, body)  # until it is finished
         self.attribute = place.target
         self.node = outer.graph.create_node("call_function", target, (*prefix, place, *body.arguments()), kwargs)
         outer.calls += 1
@@ -253,7 +253,7 @@ class OpenOutputs:
     def close(self) -> None:
         module = self.body.finish(list(self.values))
         module.meta.update(self.module_meta)
-        self.body.parent._attributes[self.attribute] = module
+        self.body.parent.attributes[self.attribute] = module
         self.node.meta["example_value"] = tuple(self.values)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from helpers import Recorder, assert_same
-from test_break_matrix import CALLERS, EFFECTS, HEAD, load
+from test_break_matrix import CALLERS, HEAD, load
+from test_break_matrix import EFFECTS as IN_BREAKS
 
 import alternator
 
@@ -59,6 +60,8 @@ CATCHERS = {
     "handled": "try:\n    x = f{inner}(s, x, bad, index)\nexcept Exception as error:\n    s.log.append(type(error).__name__)\n    x = x - 1",
     "manager": "with Manager(s):\n    x = f{inner}(s, x, bad, index)",
 }
+
+EFFECTS = {**IN_BREAKS, "draws": "x = x + torch.rand(3)"}
 
 TELLS = {"in place": {name for name in RAISES if name.startswith(("data", "check", "assertion"))}}
 """A graph that has written into an input when it raises cannot be given up: effects that come behind it do not happen."""
@@ -108,8 +111,9 @@ def check(how: str, effect: str, depth: int, caller: str, broken: bool) -> None:
         outs = []
         for space, fn in ((plain, plain["run"]), (captured, compiled)):
             text = io.StringIO()
+            torch.manual_seed(number)
             with contextlib.redirect_stdout(text):
-                outs.append((outcome(fn, torch.arange(3.0), bad, index), *space["seen"](), text.getvalue()))
+                outs.append((outcome(fn, torch.arange(3.0), bad, index), *space["seen"](), text.getvalue(), torch.rand(1)))
         where = f"{how}, {effect}, {depth}, {caller}, {broken}, call {number}"
         for a, b in zip(*outs):
             assert_same(_taken_apart(a), _taken_apart(b), where)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import same
+from torch.utils.checkpoint import checkpoint
 
 import alternator
 
@@ -101,6 +102,44 @@ def test_random_numbers_are_those_of_one_run() -> None:
     for fn in (f, alternator.compile(f, backend="eager", fullgraph=True)):
         results.append([seeded(x) for x in (X, -X, X)])
     assert str(results[0]) == str(results[1])
+
+
+def test_a_checkpointed_body_can_run_twice() -> None:
+    def f(x):
+        y = checkpoint(lambda v: torch.nn.functional.dropout(v.sin(), 0.5) + 1, x, use_reentrant=False)
+        if y.sum() < 3:
+            raise ValueError(f"{y.sum()}")
+        return y
+
+    def seeded(fn, x):
+        torch.manual_seed(5)
+        try:
+            return fn(x), torch.rand(1)
+        except ValueError as error:
+            return str(error), torch.rand(1)
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    assert [str(seeded(f, x)) for x in (X, -X, X)] == [str(seeded(compiled, x)) for x in (X, -X, X)]
+
+
+def test_a_function_of_the_program_in_the_graph_is_not_run_twice() -> None:
+    @alternator.allow_in_graph
+    def counted(x):
+        SEEN.append("ran")
+        return x + 1
+
+    def f(x):
+        y = counted(x)
+        if x.sum() < 0:
+            raise ValueError
+        return y
+
+    compiled = alternator.compile(f, backend="eager")
+    compiled(X)
+    SEEN.clear()
+    with pytest.raises(ValueError):
+        compiled(-X)
+    assert SEEN == ["ran"]
 
 
 def test_parameters_of_each_kind_and_closures() -> None:
