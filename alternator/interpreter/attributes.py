@@ -287,13 +287,12 @@ def _show(vm: Any, rec: Outside, name: str, value: Any) -> None:
 
 def _write_through(vm: Any, rec: Outside) -> None:
     """From now on attribute writes go to the stand-in of the instance's ``__dict__``, so that both show the same."""
-    slots: dict[str, Any] = {}
     space: Any = rec.space
-    for name, value in (rec.attrs or {}).items():
-        if type(vm.world.class_attr(type(rec.obj), name)) in _DATA_SETTERS:
-            slots[name] = value
-        else:
-            _put(space, name, value)
+    attrs = rec.attrs or {}
+    slots = {n: v for n, v in attrs.items() if type(vm.world.class_attr(type(rec.obj), n)) in _DATA_SETTERS}
+    for effect in vm.world.effects:  # in their order: what is deleted and set again becomes the last key
+        if effect[1] is rec and effect[2] not in slots:
+            _put(space, effect[2], effect[3])
     rec.attrs = slots or None
     vm.world.effects[:] = [e for e in vm.world.effects if e[1] is not rec or e[2] in slots]
 

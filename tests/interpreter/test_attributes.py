@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 
 import torch
@@ -257,6 +258,23 @@ def test_dunder_dict() -> None:
         return x + o.m + o.n, sorted(o.__dict__), mine.q, vars(mine)["n"], "n" in o.__dict__
 
     same(f, X, Plain(), graphs=1, breaks=0)
+
+
+def test_order_of_what_is_deleted_and_set_again() -> None:
+    def f(x, o, late):
+        if not late:
+            names = list(vars(o))
+        del o.a
+        o.c = 1
+        o.a = x
+        del o.c
+        o.b, o.c = 2, 3
+        return list(vars(o)), list(copy.copy(o).__dict__), late or names
+
+    for late in (True, False):
+        o = Plain()
+        o.a, o.b = 1, 2
+        same(f, X, o, late, graphs=None, breaks=0)
 
 
 def test_dunder_class_and_type() -> None:
