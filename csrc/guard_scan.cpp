@@ -168,6 +168,12 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
 
 void GuardScan::pin_tensor(const Guard& guard, PyObject* value) {
   word(py::type_word(value), Py_TYPE(value));
+  if (tensor_can_be_marked(*guard.tensor)) {
+    const py::NoAttributes words = py::no_attributes_words(value);
+    if (!words.first[0] || py::has_attributes(value) || *words.first[0] != 0) return checks_.push_back({&guard, value});
+    for (const uint64_t* at : words.first) word(at, *at, 1);
+    if (words.second) word(words.second, *words.second, 2);
+  }
   word(tensor_impl_word(value), *tensor_impl_word(value), 1);
   std::vector<TensorWord> words;
   if (tensor_words(*guard.tensor, value, &words)) {

@@ -14,6 +14,7 @@
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wpedantic"
 #define Py_BUILD_CORE 1
+#include <internal/pycore_dict.h>
 #include <internal/pycore_frame.h>
 #undef Py_BUILD_CORE
 #pragma GCC diagnostic pop
@@ -128,6 +129,41 @@ inline Slot dict_slot(PyObject* obj, PyObject*** slot) {
 inline std::array<const void*, 2> empty_dict_words(PyObject* obj, PyObject** slot) {
   if (Py_TYPE(obj)->tp_flags & Py_TPFLAGS_MANAGED_DICT) return {slot, slot - 1};
   return {slot, slot};
+}
+// Whether an object whose __dict__ is a field in front of it has attributes of its own; `obj` may be of any class.
+inline bool has_attributes(PyObject* obj) {
+  if (!(Py_TYPE(obj)->tp_flags & Py_TPFLAGS_MANAGED_DICT)) return Py_TYPE(obj)->tp_dictoffset != 0;  // who knows
+  auto base = reinterpret_cast<PyObject**>(obj);
+  if (base[-3]) return PyDict_GET_SIZE(base[-3]) != 0;
+  return base[-4] && reinterpret_cast<uint8_t*>(base[-4])[-2] != 0;  // how many of the inline values were ever set
+}
+// One of them by its (interned) name, without making the dict; null: there is none, or it takes a look into the dict's own kind.
+inline PyObject* own_attribute(PyObject* obj, PyObject* name) {
+  PyObject** slot = nullptr;
+  if (!(Py_TYPE(obj)->tp_flags & Py_TPFLAGS_MANAGED_DICT)) {
+    slot = _PyObject_GetDictPtr(obj);
+    return slot && *slot ? dict_lookup(*slot, name, PyObject_Hash(name)) : nullptr;
+  }
+  auto base = reinterpret_cast<PyObject**>(obj);
+  if (base[-3]) return dict_lookup(base[-3], name, PyObject_Hash(name));
+  PyDictKeysObject* keys = reinterpret_cast<PyHeapTypeObject*>(Py_TYPE(obj))->ht_cached_keys;
+  if (!base[-4] || !keys || keys->dk_kind == DICT_KEYS_GENERAL) return nullptr;
+  const PyDictUnicodeEntry* entries = DK_UNICODE_ENTRIES(keys);
+  for (Py_ssize_t i = 0; i < keys->dk_nentries; ++i)
+    if (entries[i].me_key == name) return reinterpret_cast<PyDictValues*>(base[-4])->values[i];
+  return nullptr;
+}
+// The words that say that it has none, in two levels (the second is looked at only if the first stands); empty: they don't.
+struct NoAttributes {
+  std::array<const uint64_t*, 2> first{};
+  const uint64_t* second = nullptr;
+};
+inline NoAttributes no_attributes_words(PyObject* obj) {
+  if (!(Py_TYPE(obj)->tp_flags & Py_TPFLAGS_MANAGED_DICT)) return {};
+  auto base = reinterpret_cast<const uint64_t*>(obj);
+  NoAttributes words{{base - 3, base - 4}, nullptr};
+  if (base[-4]) words.second = reinterpret_cast<const uint64_t*>(base[-4]) - 1;  // with the number of values set
+  return words;
 }
 inline void make_dict(PyObject* obj) { (void)_PyObject_GetDictPtr(obj); }
 

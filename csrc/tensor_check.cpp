@@ -2,6 +2,8 @@
 
 #include "tensor_check.h"
 
+#include "dim_marks.h"
+
 #include <algorithm>
 #include <sstream>
 #include <vector>
@@ -11,6 +13,7 @@ namespace alt {
 namespace {
 
 PyTypeObject* tensor_base = nullptr;  // torch._C.TensorBase
+PyTypeObject* parameter = nullptr;    // torch.nn.Parameter
 
 constexpr int64_t kDynamic = INT64_MIN;
 
@@ -47,6 +50,10 @@ struct TensorSpec {
   int64_t rank = 0;
   std::vector<int64_t> sizes;
   std::vector<int64_t> strides;
+  bool asks_for_marks = false;
+  DimMarks marks;  // what the example had
+
+  bool is_open(int dim) const { return !check_sizes || sizes[static_cast<size_t>(dim)] == kDynamic; }
 };
 
 void TensorSpecDelete::operator()(TensorSpec* spec) const { delete spec; }
@@ -61,7 +68,10 @@ bool init_tensor_check() {
     return false;
   }
   tensor_base = reinterpret_cast<PyTypeObject*>(base);
-  return true;
+  Own nn = Own::steal(PyImport_ImportModule("torch.nn.parameter"));
+  PyObject* cls = nn ? PyObject_GetAttrString(nn.get(), "Parameter") : nullptr;
+  parameter = reinterpret_cast<PyTypeObject*>(cls);
+  return cls && init_dim_marks();
 }
 
 bool is_tensor(PyObject* obj) {
@@ -114,6 +124,8 @@ TensorSpecPtr make_tensor_spec(PyObject* example, PyObject* sizes, PyObject* str
   }
   if (!read_dims(sizes, "sizes", spec->rank, &spec->check_sizes, &spec->sizes)) return nullptr;
   if (!read_dims(strides, "strides", spec->rank, &spec->check_strides, &spec->strides)) return nullptr;
+  spec->asks_for_marks = Py_TYPE(example) != parameter;  // whose sizes are constants
+  spec->marks = read_dim_marks(example);
   return spec;
 }
 
@@ -128,6 +140,19 @@ static bool dims_match(const std::vector<int64_t>& want, c10::IntArrayRef found)
   return true;
 }
 
+// The marks of a tensor that what was compiled does not honour.
+static DimMarks new_marks(const TensorSpec& spec, PyObject* obj) noexcept {
+  DimMarks more = read_dim_marks(obj).beyond(spec.marks);
+  for (int dim = 0; dim < 64 && dim < spec.rank; ++dim) more.dims[spec.is_open(dim) ? DimMarks::weak : DimMarks::fixed] &= ~(uint64_t{1} << dim);
+  return more;
+}
+
+static bool marks_honoured(const TensorSpec& spec, PyObject* obj) noexcept {
+  return !spec.asks_for_marks || !may_have_dim_marks(obj) || new_marks(spec, obj).none();
+}
+
+bool tensor_can_be_marked(const TensorSpec& spec) { return spec.asks_for_marks; }
+
 bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept {
   if (!is_tensor(obj)) return false;
   const c10::TensorImpl* impl = tensor_of(obj).unsafeGetTensorImpl();
@@ -140,7 +165,7 @@ bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept {
     if (spec.layout != c10::kStrided && impl->layout() != spec.layout) return false;
     // Sizes that are symbolic make these throw.
     if (spec.check_sizes ? !dims_match(spec.sizes, impl->sizes()) : impl->dim() != spec.rank) return false;
-    return !spec.check_strides || dims_match(spec.strides, impl->strides());
+    return (!spec.check_strides || dims_match(spec.strides, impl->strides())) && marks_honoured(spec, obj);
   } catch (...) {
     PyErr_Clear();
     return false;
@@ -304,6 +329,7 @@ std::string tensor_mismatch(const TensorSpec& spec, PyObject* obj) {
       return differ("sizes", dims_text(spec.sizes), dims_text(t.sizes()));
     if (spec.check_strides && !dims_match(spec.strides, t.strides()))
       return differ("strides", dims_text(spec.strides), dims_text(t.strides()));
+    if (!marks_honoured(spec, obj)) return "newly marked: " + new_marks(spec, obj).text();
     return "";
   } catch (const std::exception& e) {
     PyErr_Clear();

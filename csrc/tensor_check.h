@@ -28,6 +28,9 @@ std::string tensor_mismatch(const TensorSpec& spec, PyObject* obj);
 // A tensor subclass may answer questions about its sizes with Python code.
 bool tensor_check_may_run_python(const TensorSpec& spec);
 
+// Whether marks that appear on it later (mark_dynamic and the like) ask for another version of the compiled code.
+bool tensor_can_be_marked(const TensorSpec& spec);
+
 // The word of a tensor object that says which TensorImpl it stands for.
 const uint64_t* tensor_impl_word(PyObject* obj);
 

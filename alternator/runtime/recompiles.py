@@ -146,6 +146,7 @@ def cure_for(reason: str) -> str:
 
 
 _CURES = (
+    (("newly marked",), "mark tensors before the first call"),
     (("size", "stride", "dimension", "shape"), "mark what varies with alternator.mark_dynamic, or compile with dynamic=True"),
     (("global state", "grad mode", "autocast"), "call it under the same grad mode, autocast and defaults each time"),
     (

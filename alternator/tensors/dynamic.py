@@ -10,7 +10,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic
 
 from alternator.provenance.source import COUNTS
 
-_MARKS = (
+MARKS = (
     "_dynamo_unbacked_indices",
     "_dynamo_strict_unbacked_indices",
     "_dynamo_dynamic_indices",
@@ -47,7 +47,7 @@ class DynamicPolicy:
 
     def dims(self, tensor: torch.Tensor, name: str, fixed: bool = False) -> list[DimDynamic] | None:
         """How each dimension varies; None if all are static.  ``fixed``: only what the user marked varies."""
-        marks = [getattr(tensor, mark, None) or () for mark in _MARKS]
+        marks = [getattr(tensor, mark, None) or () for mark in MARKS]
         if self.static_parameters and isinstance(tensor, torch.nn.Parameter):
             fixed = True
         if fixed and not any(marks[:-1]):

@@ -19,6 +19,7 @@ import torch
 from alternator._C.eval_frame import skip_code
 from alternator.exc import GuardMismatch
 from alternator.provenance.iterators import dict_items
+from alternator.tensors.dynamic import MARKS
 
 GONE: Any = type("Gone", (), {"__repr__": lambda self: "nothing"})()
 """There is nothing at this path."""
@@ -167,7 +168,15 @@ def _numbers(values: Sequence[int], expected: Sequence[int | None]) -> bool:
 
 
 def _tensor(example: torch.Tensor, sizes: Sequence[int | None], strides: Sequence[int | None]) -> Check:
-    facts = _tensor_facts(example)
+    facts, marks = _tensor_facts(example), _marks(example)
+
+    def honoured(value: torch.Tensor) -> bool:
+        if type(example) is torch.nn.Parameter:
+            return True
+        open_sizes = {dim for dim, size in enumerate(sizes) if size is None}
+        fixed = {dim for dim, size in enumerate(sizes) if size is not None}
+        done = {"_dynamo_weak_dynamic_indices": open_sizes, "_dynamo_static_indices": fixed}
+        return all(found <= marks[name] | done.get(name, set()) for name, found in _marks(value).items())
 
     def holds(value: Any) -> bool:
         return (
@@ -175,9 +184,15 @@ def _tensor(example: torch.Tensor, sizes: Sequence[int | None], strides: Sequenc
             and _tensor_facts(value) == facts
             and _numbers(value.shape, sizes)
             and (value.layout is not torch.strided or _numbers(value.stride(), strides))
+            and honoured(value)
         )
 
     return f"tensor {facts}, sizes {tuple(sizes)}, strides {tuple(strides)}", holds
+
+
+def _marks(value: torch.Tensor) -> dict[str, set[int]]:
+    """What the user said about its sizes."""
+    return {name: set(getattr(value, name, None) or ()) for name in MARKS}
 
 
 def _tensor_facts(value: torch.Tensor) -> tuple[Any, ...]:

@@ -150,7 +150,7 @@ def check_marked(fakes: Fakes) -> None:
                 f"{name} was marked as dynamic, but the program needs it to be {seen.lower}. Use maybe_mark_dynamic where "
                 "a constant will do, or change what the program relies on"
             )
-        value = fakes.shape_env.size_hint(expr)
+        value = fakes.shape_env.guarding_hint_or_throw(expr)
         if bounds is not None and not (bounds.min or 0) <= value <= (value if bounds.max is None else bounds.max):
             raise ConstraintViolation(f"{name} was marked as dynamic between {bounds.min} and {bounds.max}, but it is {value}")
 
