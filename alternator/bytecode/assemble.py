@@ -130,6 +130,14 @@ def checked_index(shape: Template, index: int, depth: int, null_positions: Itera
     return start
 
 
+def checked_layout(
+    code: CodeType, index: int, depth: int, null_positions: Iterable[int], unbound: Iterable[str], kept: Iterable[str]
+) -> Layout:
+    """What a piece that starts at the unit of instruction `index` is called with; ValueError if none can start there."""
+    shape, nulls = template(code), frozenset(null_positions)
+    return layout_at(shape, checked_index(shape, index, depth, nulls), nulls, frozenset(unbound), frozenset(kept))
+
+
 def layout_at(
     shape: Template,
     index: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from types import CodeType
-from typing import Generic, TypeVar
+from typing import Callable, Generic, TypeVar
 
 __all__ = ["CodeCache"]
 
@@ -32,6 +32,14 @@ class CodeCache(Generic[T]):
         """The value stored for this very code object, or None."""
         entry = self._entries.get(id(code))
         return None if entry is None else entry[1]
+
+    def get_or_put(self, code: CodeType, make: Callable[[], T]) -> T:
+        """The value stored for this very code object; if there is none, what `make()` gives is stored."""
+        entry = self._entries.get(id(code))
+        if entry is not None:
+            return entry[1]
+        self.put(code, value := make())
+        return value
 
     def put(self, code: CodeType, value: T) -> None:
         """Store the value for as long as `code` lives."""

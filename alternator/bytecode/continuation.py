@@ -8,7 +8,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 from .analysis import reachable, stack_depth, successors
-from .assemble import Assembler, checked_index, layout_at, origin_of, template
+from .assemble import Assembler, checked_layout, layout_at, origin_of, template
 from .codecache import CodeCache
 from .layout import Layout
 from .step import Step, make_step
@@ -27,8 +27,6 @@ __all__ = [
     "stack_below",
 ]
 
-_Key = tuple[int, int, frozenset[int], frozenset[str], frozenset[str]]
-
 
 @dataclass(frozen=True, slots=True)
 class Continuation(Layout):
@@ -41,7 +39,7 @@ class Continuation(Layout):
     free_names: tuple[str, ...]
 
 
-_cache: Final[CodeCache[dict[_Key, Continuation]]] = CodeCache()
+_cache: Final[CodeCache[dict[Layout, Continuation]]] = CodeCache()
 
 
 def make_continuation(
@@ -67,17 +65,11 @@ def make_continuation(
     >>> new_function(rest.code, globals())(10)
     20
     """
-    shape = template(code)
-    nulls = frozenset(null_positions)
-    index = checked_index(shape, index, stack_depth, nulls)
-    layout = layout_at(shape, index, nulls, frozenset(unbound), frozenset(kept))
-    known = _cache.get(code)
-    if known is None:
-        _cache.put(code, known := {})
-    key = (index, stack_depth, nulls, layout.unbound, layout.kept)
-    if key not in known:
-        known[key] = Continuation(**layout.fields, code=_assemble(code, layout), free_names=shape.free_names)
-    return known[key]
+    layout = checked_layout(code, index, stack_depth, null_positions, unbound, kept)
+    known = _cache.get_or_put(code, dict)
+    if layout not in known:
+        known[layout] = Continuation(**layout.fields, code=_assemble(code, layout), free_names=template(code).free_names)
+    return known[layout]
 
 
 def _assemble(code: CodeType, layout: Layout) -> CodeType:
@@ -142,10 +134,8 @@ def make_call_continuation(
     shape = template(code)
     nulls = frozenset(null_positions)
     layout = layout_at(shape, index, nulls, frozenset(unbound), frozenset(kept), stack_below(code, index))
-    known = _call_cache.get(code)
-    if known is None:
-        _call_cache.put(code, known := {})
-    key = (index, nulls, layout.unbound, layout.kept, id(runner), id(child))
+    known = _call_cache.get_or_put(code, dict)
+    key = (layout, id(runner), id(child))
     if key not in known:
         out = Assembler(shape, index)
         instr = shape.decoded.instrs[index]

@@ -10,15 +10,13 @@ from typing import Final
 from bytecode import Label
 
 from .analysis import stack_depth, stack_state, step_stop, successors
-from .assemble import Assembler, Template, checked_index, layout_at, template
+from .assemble import Assembler, Template, checked_layout, layout_at, template
 from .codecache import CodeCache
 from .decode import Instr
 from .layout import Layout
 from .versions import FACTS
 
 __all__ = ["Step", "make_step"]
-
-_Key = tuple[int, int, frozenset[int], frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Step(Layout):
     successors: tuple[Layout, ...]
 
 
-_cache: Final[CodeCache[dict[_Key, Step]]] = CodeCache()
+_cache: Final[CodeCache[dict[Layout, Step]]] = CodeCache()
 
 
 def make_step(
@@ -59,19 +57,14 @@ def make_step(
     >>> step.successors[0].stack_depth
     1
     """
-    shape = template(code)
-    nulls = frozenset(null_positions)
-    index = checked_index(shape, index, stack_depth, nulls)
-    layout = layout_at(shape, index, nulls, frozenset(unbound), frozenset(kept))
-    known = _cache.get(code)
-    if known is None:
-        _cache.put(code, known := {})
-    key = (index, stack_depth, nulls, layout.unbound, layout.kept)
-    if key not in known:
+    layout = checked_layout(code, index, stack_depth, null_positions, unbound, kept)
+    known = _cache.get_or_put(code, dict)
+    if layout not in known:
+        shape = template(code)
         following = _successors(shape, layout)
         made = _assemble(code, layout, following)
-        known[key] = Step(**layout.fields, code=made, free_names=shape.free_names, successors=following)
-    return known[key]
+        known[layout] = Step(**layout.fields, code=made, free_names=shape.free_names, successors=following)
+    return known[layout]
 
 
 def _successors(shape: Template, layout: Layout) -> tuple[Layout, ...]:

@@ -19,9 +19,9 @@ from alternator.exc import Break
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, Outside, Unread
+from alternator.tensors.graph import SYMBOLIC
 
 _LITERALS = frozenset({int, str, bool, type(None), bytes})
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 def give_class(tensor: torch.Tensor, kind: Any) -> torch.Tensor:

@@ -24,6 +24,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Unread
+from alternator.tensors.graph import SYMBOLIC
 
 _new_object = object.__new__
 _PLAIN_KEYS = (str, int, bool, type(None))
@@ -63,9 +64,6 @@ def rebuild_builtin(b: Builder, value: Any) -> str:
     if owner is None or isinstance(owner, (types.ModuleType, type)):
         return b.constant(value)
     return b.assign(f"({b.value(owner)}).{value.__name__}")
-
-
-_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 @REBUILD.rule(type(NULL))
@@ -305,7 +303,7 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 def rebuild_method(b: Builder, value: Any) -> str:
     if isinstance(value.__self__, TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
-    if isinstance(value.__self__, _SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
+    if isinstance(value.__self__, SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
         kind = type(value.__self__)  # whose functions do not bear the names that they stand under
         name = next((name for base in kind.__mro__ for name, fn in vars(base).items() if fn is value.__func__), None)
         if name is None:

@@ -19,10 +19,10 @@ from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
+from alternator.tensors.graph import SYMBOLIC
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
 _VARARGS, _VARKEYWORDS = inspect.CO_VARARGS, inspect.CO_VARKEYWORDS
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 MAX_DEPTH = 900
 
 

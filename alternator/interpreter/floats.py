@@ -18,8 +18,8 @@ from torch.utils._sympy.functions import ToFloat
 from alternator.exc import Break
 from alternator.interpreter.identity import hashable
 from alternator.tensors.fake import SymbolSource
+from alternator.tensors.graph import SYMBOLIC
 
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _COMPARE = frozenset({operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge})
 _WRITTEN: dict[Any, Any] = {
     operator.add: sympy.Add,

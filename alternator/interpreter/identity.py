@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-_SCALARS = frozenset({int, float, bool, str, bytes, complex, type(None)})
-_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+from alternator.provenance.world import SCALARS
+from alternator.tensors.graph import SYMBOLIC
 
 
 class TracedId(int):
@@ -41,11 +41,11 @@ def settled(value: Any) -> Any:
 def hashable(vm: Any, key: Any) -> Any:
     """A value that native code is about to hash: symbolic numbers become what they are."""
     kind = type(key)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return key
-    if isinstance(key, _SYMBOLIC):
+    if isinstance(key, SYMBOLIC):
         return vm.symbolic(float if kind is torch.SymFloat else bool if kind is torch.SymBool else operator.index, key)
     vm.close(key)
-    if kind is tuple and any(isinstance(item, (tuple, *_SYMBOLIC)) for item in key):
+    if kind is tuple and any(isinstance(item, (tuple, *SYMBOLIC)) for item in key):
         return tuple([hashable(vm, item) for item in key])
     return key

@@ -22,23 +22,15 @@ from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
 from alternator.provenance.source import Source
-from alternator.provenance.world import ADMIT, MISSING, Outside, Unread, World
+from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
-from alternator.tensors.graph import Recorder
+from alternator.tensors.graph import SYMBOLIC, Recorder
 from alternator.tensors.memo import FakeMemo
 
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 OURS = (Break, InternalError, SkipFrame, UserRaise)
-_ATOMS = frozenset(
+_ATOMS = SCALARS | frozenset(
     {
-        int,
-        float,
-        bool,
-        str,
-        bytes,
-        complex,
-        type(None),
         type,
         types.FunctionType,
         types.BuiltinFunctionType,

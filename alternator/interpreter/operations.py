@@ -15,10 +15,9 @@ from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.tables import DEEP, SHALLOW
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, SCALARS
+from alternator.tensors.graph import SYMBOLIC
 
-SCALARS = frozenset({int, float, bool, str, bytes, complex, type(None)})
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 NUMBERS = frozenset({int, float, bool, torch.SymInt, torch.SymFloat})
 _HEAP = 0x200
 

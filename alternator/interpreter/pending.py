@@ -13,10 +13,11 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from alternator.exc import Break
 from alternator.interpreter import tensor_ops
+from alternator.provenance.world import SCALARS
+from alternator.tensors.graph import SYMBOLIC
 
-_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _CONTAINERS = (list, tuple, dict, set, frozenset)
-_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size})
+_PLAIN = SCALARS | {torch.dtype, torch.device, torch.Size}
 
 
 class Shown:
@@ -100,7 +101,7 @@ def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
         return False
     if isinstance(value, torch.Tensor) or kind is PendingText:
         return True
-    if isinstance(value, _SYMBOLIC):
+    if isinstance(value, SYMBOLIC):
         return bool(free_unbacked_symbols(value))
     if kind not in _CONTAINERS or depth > 20:
         return False
@@ -127,7 +128,7 @@ def snapshot(vm: Any, value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, torch.Tensor):
         return Shown(vm, value)
-    if isinstance(value, _SYMBOLIC):
+    if isinstance(value, SYMBOLIC):
         return ShownNumber(value) if free_unbacked_symbols(value) else vm.symbolic(type(_EXAMPLES[kind]), value)
     if kind not in _CONTAINERS or depth > 20:
         raise Break("DATA_DEPENDENT_VALUE", f"the text of a tensor, together with a {kind.__name__}")

@@ -27,6 +27,7 @@ from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING
 from alternator.tensors.eager_errors import eager_error
 from alternator.tensors.from_data import sizes_from_data
+from alternator.tensors.graph import SYMBOLIC
 
 METHODS = IdentityTable("tensor methods with a rule")
 """raw attribute of torch.Tensor -> ``rule(vm, args, kwargs)``."""
@@ -96,7 +97,6 @@ _METADATA_METHODS = frozenset(
         "is_nonzero_metadata",
     }
 )
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _OURS = (Break, InternalError, SkipFrame, UserRaise)
 
 

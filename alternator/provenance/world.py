@@ -15,6 +15,9 @@ from alternator.provenance.source import Source, SourceTree
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>", "__slots__": ()})()
 """Stands for 'no such attribute, item or value'; also a deletion in a shadow."""
 
+SCALARS: frozenset[type] = frozenset({int, float, bool, str, bytes, complex, type(None)})
+"""Types of immutable values without parts: only the value matters, not which object it is."""
+
 Admit = Callable[["World", Any, Source], Any]
 
 
@@ -95,7 +98,7 @@ class AdmitTable:
 
 
 ADMIT = AdmitTable()
-ADMIT.constants(int, float, bool, str, bytes, complex, type(None), type(Ellipsis), type(NotImplemented), types.CodeType, range)
+ADMIT.constants(*SCALARS, type(Ellipsis), type(NotImplemented), types.CodeType, range)
 
 
 class World:

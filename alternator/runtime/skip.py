@@ -17,6 +17,7 @@ import torch
 
 from alternator import marks
 from alternator.bytecode.assemble import origin_of
+from alternator.provenance.world import SCALARS
 from alternator.registry import Table
 
 
@@ -174,9 +175,7 @@ def add_rule(prefix: str, verdict: Verdict) -> None:
     _by_file.clear()
 
 
-_SCALARS = frozenset(
-    {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), type, types.CodeType}
-)
+_SCALARS = SCALARS | {type(Ellipsis), type(NotImplemented), type, types.CodeType}
 
 
 def may_hold_tensors(func: types.FunctionType, values: list[object]) -> bool:

@@ -25,7 +25,6 @@ from alternator.provenance.world import MISSING
 from alternator.semantics.bodies import Body, run_body
 
 Function = torch.autograd.Function
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 class TracedContext(torch.autograd.function.FunctionCtx):

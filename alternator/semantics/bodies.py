@@ -11,20 +11,13 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter.generators import TracedGenerator
-from alternator.provenance.world import Unread
+from alternator.provenance.world import SCALARS, Unread
 from alternator.tensors.state import GlobalState
 from alternator.tensors.subgraph import SubRecorder
 
 MAX_OBJECTS = 20000
-_LEAVES = frozenset(
+_LEAVES = SCALARS | frozenset(
     {
-        int,
-        float,
-        bool,
-        str,
-        bytes,
-        complex,
-        type(None),
         type,
         types.ModuleType,
         types.BuiltinFunctionType,

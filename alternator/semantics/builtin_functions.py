@@ -15,8 +15,7 @@ from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
-
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+from alternator.tensors.graph import SYMBOLIC
 
 _fn: Any
 for _fn in (bin, chr, hex, oct, ord, str.maketrans, bytes.maketrans, bytearray.maketrans):

@@ -13,8 +13,7 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.identity import TracedId, hashable
 from alternator.interpreter.tables import DEEP, REBUILD, RULES
-
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+from alternator.tensors.graph import SYMBOLIC
 
 
 @RULES.rule(id)

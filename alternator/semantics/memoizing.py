@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from alternator.exc import Break
 from alternator.interpreter import assertions, attributes, calls
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, NOTHING, PURE_TYPES, REBUILD, RULES
-from alternator.provenance.world import ADMIT, MISSING
+from alternator.provenance.world import ADMIT, MISSING, SCALARS
 
 _Wrapper: Any = type(functools.lru_cache(lambda: None))
 PURE_TYPES.put(_Wrapper, NOTHING)
@@ -67,9 +67,7 @@ def _is_hashed_alike(vm: Any, value: Any) -> bool:
     return kind.__hash__ is object.__hash__ and kind.__eq__ is object.__eq__
 
 
-_VALUES = frozenset(
-    {int, float, bool, complex, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
-)
+_VALUES = SCALARS | {torch.dtype, torch.device, torch.layout, torch.memory_format}
 
 
 def _real(vm: Any, value: Any) -> Any:

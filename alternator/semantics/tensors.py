@@ -17,8 +17,8 @@ from alternator.provenance.world import ADMIT, MISSING, World
 from alternator.semantics.symbols import announce_symbols
 from alternator.semantics.tensor_subclasses import admit_wrapper
 from alternator.tensors.from_data import FromData, numbers_from_data
+from alternator.tensors.graph import SYMBOLIC
 
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 PLAIN_TYPES = frozenset(
     {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer, torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer}
 )

@@ -15,17 +15,11 @@ from alternator.interpreter import attributes, calls, operations, pending
 from alternator.interpreter.identity import TracedId
 from alternator.interpreter.pending import PendingText, Shown, ShownNumber
 from alternator.interpreter.tables import DEEP, REBUILD, RULES
+from alternator.provenance.world import SCALARS
+from alternator.tensors.graph import SYMBOLIC
 
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
-_PLAIN = frozenset(
+_PLAIN = SCALARS | frozenset(
     {
-        int,
-        float,
-        bool,
-        str,
-        bytes,
-        complex,
-        type(None),
         type(Ellipsis),
         type(NotImplemented),
         type,

@@ -19,8 +19,7 @@ from alternator.exc import Break
 from alternator.interpreter import assertions, attributes, calls, operations, tensor_ops
 from alternator.interpreter.tables import CODES, DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
 from alternator.provenance.world import MISSING
-
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+from alternator.tensors.graph import SYMBOLIC
 
 _INLINED = {
     torch.nn.functional.multi_head_attention_forward,

@@ -8,7 +8,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from torch.utils._pytree import tree_map
 
-_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+from alternator.tensors.graph import SYMBOLIC
+
 _MOST = 1 << 20
 
 
@@ -61,4 +62,4 @@ def _real(value: Any, number: Callable[[Any], Any]) -> Any:
         return _Zeros(value, number)
     if isinstance(value, torch.Tensor):
         raise _CannotBeTried
-    return number(value) if isinstance(value, _SYMBOLIC) else value
+    return number(value) if isinstance(value, SYMBOLIC) else value

@@ -15,6 +15,7 @@ from torch.utils._sympy.symbol import SymT, symbol_is_type
 from alternator.exc import Break, ConstraintViolation
 from alternator.provenance.source import Source
 from alternator.tensors.fake import Fakes
+from alternator.tensors.graph import SYMBOLIC
 
 
 def shape_facts(fakes: Fakes) -> list[tuple[Any, ...]]:
@@ -81,7 +82,7 @@ class Places:
         for symbol in expr.free_symbols:
             if symbol not in values:
                 fn, args = self.formulas[symbol]
-                values[symbol] = fn(*[self.evaluate(_expr(a), values) if isinstance(a, _SYMBOLIC) else a for a in args])
+                values[symbol] = fn(*[self.evaluate(_expr(a), values) if isinstance(a, SYMBOLIC) else a for a in args])
         return sympy_interp(_Numbers, values, expr)
 
     def text(self, expr: Any) -> str:
@@ -126,10 +127,7 @@ class _Numbers(PythonReferenceAnalysis):
 
 
 def _expr(value: Any) -> Any:
-    return value.node.expr if isinstance(value, _SYMBOLIC) else sympy.sympify(value)
-
-
-_SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+    return value.node.expr if isinstance(value, SYMBOLIC) else sympy.sympify(value)
 
 
 def _finite(symbol: sympy.Symbol, where: Places) -> tuple[Any, ...]:
@@ -249,7 +247,7 @@ def _emit_formula(formula: tuple[Any, tuple[Any, ...]], where: Places, program: 
     if name is None:
         raise _NoNativeForm
     for arg in args:
-        if isinstance(arg, _SYMBOLIC):
+        if isinstance(arg, SYMBOLIC):
             _emit(arg.node.expr, where, program, load)
         else:
             program.append(("const", arg))
