@@ -8,7 +8,9 @@ bool Ref::make(PyObject* obj, Ref* out) {
   if (PyCFunction_Check(obj)) {
     // `len` is a builtin that its module keeps; `x.append` is made anew by each read and says nothing about x's life.
     PyObject* self = PyCFunction_GET_SELF(obj);
-    strong = self == nullptr || PyModule_Check(self) || PyType_Check(self);
+    const char* name = reinterpret_cast<PyCFunctionObject*>(obj)->m_ml->ml_name;
+    strong = self && PyType_Check(self) && !PyType_HasFeature(reinterpret_cast<PyTypeObject*>(self), Py_TPFLAGS_HEAPTYPE);
+    if (self && PyModule_Check(self)) strong = PyDict_GetItemString(PyModule_GetDict(self), name) == obj;
   }
   if (strong) {
     out->held_ = Own::share(obj);

@@ -21,6 +21,7 @@ from alternator.interpreter.attributes import native_base
 from alternator.interpreter.calls import face_of
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.world import MISSING, Unread
@@ -63,6 +64,11 @@ def rebuild_builtin(b: Builder, value: Any) -> str:
     owner = value.__self__
     if owner is None or isinstance(owner, (types.ModuleType, type)):
         return b.constant(value)
+    if type(owner).__flags__ & 0x200 and not isinstance(owner, torch.Tensor):  # the class may have another one of the name
+        raw = descriptor_of(value, owner)
+        if raw is None:
+            raise Break("UNREBUILDABLE_OUTPUT", f"the method {value.__name__} of a {type(owner).__name__}")
+        return b.assign(f"{b.constant(raw.__get__, 'bind')}({b.value(owner)})")
     return b.assign(f"({b.value(owner)}).{value.__name__}")
 
 

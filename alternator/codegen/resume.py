@@ -257,9 +257,14 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> t
 def _continuation(place: Place, layout: continuation.Layout) -> continuation.Continuation:
     """The continuation of one successor."""
     code, index = continuation.original_place(place.code, layout.index)
-    return continuation.make_continuation(
-        code, index, layout.stack_depth, null_positions=layout.null_positions, unbound=layout.unbound, kept=layout.kept
-    )
+
+    def made(unbound: frozenset[str]) -> continuation.Continuation:
+        depth, nulls = layout.stack_depth, layout.null_positions
+        return continuation.make_continuation(code, index, depth, null_positions=nulls, unbound=unbound, kept=layout.kept)
+
+    one = made(layout.unbound)
+    unknown = frozenset(one.local_names).difference(layout.local_names)  # a piece has no slots for what it never binds
+    return made(layout.unbound | unknown) if unknown else one
 
 
 def _next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import types
 from typing import Any
 
 import torch
@@ -49,3 +50,31 @@ def hashable(vm: Any, key: Any) -> Any:
     if kind is tuple and any(isinstance(item, (tuple, *SYMBOLIC)) for item in key):
         return tuple([hashable(vm, item) for item in key])
     return key
+
+
+_OF_NUMBERS = ("__hash__", "__bool__", "__index__", "__int__", "__float__", "__complex__")
+"""Special methods of which native code takes numbers only."""
+
+
+def as_number(vm: Any, func: Any, obj: Any, result: Any) -> Any:
+    """A symbolic number that the function gave to native code, which asked for a method of ``obj``; the number itself, with its
+    guard, where that takes no other."""
+    if any(vm.world.class_attr(type(obj), name) is func for name in _OF_NUMBERS):
+        return hashable(vm, result)
+    return result
+
+
+_DESCRIPTORS = (types.MethodDescriptorType, types.WrapperDescriptorType)
+
+
+def descriptor_of(method: Any, owner: Any) -> Any:
+    """The descriptor in C that made a bound method of ``owner``; None: none of its classes has it.
+
+    The class may have another method of the name in front of it.
+    """
+    name = method.__name__
+    for base in type(owner).__mro__:
+        raw = base.__dict__.get(name)
+        if type(raw) in _DESCRIPTORS and raw.__get__(owner) == method:
+            return raw
+    return None

@@ -16,7 +16,7 @@ from alternator.exc import Break, InternalError, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, floats, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import hashable
+from alternator.interpreter.identity import as_number, hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
@@ -247,7 +247,8 @@ class Machine:
             if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC) and func.__module__ in _OF_SYMBOLS:
                 return func(*values[: func.__code__.co_argcount])
             self.ticks += 1
-            return calls.run_bound(self, func, values)
+            result = calls.run_bound(self, func, values)
+            return as_number(self, func, values[0], result) if type(result) in SYMBOLIC and values else result
         except UserRaise as raised:
             error = raised.exc
         finally:

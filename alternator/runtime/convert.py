@@ -7,6 +7,7 @@ object, because a compiled entry belongs to the callback that made it.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import logging
 import sys
@@ -156,6 +157,7 @@ class Callback:
     def __init__(self, options: Options) -> None:
         self.backend = hold_backend(options.backend)
         self.options = dataclasses.replace(options, backend=_nobody)
+        self.collections = 0
 
     def __call__(self, func: types.FunctionType, values: list[Any]) -> Any:
         """None (run plainly), False (and compile nothing below), ``SKIP_CODE``, ``SKIP_CODE_RECURSIVE`` or a new entry."""
@@ -205,6 +207,7 @@ class Callback:
         for module, prepare in before_capture:
             if module in sys.modules:
                 prepare()
+        self.collections = _collections()
         request = self._request(state)
         metrics = utils.CompileMetrics(
             compile_id=request.compile_id,
@@ -308,6 +311,8 @@ class Callback:
 
     def guards_do_not_hold(self, func: types.FunctionType, why: str) -> None:
         """The frame hook found that a new entry does not fit the call that it was made from."""
+        if _collections() != self.collections:
+            return  # a finalizer or a weak reference's callback has changed what was read: run plainly this time
         error = exc.InternalError(f"the guards of the new entry for {_name_of(func)} do not hold for its own call: {why}")
         self._internal_error(func, error, _state_of(func.__code__), utils.CompileMetrics())
 
@@ -453,6 +458,11 @@ def _remember_sizes(func: types.FunctionType, values: list[Any]) -> None:
 
 def _name_of(func: types.FunctionType) -> str:
     return func.__qualname__
+
+
+def _collections() -> int:
+    """How often garbage was collected so far."""
+    return sum(generation["collections"] for generation in gc.get_stats())
 
 
 def _where(code: types.CodeType) -> str:

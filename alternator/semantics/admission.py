@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 
 from alternator.exc import Break
+from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import CODES, IN_GRAPH, READABLE, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
@@ -46,26 +47,29 @@ def by_identity(world: World, obj: Any, source: Source) -> Any:
     return world.by_identity(obj, source)
 
 
-_C_METHODS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType, types.BuiltinFunctionType)
-
-
 @ADMIT.register(types.BuiltinFunctionType, types.MethodWrapperType, type(re.compile("").sub))
 def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     """A function in C is itself; a method that is bound to something is made anew at each read: it is its owner and its name."""
     owner, name = obj.__self__, obj.__name__
     if owner is None or isinstance(owner, (types.ModuleType, type)):
         return world.by_identity(obj, source)
-    raw: Any = next((base.__dict__[name] for base in type(owner).__mro__ if name in base.__dict__), None)
-    if not isinstance(raw, _C_METHODS):
+    raw = descriptor_of(obj, owner)
+    if raw is None:
         return world.by_identity(obj, source)
     source.guard("TYPE", type(obj))
     source.child("attr", "__name__").guard("EQ", name)
+    if sum(name in base.__dict__ for base in type(owner).__mro__) > 1:
+        source.child("call", _descriptor).guard("IS", raw)
     inner = world.admit(owner, source.child("attr", "__self__"))
     if not isinstance(inner, getattr(raw, "__objclass__", object)):
         raise Break("UNSUPPORTED_TYPE", f"{name} of a {type(owner).__name__} from outside")
     made = cast(Any, raw).__get__(inner, type(inner))
     world.pins.append(made)
     return made
+
+
+def _descriptor(method: Any) -> Any:
+    return descriptor_of(method, method.__self__)
 
 
 @ADMIT.register(types.FunctionType)

@@ -47,7 +47,10 @@ test_unary test_print test_pickle test_copyreg test_dynamic test_dynamicclassatt
 """What the table in docs/conformance.md is made of (names that this installation does not have are left out)."""
 
 SECONDS = 60.0
-"""A test that runs longer than this hangs."""
+"""A test that takes longer than this of processor time is too slow: named apart from the failures, for it did nothing wrong."""
+
+WAITS = 4.0
+"""So many times as long may a test take by the clock: then it hangs, or the machine is overloaded."""
 
 
 # ---- in the child: one file
@@ -101,15 +104,21 @@ def once(test: Any, wrap: Callable[[Any], Any] | None) -> tuple[str, str]:
         run = wrap(method)
         test.__dict__[name] = functools.wraps(method)(lambda: run())  # unittest reads attributes of it
     result = _Result()
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    limit(SECONDS)
     try:
         unittest.TestSuite([test]).run(result)
     except TimedOut:
         return "timeout", "".join(traceback.format_exc().splitlines(True)[-8:])
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        limit(0.0)
         test.__dict__.pop(getattr(test, "_testMethodName", ""), None)
     return result.trouble()
+
+
+def limit(seconds: float) -> None:
+    """Raise ``TimedOut`` after so much processor time, or ``WAITS`` times as much by the clock; 0 for never."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITS * seconds)
 
 
 def again(test: Any) -> Any:
@@ -167,8 +176,10 @@ def no_cost(gm: Any, example_inputs: Any) -> Any:
     return gm.forward
 
 
-def child(name: str, out: str, skip: int, only: str) -> None:
+def child(name: str, out: str, skip: int, only: str, seconds: float) -> None:
     """Run the tests of one file from number ``skip`` on, writing a line before and after each."""
+    global SECONDS
+    SECONDS = seconds
     from test import support
 
     support.use_resources = []  # type: ignore[attr-defined]
@@ -181,6 +192,7 @@ def child(name: str, out: str, skip: int, only: str) -> None:
     module = importlib.import_module(f"test.{name}")
     skipping.add_rule(os.path.dirname(support.__path__[0]), skipping.Verdict.CAPTURE)
     signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     loaded = list(tests_of(unittest.defaultTestLoader.loadTestsFromModule(module)))
     alternator.reset()
     gc.freeze()  # tests that collect garbage would walk all of torch each time
@@ -216,6 +228,8 @@ def run_file(name: str, out: str, only: str = "", extra: Sequence[str] = ()) -> 
             ended = subprocess.run([*command, *extra], stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         rows, begun = _read(path)
         if ended.returncode == 0:
+            with open(path, "a") as lines:
+                lines.write(json.dumps({"done": commit()}) + "\n")
             return rows
         if begun is None and (not rows or ended.returncode != 3):
             raise RuntimeError(f"{name} could not be run: see {log}")
@@ -228,6 +242,22 @@ def run_file(name: str, out: str, only: str = "", extra: Sequence[str] = ()) -> 
             done = 1 + max(row["end"] for row in map(json.loads, lines_) if "end" in row)
 
 
+@functools.cache
+def commit() -> str:
+    """What is tested, as git names it ("-dirty" behind it where files are changed)."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    told = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=here, capture_output=True, text=True)
+    return told.stdout.strip() or "unknown"
+
+
+def finished(path: str) -> str:
+    """The commit on which a file was run to its end; "" if it was not."""
+    if not os.path.exists(path):
+        return ""
+    with open(path) as lines:
+        return next((line["done"] for line in map(json.loads, lines) if "done" in line), "")
+
+
 def _read(path: str) -> tuple[list[Row], tuple[int, str] | None]:
     """The rows that are finished, and the test that had begun but did not end."""
     rows: list[Row] = []
@@ -237,30 +267,40 @@ def _read(path: str) -> tuple[list[Row], tuple[int, str] | None]:
             for line in map(json.loads, lines):
                 if "begin" in line:
                     begun = line["begin"], line["name"]
-                else:
+                elif "row" in line:
                     begun = None
                     rows.append(Row(**line["row"]))
     return rows, begun
 
 
+def too_slow(row: Row) -> bool:
+    """Did the test pass plainly, and not end in time under capture?"""
+    return row.plain == "passed" and row.captured == "timeout"
+
+
+def failed(row: Row) -> bool:
+    """Did the test pass plainly, and go wrong under capture?"""
+    return row.plain == "passed" and row.captured not in ("passed", "timeout")
+
+
 def report(results: dict[str, list[Row]]) -> str:
     """The table, the failures, and what broke the graphs most often, as Markdown."""
-    lines = ["| file | tests | pass plainly | pass captured | frames captured | breaks | frames skipped | internal errors |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    total = [0] * 7
+    lines = ["| file | tests | pass plainly | pass captured | fail | too slow | frames captured | breaks | frames skipped | internal errors |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
+    total = [0] * 9
     for name, rows in results.items():
         passed = [row for row in rows if row.plain == "passed"]
         cells = [len(rows), len(passed), sum(row.captured == "passed" for row in passed)]
+        cells += [sum(map(failed, rows)), sum(map(too_slow, rows))]
         cells += [sum(getattr(row, key) for row in rows) for key in ("captured_frames", "broken", "skipped", "internal")]
         total = [a + b for a, b in zip(total, cells)]
         lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
     lines.append("| **all** | " + " | ".join(f"**{n}**" for n in total) + " |")
-    lines += ["", "Failures:", ""]
-    for rows in results.values():
-        for row in rows:
-            if row.plain == "passed" and row.captured != "passed":
-                last = row.error.strip().splitlines()
-                lines.append(f"* `{row.name}` ({row.captured}): {last[-1][:200] if last else ''}")
+    for title, kind in (("Failures", failed), ("Too slow", too_slow)):
+        lines += ["", f"{title}:", ""]
+        for row in filter(kind, (row for rows in results.values() for row in rows)):
+            last = row.error.strip().splitlines()
+            lines.append(f"* `{row.name}` ({row.captured}): {last[-1][:200] if last else ''}")
     histogram = collections.Counter(reason.split(" @ ")[0] for rows in results.values() for row in rows for reason in row.reasons)
     lines += ["", "Reasons:", ""]
     lines += [f"* {count} {reason}" for reason, count in histogram.most_common(400)]
@@ -277,33 +317,39 @@ def main() -> int:
     parser.add_argument("--files", default="", help="comma-separated names of test modules")
     parser.add_argument("--only", default="", help="tests whose name contains this")
     parser.add_argument("--out", default="", help="folder for the rows and the logs")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="processor time that one run of a test may take")
+    parser.add_argument("--missing", action="store_true", help="run only what --out has no rows of, of this commit")
     parser.add_argument("--report", action="store_true", help="run nothing: report on what is in --out")
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--skip", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child, options.out, options.skip, options.only)
+        child(options.child, options.out, options.skip, options.only, options.seconds)
         return 0
     out = options.out or tempfile.mkdtemp(prefix="cpython_tests_")
     os.makedirs(out, exist_ok=True)
     results: dict[str, list[Row]] = {}
     for name in available(options.files.split(",") if options.files else FILES):
         start = time.perf_counter()
-        if options.report:
-            results[name] = _read(os.path.join(out, f"{name}.jsonl"))[0]
+        path = os.path.join(out, f"{name}.jsonl")
+        if options.report or options.missing and finished(path) == commit():
+            results[name] = _read(path)[0]
+            if finished(path) != commit():
+                print(f"{name}: not run to its end on {commit()}: {finished(path) or 'never'}", file=sys.stderr)
             continue
         try:
-            results[name] = run_file(name, out, options.only)
+            results[name] = run_file(name, out, options.only, ["--seconds", str(options.seconds)])
         except RuntimeError as error:
             print(error, file=sys.stderr)
             continue
-        bad = sum(row.plain == "passed" and row.captured != "passed" for row in results[name])
-        print(f"{name}: {len(results[name])} tests, {bad} failures, {time.perf_counter() - start:.0f} s", flush=True)
+        bad, slow = (sum(map(kind, results[name])) for kind in (failed, too_slow))
+        took = time.perf_counter() - start
+        print(f"{name}: {len(results[name])} tests, {bad} failures, {slow} too slow, {took:.0f} s", flush=True)
     text = report(results)
     with open(os.path.join(out, "report.md"), "w") as sink:
         sink.write(text)
     print(text.split("\nReasons:")[0])
-    return int("* `" in text.split("Failures:")[1].split("Reasons:")[0])
+    return int(any(failed(row) for rows in results.values() for row in rows))
 
 
 if __name__ == "__main__":
