@@ -124,9 +124,9 @@ class Builder:
         rec = self.vm.records.get(id(value))
         if rec is not None:
             return self.load(rec.source)
-        if isinstance(value, torch.Tensor):
+        if issubclass(type(value), torch.Tensor):
             return self._tensor(value)
-        if isinstance(value, SYMBOLIC):
+        if issubclass(type(value), SYMBOLIC):
             return self._symbolic(value)
         if id(value) in self._open:
             raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__name__} that contains itself")
@@ -190,12 +190,12 @@ class Builder:
         if value.node.is_constant():
             return self.value(
                 value.node.maybe_as_int()
-                if isinstance(value, torch.SymInt)
+                if issubclass(type(value), torch.SymInt)
                 else value.node.maybe_as_bool()
-                if isinstance(value, torch.SymBool)
+                if issubclass(type(value), torch.SymBool)
                 else float(value.node.maybe_as_float())
             )
-        if isinstance(value, torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
+        if issubclass(type(value), torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
             return self.value(float(value.node.expr))
         self.vm.recorder.symbolic_node(value)
         key = hash((str(value.node.expr), "expr"))

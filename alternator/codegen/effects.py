@@ -116,7 +116,7 @@ def _replay_list(b: Builder, rec: Outside) -> None:
 def _replay_dict(b: Builder, rec: Outside) -> None:
     old, new = rec.snapshot, list(iterators.dict_items(rec.standin))
     target = b.load(rec.source)
-    ordered = isinstance(rec.standin, collections.OrderedDict)
+    ordered = issubclass(type(rec.standin), collections.OrderedDict)
     base = b.constant(collections.OrderedDict, "OrderedDict") if ordered else "dict"
     if len(new) >= len(old) and all(a[0] is c[0] for a, c in zip(old, new)):
         values = dict.fromkeys(range(len(old)))
@@ -177,7 +177,7 @@ def _target(effect: tuple[Any, ...]) -> Any:
 
 def _attr(b: Builder, rec: Outside, name: str, value: Any) -> None:
     target = b.load(rec.source)
-    plain = isinstance(rec.obj, (torch.Tensor, types.ModuleType, types.FunctionType))
+    plain = issubclass(type(rec.obj), (torch.Tensor, types.ModuleType, types.FunctionType))
     plain = plain or type(rec.obj).__setattr__ is threading.local.__setattr__  # C code knows which thread's they are
     if value is MISSING:
         writer = "delattr" if plain else f"{b.constant(object.__delattr__, 'delete')}"

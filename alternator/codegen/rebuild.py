@@ -62,13 +62,14 @@ for _kind in (
 def rebuild_builtin(b: Builder, value: Any) -> str:
     """A builtin function is itself; a builtin method is read again from what its owner is outside of the capture."""
     owner = value.__self__
-    if owner is None or isinstance(owner, (types.ModuleType, type)):
+    if owner is None or issubclass(type(owner), (types.ModuleType, type)):
         return b.constant(value)
-    if type(owner).__flags__ & 0x200 and not isinstance(owner, torch.Tensor):  # the class may have another one of the name
+    if type(owner).__flags__ & 0x200 and not issubclass(type(owner), torch.Tensor):  # the class may have another one of the name
         raw = descriptor_of(value, owner)
         if raw is None:
             raise Break("UNREBUILDABLE_OUTPUT", f"the method {value.__name__} of a {type(owner).__name__}")
-        return b.assign(f"{b.constant(raw.__get__, 'bind')}({b.value(owner)})")
+        owned = b.value(owner)
+        return b.assign(f"{b.constant(raw.__get__, 'bind')}({owned}, type({owned}))")
     return b.assign(f"({b.value(owner)}).{value.__name__}")
 
 
@@ -91,7 +92,7 @@ def _of_value(base: Any) -> None:
     """An instance of a subclass of an immutable builtin: made of its value as the builtin sees it, then given its attributes."""
 
     def rule(b: Builder, value: Any) -> str:
-        if isinstance(value, enum.Enum):
+        if issubclass(type(value), enum.Enum):
             return _member(b, value)
         plain = base(base.__iter__(value)) if base is frozenset else base(*base.__getnewargs__(value))
         name = b.assign(f"{b.constant(base.__new__, 'new')}({b.value(type(value))}, {b.value(plain)})")
@@ -213,7 +214,7 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
     """An instance of a subclass of a builtin container."""
     kind = type(value)
     allocator: Any = None
-    if isinstance(value, collections.defaultdict):
+    if issubclass(type(value), collections.defaultdict):
         name = b.assign(f"{b.value(kind)}({b.value(value.default_factory)})")
     else:
         allocator = next(c for c in kind.__mro__ if c in (collections.OrderedDict, list, dict, set))
@@ -222,7 +223,7 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
     if allocator is collections.OrderedDict and len(value) and _ordered(b, value, name):
         return name
     if base is dict:
-        ordered = isinstance(value, collections.OrderedDict)
+        ordered = issubclass(type(value), collections.OrderedDict)
         put = b.constant(collections.OrderedDict.__setitem__ if ordered else dict.__setitem__, "put")
         keys = collections.OrderedDict.keys(value) if ordered else dict.keys(value)
         for key in keys:
@@ -309,7 +310,7 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 def rebuild_method(b: Builder, value: Any) -> str:
     if isinstance(value.__self__, TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
-    if isinstance(value.__self__, SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
+    if issubclass(type(value.__self__), SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
         kind = type(value.__self__)  # whose functions do not bear the names that they stand under
         name = next((name for base in kind.__mro__ for name, fn in vars(base).items() if fn is value.__func__), None)
         if name is None:

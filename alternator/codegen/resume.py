@@ -72,7 +72,11 @@ def may_be_missed(value: Any) -> bool:
         return any(may_be_missed(item) for item in _HOLDERS[kind](value) if type(item) not in _HOLDERS)
     if kind in _SUSPENDED:
         return True
-    return bool(kind.__flags__ & _HEAP) and not isinstance(value, _NOT_MISSED) and kind.__module__.split(".")[0] != "alternator"
+    return (
+        bool(kind.__flags__ & _HEAP)
+        and not issubclass(type(value), _NOT_MISSED)
+        and kind.__module__.split(".")[0] != "alternator"
+    )
 
 
 def is_outside(vm: Any, value: Any) -> bool:

@@ -51,7 +51,7 @@ def _message(instrs: Any, at: int) -> tuple[Any, ...] | None:
 
 def check(vm: Any, condition: Any, error: type[Exception], args: tuple[Any, ...], passing: bool = True) -> bool:
     """Put into the graph that ``error(*args)`` is raised unless ``condition`` has the passing value; False: not possible."""
-    if isinstance(condition, torch.Tensor) and condition.numel() != 1 or not _can_leave(vm):
+    if issubclass(type(condition), torch.Tensor) and condition.numel() != 1 or not _can_leave(vm):
         return False
     if (waiting := _waiting_calls(vm)) is None:
         return False
@@ -59,7 +59,7 @@ def check(vm: Any, condition: Any, error: type[Exception], args: tuple[Any, ...]
     checks = vm.states.setdefault("checks", {})
     text = f"{args[0] if args else 'assertion failed'} [check {len(checks)}, {frame.code.co_filename}:{frame.line()}]"
     checks[text] = error, args, frame.code, frame.line(), waiting
-    if isinstance(condition, torch.Tensor):
+    if issubclass(type(condition), torch.Tensor):
         if not passing:
             condition = tensor_ops.call(vm, torch.logical_not, (condition,), {})
         tensor_ops.call(vm, torch._assert_async, (condition, text), {})
@@ -73,7 +73,7 @@ def check(vm: Any, condition: Any, error: type[Exception], args: tuple[Any, ...]
 
 def is_unbacked(condition: Any) -> bool:
     """Only the run of the graph can tell."""
-    return isinstance(condition, torch.SymBool) and bool(free_unbacked_symbols(condition))
+    return issubclass(type(condition), torch.SymBool) and bool(free_unbacked_symbols(condition))
 
 
 def nothing_waits(vm: Any) -> bool:

@@ -60,7 +60,7 @@ def load(vm: Any, obj: Any, name: str) -> Any:
     if issubclass(kind, type):
         return load_class(vm, obj, name)
     known = facts(vm, kind)
-    if isinstance(obj, types.ModuleType) and known.getattribute is None:
+    if issubclass(type(obj), types.ModuleType) and known.getattribute is None:
         return load_module(vm, obj, name)
     value = _ordinary(vm, obj, name, known)
     return value if value is not MISSING else load_missing(vm, obj, name, known)
@@ -167,7 +167,7 @@ _C_METHODS = {types.MethodDescriptorType, types.WrapperDescriptorType, types.Cla
 def check_readable(vm: Any, obj: Any, base: type | None = None) -> None:
     """Native code is about to look into ``obj``: not into an outside object whose state in C is neither known nor guarded."""
     rec = vm.records.get(id(obj))
-    if rec is None or rec.standin is not rec.obj or "IS" in rec.source.guards or isinstance(obj, (type, types.ModuleType)):
+    if rec is None or rec.standin is not rec.obj or "IS" in rec.source.guards or issubclass(type(obj), (type, types.ModuleType)):
         return
     kind = native_base(type(obj)) if base is None else base
     if kind is not object and READABLE.get(kind) is None and not _is_plain_exception(kind):
@@ -449,16 +449,16 @@ def store(vm: Any, obj: Any, name: str, value: Any) -> None:
     if rule is not None:
         rule(vm, obj, name, value)
         return
-    if isinstance(obj, torch.Tensor):
+    if issubclass(type(obj), torch.Tensor):
         tensor_ops.store_attr(vm, obj, name, value)
         return
-    if isinstance(obj, types.ModuleType):
+    if issubclass(type(obj), types.ModuleType):
         rec = vm.world.trusted(obj)
         vm._globals_memo.pop((id(vars(obj)), name), None)
         vm.shadow_globals.setdefault(id(vars(obj)), {})[name] = value
         vm.world.write_attr(rec, name, value)
         return
-    if isinstance(obj, type):
+    if issubclass(type(obj), type):
         store_class(vm, obj, name, value)
         return
     known = facts(vm, kind)
@@ -544,7 +544,11 @@ def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
             vm.plain(type.__setattr__, cls, name, value)
         vm.type_facts.clear()
         return
-    if isinstance(value, (types.FunctionType, property, classmethod, staticmethod)) or name.startswith("__") or value is MISSING:
+    if (
+        issubclass(type(value), (types.FunctionType, property, classmethod, staticmethod))
+        or name.startswith("__")
+        or value is MISSING
+    ):
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {cls.__name__}.{name}")
     vm.world.write_class_attr(cls, rec, name, value)
 

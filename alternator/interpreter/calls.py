@@ -55,7 +55,7 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         return rule(vm, fn, args, kwargs)
     if fn in IN_GRAPH:
         return tensor_ops.call(vm, fn, args, kwargs)
-    if isinstance(fn, type):
+    if issubclass(type(fn), type):
         return instantiate(vm, fn, args, kwargs)
     return call_instance(vm, fn, args, kwargs)
 
@@ -131,7 +131,7 @@ def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
     """A Python function that native code calls, its arguments already bound."""
     if values:
         owner = values[0]
-        kind = owner if isinstance(owner, type) else type(owner)
+        kind = owner if issubclass(type(owner), type) else type(owner)
         if kind.__flags__ & 0x200 and vm.world.class_attr(kind, fn.__name__) is fn and id(fn) not in vm.records:
             attributes.vm_trusted(vm, fn)
     if fn in IN_GRAPH or RULES.get(fn) is not None or fn.__dict__:
@@ -278,10 +278,10 @@ def _plain_name(name: str) -> str:
 def name_for_errors(fn: Any) -> str:
     """How CPython names a callable in errors about star arguments."""
     name = getattr(fn, "__qualname__", None)
-    if not isinstance(name, str):
+    if not issubclass(type(name), str):
         return str(fn) if type(fn).__repr__ is object.__repr__ else type(fn).__name__
     module = getattr(fn, "__module__", None)
-    return f"{module}.{name}()" if isinstance(module, str) and module != "builtins" else f"{name}()"
+    return f"{module}.{name}()" if issubclass(type(module), str) and module != "builtins" else f"{name}()"
 
 
 # ---- native functions and methods
@@ -308,13 +308,18 @@ def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dic
         if fn in IN_GRAPH:
             return tensor_ops.call(vm, fn, args, kwargs)
         raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
-    if args and isinstance(args[0], torch.Tensor) and issubclass(torch.Tensor, fn.__objclass__) and fn.__objclass__ is not object:
+    if (
+        args
+        and issubclass(type(args[0]), torch.Tensor)
+        and issubclass(torch.Tensor, fn.__objclass__)
+        and fn.__objclass__ is not object
+    ):
         return tensor_ops.call_method(vm, fn.__name__, fn, args, kwargs)
     if not args:
         return vm.plain(lambda: fn(**kwargs))
     if fn in IN_GRAPH:
         return tensor_ops.call(vm, fn, args, kwargs)
-    if isinstance(args[0], torch.Tensor) and fn.__objclass__ is object:
+    if issubclass(type(args[0]), torch.Tensor) and fn.__objclass__ is object:
         return call_native_method(vm, fn.__get__(args[0]), args[0], args[1:], kwargs)
     bound = vm.plain(fn.__get__, args[0], type(args[0]))
     return call_native_method(vm, bound, args[0], args[1:], kwargs)
@@ -322,7 +327,7 @@ def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dic
 
 def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A builtin method that is bound to ``owner``."""
-    if isinstance(owner, torch.Tensor):
+    if issubclass(type(owner), torch.Tensor):
         return tensor_ops.call_method(vm, fn.__name__, fn, (owner, *args), kwargs)
     base, descriptor = native_descriptor(fn, owner)
     rule = RULES.get(descriptor)
@@ -334,7 +339,7 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
     if depth is None:
         raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
     if base in _OF_NUMBERS:
-        args = tuple([hashable(vm, arg) if isinstance(arg, SYMBOLIC) else arg for arg in args])
+        args = tuple([hashable(vm, arg) if issubclass(type(arg), SYMBOLIC) else arg for arg in args])
     vm.close(owner, max(depth, SHALLOW))
     if id(owner) in vm.records:
         vm.attr_memo.clear()
@@ -343,9 +348,9 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         return vm.native(fn, args, kwargs or None)
     if fn.__name__ not in _ONLY_MOVE:
         vm.compare(*args)
-        if args and isinstance(owner, (dict, set, frozenset)):
+        if args and issubclass(type(owner), (dict, set, frozenset)):
             args = (hashable(vm, args[0]), *args[1:])
-            if isinstance(owner, (set, frozenset)) and fn.__name__ not in ("add", "remove", "discard", "__contains__"):
+            if issubclass(type(owner), (set, frozenset)) and fn.__name__ not in ("add", "remove", "discard", "__contains__"):
                 args = tuple([[hashable(vm, item) for item in arg] if type(arg) in (list, tuple) else arg for arg in args])
     return run_pure(vm, fn, depth, args, kwargs)
 
@@ -361,7 +366,7 @@ _ONLY_MOVE = frozenset({"insert", "extend", "extendleft", "copy", "sort", "rever
 def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
     """The class that a bound builtin method came from, and the descriptor there: the identity that rules are written for."""
     name = fn.__name__
-    classes = owner.__mro__ or () if isinstance(owner, type) else ()  # None while metaclass.mro() runs
+    classes = owner.__mro__ or () if issubclass(type(owner), type) else ()  # None while metaclass.mro() runs
     for base in (*classes, *type(owner).__mro__):
         found = base.__dict__.get(name)
         if found is None or type(getattr(found, "__func__", found)) is types.FunctionType:
@@ -389,8 +394,8 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
         if vm.mark() != before:  # it has called the program, which must not happen twice
             raise Break("DATA_DEPENDENT_VALUE", _native_name(fn)) from None
     # C code that takes no symbolic number for a number: it gets the number
-    args = tuple([hashable(vm, a) if isinstance(a, SYMBOLIC) else a for a in args])
-    return vm.native(fn, args, {k: hashable(vm, v) if isinstance(v, SYMBOLIC) else v for k, v in kwargs.items()} or None)
+    args = tuple([hashable(vm, a) if issubclass(type(a), SYMBOLIC) else a for a in args])
+    return vm.native(fn, args, {k: hashable(vm, v) if issubclass(type(v), SYMBOLIC) else v for k, v in kwargs.items()} or None)
 
 
 def as_python(fn: Any) -> Any:

@@ -69,7 +69,7 @@ def _named_result(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any
         value = fn(*numbers)
         if type(value) is not float or not math.isfinite(value):
             return fn(*[hashable(vm, arg) for arg in args])
-    key = fn, *[arg.node.expr if isinstance(arg, SYMBOLIC) else (type(arg), repr(arg)) for arg in args]
+    key = fn, *[arg.node.expr if issubclass(type(arg), SYMBOLIC) else (type(arg), repr(arg)) for arg in args]
     return _name(vm, key, fn, args, value)
 
 
@@ -98,7 +98,7 @@ def _is_as_written(fn: Callable[..., Any], args: tuple[Any, ...], expr: sympy.Ex
 
 
 def _is(term: sympy.Expr, arg: Any, sign: int) -> bool:
-    if isinstance(arg, SYMBOLIC):
+    if issubclass(type(arg), SYMBOLIC):
         expr = arg.node.expr
         return term == sign * expr or term == sign * ToFloat(expr)
     return bool(term.is_number and float(term) == sign * arg)
@@ -106,7 +106,7 @@ def _is(term: sympy.Expr, arg: Any, sign: int) -> bool:
 
 def _can_be_compared(vm: Any, left: Any, right: Any) -> None:
     """Symbols stand for finite numbers: what the graph computes may be none, and then it differs from itself."""
-    unbacked = [bool(isinstance(value, SYMBOLIC) and free_unbacked_symbols(value)) for value in (left, right)]
+    unbacked = [bool(issubclass(type(value), SYMBOLIC) and free_unbacked_symbols(value)) for value in (left, right)]
     if not any(unbacked):
         return
     if all(unbacked) and left.node.expr == right.node.expr:

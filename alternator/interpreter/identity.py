@@ -44,10 +44,10 @@ def hashable(vm: Any, key: Any) -> Any:
     kind = type(key)
     if kind in SCALARS:
         return key
-    if isinstance(key, SYMBOLIC):
+    if issubclass(type(key), SYMBOLIC):
         return vm.symbolic(float if kind is torch.SymFloat else bool if kind is torch.SymBool else operator.index, key)
     vm.close(key)
-    if kind is tuple and any(isinstance(item, (tuple, *SYMBOLIC)) for item in key):
+    if kind is tuple and any(issubclass(type(item), (tuple, *SYMBOLIC)) for item in key):
         return tuple([hashable(vm, item) for item in key])
     return key
 
@@ -74,7 +74,7 @@ def descriptor_of(method: Any, owner: Any) -> Any:
     """
     name = method.__name__
     for base in type(owner).__mro__:
-        raw = base.__dict__.get(name)
-        if type(raw) in _DESCRIPTORS and raw.__get__(owner) == method:
+        raw: Any = base.__dict__.get(name)
+        if type(raw) in _DESCRIPTORS and raw.__get__(owner, type(owner)) == method:
             return raw
     return None

@@ -184,7 +184,7 @@ class Machine:
             return value
         source.guard("TYPE", kind)
         made = self.fakes.symint(int(value), source) if kind is int else self.fakes.symfloat(value, source)
-        if not isinstance(made, SYMBOLIC):
+        if not issubclass(type(made), SYMBOLIC):
             source.guard("EQ", value)
             return made
         self.fakes.sources[made.node.expr] = (source, kind.__name__, -1)
@@ -244,7 +244,7 @@ class Machine:
         ):
             mode = pop()
         try:
-            if func.__code__ in OWN_CODES or values and isinstance(values[0], SYMBOLIC) and func.__module__ in _OF_SYMBOLS:
+            if func.__code__ in OWN_CODES or values and issubclass(type(values[0]), SYMBOLIC) and func.__module__ in _OF_SYMBOLS:
                 return func(*values[: func.__code__.co_argcount])
             self.ticks += 1
             result = calls.run_bound(self, func, values)
@@ -329,7 +329,7 @@ class Machine:
             elif rec is not None:
                 self.compared.add(kind)
                 attributes.check_readable(self, value)
-        elif rec is not None and depth == SHALLOW and not isinstance(value, _CONTAINERS) and hasattr(kind, "__iter__"):
+        elif rec is not None and depth == SHALLOW and not issubclass(type(value), _CONTAINERS) and hasattr(kind, "__iter__"):
             attributes.check_readable(self, value)
         return value
 
@@ -343,7 +343,7 @@ class Machine:
         self._nesting += 1
         try:
             items: Any = value
-            if isinstance(value, dict):
+            if issubclass(type(value), dict):
                 items = [*dict.values(value), *dict.keys(value)]
             for item in items:
                 if type(item) not in _ATOMS:
@@ -375,7 +375,7 @@ class Machine:
                 rec.source.guard("LEN", len(rec.obj))
                 return len(rec.obj)
             self.fill(rec)
-        if isinstance(value, torch.Tensor):
+        if issubclass(type(value), torch.Tensor):
             if self.overrides.active and self.overrides.apply(self, (value,)):
                 return calls.inline(self, torch.Tensor.__len__, (value,), {})
             if value.dim() == 0:
@@ -395,14 +395,14 @@ class Machine:
             return False
         if kind in (int, str, float, bytes, complex, types.FunctionType, types.ModuleType, types.MethodType):
             return bool(value)
-        if isinstance(value, torch.Tensor):
+        if issubclass(type(value), torch.Tensor):
             return tensor_ops.truth(self, value)
-        if isinstance(value, SYMBOLIC):
+        if issubclass(type(value), SYMBOLIC):
             known = assertions.passing_value(self, value) if assertions.is_unbacked(value) else None
             if known is None and kind is torch.SymFloat:  # bool() of one takes it for a constant
                 return self.symbolic(bool, self.symbolic(operator.ne, value, 0.0))
             return self.symbolic(bool, value) if known is None else known
-        if isinstance(value, type):
+        if issubclass(type(value), type):
             found = self.world.class_attr(type(value), "__bool__")
             if found is MISSING:
                 return True if self.world.class_attr(type(value), "__len__") is MISSING else bool(self.native(bool, (value,)))
@@ -410,7 +410,7 @@ class Machine:
         if found is not MISSING:
             if type(found) is types.FunctionType:
                 answer = calls.call(self, found, (value,), {})
-                if type(answer) is not bool and not isinstance(answer, torch.SymBool):
+                if type(answer) is not bool and not issubclass(type(answer), torch.SymBool):
                     kind = attributes.type_of(self, answer)
                     raise self.user_raise(TypeError(f"__bool__ should return bool, returned {kind.__name__}"))
                 return self.truth(answer)
@@ -429,7 +429,7 @@ class Machine:
             raise
         except Exception as error:
             found = tensor_ops.classify(self, fn, error)
-            if not isinstance(found, UserRaise) or all(not isinstance(arg, SYMBOLIC) for arg in args):
+            if not isinstance(found, UserRaise) or all(not issubclass(type(arg), SYMBOLIC) for arg in args):
                 raise found from None
         return self.plain(fn, *[hashable(self, arg) for arg in args])  # as the numbers do it, and with their errors
 

@@ -81,22 +81,22 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     kind, other = type(left), type(right)
     if kind in SCALARS and other in SCALARS:
         return vm.plain(fn, left, right)
-    if isinstance(left, torch.Tensor) or isinstance(right, torch.Tensor):
+    if issubclass(type(left), torch.Tensor) or issubclass(type(right), torch.Tensor):
         return tensor_binary(vm, fn, left, right)
-    if isinstance(left, SYMBOLIC) or isinstance(right, SYMBOLIC):
-        if isinstance(left, torch.SymBool) or isinstance(right, torch.SymBool):
+    if issubclass(type(left), SYMBOLIC) or issubclass(type(right), SYMBOLIC):
+        if issubclass(type(left), torch.SymBool) or issubclass(type(right), torch.SymBool):
             left, right = _without_symbolic_bools(vm, fn, left, right)
-            return binary(vm, fn, left, right) if not isinstance(left, torch.SymBool) else vm.symbolic(fn, left, right)
+            return binary(vm, fn, left, right) if not issubclass(type(left), torch.SymBool) else vm.symbolic(fn, left, right)
         if kind in NUMBERS and other in NUMBERS:
             if fn in _PARTIAL and not _PARTIAL[fn](vm, left, right):
                 return vm.plain(fn, hashable(vm, left), hashable(vm, right))
             return vm.symbolic(fn, left, right)
-        foreign = right if isinstance(left, SYMBOLIC) else left
+        foreign = right if issubclass(type(left), SYMBOLIC) else left
         if not type(foreign).__flags__ & _HEAP:  # it looks at the number itself
             left, right = hashable(vm, left), hashable(vm, right)
     if (kind is TracedId) is not (other is TracedId):
         left, right = settled(left), settled(right)
-    if fn is operator.mod and isinstance(left, (str, bytes)):
+    if fn is operator.mod and issubclass(type(left), (str, bytes)):
         return TEXT_OPERATIONS[0](vm, left, right)
     attributes.check_readable(vm, left)
     attributes.check_readable(vm, right)
@@ -111,18 +111,18 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
 
 
 def _divides(vm: Any, left: Any, right: Any) -> bool:
-    return not isinstance(right, SYMBOLIC) or not vm.truth(vm.symbolic(operator.eq, right, 0))
+    return not issubclass(type(right), SYMBOLIC) or not vm.truth(vm.symbolic(operator.eq, right, 0))
 
 
 def _shifts(vm: Any, left: Any, right: Any) -> bool:
-    return not isinstance(right, SYMBOLIC) or vm.truth(vm.symbolic(operator.ge, right, 0))
+    return not issubclass(type(right), SYMBOLIC) or vm.truth(vm.symbolic(operator.ge, right, 0))
 
 
 def _raises(vm: Any, left: Any, right: Any) -> bool:
     """Powers are of one type and defined for natural exponents, and for positive bases."""
     if type(right) is int and right >= 0:
         return True
-    return not isinstance(right, SYMBOLIC) and vm.truth(vm.symbolic(operator.gt, left, 0))
+    return not issubclass(type(right), SYMBOLIC) and vm.truth(vm.symbolic(operator.gt, left, 0))
 
 
 _PARTIAL: dict[Any, Callable[[Any, Any, Any], bool]] = {
@@ -139,22 +139,22 @@ _PARTIAL: dict[Any, Callable[[Any, Any, Any], bool]] = {
 def _without_symbolic_bools(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> tuple[Any, Any]:
     """Conditions joined by ``&``, ``|`` stay what they are; elsewhere a symbolic bool is decided."""
     joined = fn in (operator.and_, operator.or_, operator.xor)
-    if joined and isinstance(left, torch.SymBool) and isinstance(right, (bool, torch.SymBool)):
+    if joined and issubclass(type(left), torch.SymBool) and issubclass(type(right), (bool, torch.SymBool)):
         return left, right
-    return tuple([vm.truth(value) if isinstance(value, torch.SymBool) else value for value in (left, right)])  # type: ignore[return-value]
+    return tuple([vm.truth(value) if issubclass(type(value), torch.SymBool) else value for value in (left, right)])  # type: ignore[return-value]
 
 
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
-    if not isinstance(left, torch.Tensor):
+    if not issubclass(type(left), torch.Tensor):
         fn = _NOT_IN_PLACE.get(fn, fn)
     if vm.overrides.active:
         result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (left, right))
         if result is not overrides.NOT_SEEN:
             return result
-    foreign = right if isinstance(left, torch.Tensor) else left
+    foreign = right if issubclass(type(left), torch.Tensor) else left
     kind = type(foreign)
-    if kind.__flags__ & _HEAP and not isinstance(foreign, (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
-        if isinstance(foreign, (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
+    if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
+        if issubclass(type(foreign), (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
             return vm.native(fn, (left, right))
         special = _SPECIAL.get(fn, ())
         if any(type(vm.world.class_attr(kind, name)) is types.FunctionType for name in special):
@@ -195,7 +195,7 @@ _COMPARE_IDENTITY = (operator.eq, operator.ne)
 def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     if type(value) in SCALARS:
         return vm.plain(fn, value)
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         if vm.overrides.active:
             result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (value,))
             if result is not overrides.NOT_SEEN:
@@ -203,9 +203,9 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
             if vm.overrides.apply(vm, (value,)):
                 return overrides.seen_natively(vm, fn, (value,))
         return tensor_ops.call(vm, fn, (value,), {})
-    if isinstance(value, torch.SymBool):
+    if issubclass(type(value), torch.SymBool):
         return fn(vm.truth(value))
-    if isinstance(value, SYMBOLIC):
+    if issubclass(type(value), SYMBOLIC):
         return vm.symbolic(fn, value)
     guard_special(vm, fn, value)
     attributes.check_readable(vm, value)
@@ -235,14 +235,14 @@ _WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
 @passes_on
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
-    if isinstance(obj, torch.Tensor):
+    if issubclass(type(obj), torch.Tensor):
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key)):
             return overrides.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if vm.tensor_subscripts and _is_place(key):
             return tensor_ops.index(vm, obj, key)
         if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
             return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
-        if isinstance(key, torch.Tensor) and key.dtype in _WHOLE and not key.dim() and obj.dim():
+        if issubclass(type(key), torch.Tensor) and key.dtype in _WHOLE and not key.dim() and obj.dim():
             if tensor_ops.known_value(vm, key, torch.Tensor.item) is MISSING:
                 return tensor_ops.select_row(vm, obj, key)
         return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
@@ -262,10 +262,10 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
     if kind in (list, tuple, dict, str):
         if rec is not None:
             vm.fill(rec)
-        if isinstance(key, torch.Tensor):
+        if issubclass(type(key), torch.Tensor):
             if kind is not dict:
                 key = calls.call(vm, torch.Tensor.item, (key,), {})
-        elif isinstance(key, SYMBOLIC) or kind is dict:
+        elif issubclass(type(key), SYMBOLIC) or kind is dict:
             key = hashable(vm, key)
         if type(key).__flags__ & _HEAP or type(key) in _HOLDERS:
             vm.compare(key)
@@ -273,7 +273,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         return vm.plain(operator.getitem, obj, key)
     if type(found) is types.FunctionType:
         return calls.call(vm, found, (obj, key), {})
-    if isinstance(obj, type):
+    if issubclass(type(obj), type):
         hook = vm.world.class_attr(type(obj), "__getitem__")
         if type(hook) is types.FunctionType:
             return calls.call(vm, hook, (obj, key), {})
@@ -290,8 +290,8 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
 
 def _is_place(key: Any) -> bool:
     items = key if type(key) is tuple else (key,)
-    return all(isinstance(item, torch.Tensor) or type(item) is int for item in items) and any(
-        isinstance(item, torch.Tensor) for item in items
+    return all(issubclass(type(item), torch.Tensor) or type(item) is int for item in items) and any(
+        issubclass(type(item), torch.Tensor) for item in items
     )
 
 
@@ -305,7 +305,7 @@ def tensor_key(vm: Any, key: Any) -> Any:
         return key
     if (
         kind.__flags__ & _HEAP
-        and not isinstance(key, (torch.Tensor, *SYMBOLIC))
+        and not issubclass(type(key), (torch.Tensor, *SYMBOLIC))
         and vm.world.class_attr(kind, "__index__") is not MISSING
     ):
         return vm.native(operator.index, (key,))
@@ -352,11 +352,11 @@ _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
 def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
     vm.ticks += 1
-    if isinstance(obj, torch.Tensor):
+    if issubclass(type(obj), torch.Tensor):
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key, value)):
             overrides.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
             return
-        if isinstance(key, torch.Tensor) and not _fits(vm, key, obj):
+        if issubclass(type(key), torch.Tensor) and not _fits(vm, key, obj):
             tensor_ops.try_in_eager(vm, operator.setitem, (obj, key, value), {})
         tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
@@ -365,7 +365,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
         calls.call(vm, found, (obj, key, value), {})
         return
     writable(vm, obj)
-    if isinstance(key, SYMBOLIC) or isinstance(obj, dict):
+    if issubclass(type(key), SYMBOLIC) or issubclass(type(obj), dict):
         key = hashable(vm, key)
     if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP and type(key) is not slice:
         vm.plain(operator.setitem, obj, key, value)
@@ -421,7 +421,7 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
     """``item in container``"""
     rec = vm.records.get(id(container))
     kind = type(container)
-    if isinstance(container, torch.Tensor):
+    if issubclass(type(container), torch.Tensor):
         result = calls.call(vm, torch.Tensor.__contains__, (container, item), {})
         return vm.truth(result)
     if rec is not None and not rec.filled and rec.partial is not None and type(item) in _PLAIN_KEYS:
@@ -431,18 +431,18 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
     found = vm.world.class_attr(kind, "__contains__")
     if type(found) is types.FunctionType:
         return vm.truth(calls.call(vm, found, (container, item), {}))
-    if isinstance(container, type):
+    if issubclass(type(container), type):
         hook = vm.world.class_attr(type(container), "__contains__")
         if type(hook) is types.FunctionType:
             return vm.truth(calls.call(vm, hook, (container, item), {}))
     if found is MISSING and not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         raise vm.user_raise(TypeError(f"argument of type '{kind.__name__}' is not iterable"))
     vm.close(container, DEEP)
-    item = hashable(vm, item) if isinstance(container, (dict, set, frozenset, *_VIEWS)) else vm.close(item, DEEP)
+    item = hashable(vm, item) if issubclass(type(container), (dict, set, frozenset, *_VIEWS)) else vm.close(item, DEEP)
     item = settled(item) if rec is not None else item
     attributes.check_readable(vm, container)
     attributes.check_readable(vm, item)
-    if isinstance(item, torch.Tensor) and isinstance(container, (list, tuple)):
+    if issubclass(type(item), torch.Tensor) and issubclass(type(container), (list, tuple)):
         return _contains_tensor(vm, container, item)
     return vm.native(operator.contains, (container, item))
 
@@ -462,13 +462,13 @@ def iterate(vm: Any, obj: Any) -> Any:
     kind = type(obj)
     if issubclass(kind, (TracedGenerator, Ahead)):
         return obj
-    if isinstance(obj, torch.Tensor):
+    if issubclass(type(obj), torch.Tensor):
         if vm.overrides.active and vm.overrides.apply(vm, (obj,)):
             return iterate(vm, calls.inline(vm, torch.Tensor.__iter__, (obj,), {}))
         if obj.dim() == 0:
             raise vm.user_raise(TypeError("iteration over a 0-d tensor"))
         return iter(tensor_ops.rows(vm, obj))
-    if isinstance(obj, type):
+    if issubclass(type(obj), type):
         found = vm.world.class_attr(type(obj), "__iter__")
     else:
         found = vm.world.class_attr(kind, "__iter__")

@@ -87,7 +87,7 @@ class Overrides:
         for value in values:
             if type(value) in (list, tuple):
                 self._collect(vm, value, found)
-            if isinstance(value, torch.Tensor):
+            if issubclass(type(value), torch.Tensor):
                 kind = tensor_ops.type_of(vm, value)
             elif is_overloaded(vm, value):
                 kind = type(value)
@@ -121,7 +121,7 @@ def is_plain_class(kind: type) -> bool:
 def is_overloaded(vm: Any, value: Any) -> bool:
     """Whether an object that is no tensor has a ``__torch_function__``: it is then asked as tensors of a subclass are."""
     kind = type(value)
-    if not kind.__flags__ & 0x200 or isinstance(value, (torch.Tensor, type, torch.SymInt, torch.SymFloat, torch.SymBool)):
+    if not kind.__flags__ & 0x200 or issubclass(type(value), (torch.Tensor, type, torch.SymInt, torch.SymFloat, torch.SymBool)):
         return False
     found = vm.world.class_attr(kind, "__torch_function__") is not MISSING
     vm.overrides.active |= found
@@ -133,7 +133,7 @@ def without(compiled: Any, examples: list[Any]) -> Any:
     places = [
         i
         for i, value in enumerate(examples)
-        if isinstance(value, torch.Tensor) and type(value) not in _PLAIN and not wrappers.is_wrapper(value)
+        if issubclass(type(value), torch.Tensor) and type(value) not in _PLAIN and not wrappers.is_wrapper(value)
     ]
 
     def run(*args: Any) -> Any:
@@ -165,7 +165,7 @@ def intercept(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     bound = getattr(fn, "__self__", None)
     values = (*args, *kwargs.values())
     if id(fn) not in known and fn not in IN_GRAPH:
-        if not isinstance(bound, torch.Tensor) or id(getattr(torch.Tensor, fn.__name__, None)) not in known:
+        if not issubclass(type(bound), torch.Tensor) or id(getattr(torch.Tensor, fn.__name__, None)) not in known:
             return NOT_SEEN
         values = (bound, *values)
     if not vm.overrides.apply(vm, values):
@@ -236,7 +236,7 @@ def own_operator(vm: Any, names: tuple[str, ...], values: tuple[Any, ...]) -> An
     for number, name in enumerate(names):
         reflected = number == len(names) - 1 and len(values) == 2
         owner, *others = reversed(values) if reflected else values
-        if not isinstance(owner, torch.Tensor):
+        if not issubclass(type(owner), torch.Tensor):
             continue
         kind = tensor_ops.type_of(vm, owner)
         if kind in _PLAIN or not issubclass(kind, torch.Tensor):

@@ -99,9 +99,9 @@ def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
     kind = type(value)
     if kind in _PLAIN:
         return False
-    if isinstance(value, torch.Tensor) or kind is PendingText:
+    if issubclass(type(value), torch.Tensor) or kind is PendingText:
         return True
-    if isinstance(value, SYMBOLIC):
+    if issubclass(type(value), SYMBOLIC):
         return bool(free_unbacked_symbols(value))
     if kind not in _CONTAINERS or depth > 20:
         return False
@@ -124,11 +124,11 @@ def text(vm: Any, fn: Callable[..., str], args: tuple[Any, ...], kwargs: dict[st
 def snapshot(vm: Any, value: Any, depth: int = 0) -> Any:
     """What stands for a value in something that is done after the graph: tensors and containers as they are now."""
     kind = type(value)
-    if kind in _PLAIN or kind is PendingText or isinstance(value, type):
+    if kind in _PLAIN or kind is PendingText or issubclass(type(value), type):
         return value
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         return Shown(vm, value)
-    if isinstance(value, SYMBOLIC):
+    if issubclass(type(value), SYMBOLIC):
         return ShownNumber(value) if free_unbacked_symbols(value) else vm.symbolic(type(_EXAMPLES[kind]), value)
     if kind not in _CONTAINERS or depth > 20:
         raise Break("DATA_DEPENDENT_VALUE", f"the text of a tensor, together with a {kind.__name__}")

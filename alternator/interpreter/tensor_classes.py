@@ -66,7 +66,7 @@ def construct(vm: Any, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         new = new.__func__
         vm.world.trusted(new)
     made = vm.call(new, (cls, *args), kwargs)
-    if not isinstance(made, torch.Tensor) or not issubclass(tensor_ops.type_of(vm, made), cls):
+    if not issubclass(type(made), torch.Tensor) or not issubclass(tensor_ops.type_of(vm, made), cls):
         return made
     init = vm.world.class_attr(cls, "__init__")
     if type(init) is types.FunctionType:

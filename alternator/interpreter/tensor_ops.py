@@ -139,7 +139,7 @@ def try_written(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 def _number_kind(value: Any) -> int:
     """0 bool, 1 int, 2 float, 3 complex; -1 for what is no number."""
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         dtype = value.dtype
         return 3 if dtype.is_complex else 2 if dtype.is_floating_point else dtype is not torch.bool
     return _NUMBER_KINDS.get(type(value), -1)
@@ -240,7 +240,11 @@ def _check(vm: Any, value: Any) -> bool:
                 return False
     elif kind is types.FunctionType or kind is types.MethodType:
         raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
-    elif kind.__flags__ & 0x200 and not isinstance(value, _IN_GRAPH) and kind.__module__.split(".")[0] not in ("torch", "numpy"):
+    elif (
+        kind.__flags__ & 0x200
+        and not issubclass(type(value), _IN_GRAPH)
+        and kind.__module__.split(".")[0] not in ("torch", "numpy")
+    ):
         if overrides.is_overloaded(vm, value):
             return False
         if not _is_frozen_dataclass(kind):
@@ -257,7 +261,7 @@ def _is_frozen_dataclass(kind: type) -> bool:
 
 def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A torch function (or an operator with a tensor operand) as one node."""
-    if vm.config.only_allow_pt2_compliant_ops and isinstance(fn, _OPERATORS):
+    if vm.config.only_allow_pt2_compliant_ops and issubclass(type(fn), _OPERATORS):
         _check_compliant(fn, args, kwargs)
     if not _prepare(vm, args, kwargs):
         return _overridden(vm, fn, args, kwargs)
@@ -272,7 +276,7 @@ _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
 def _check_compliant(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """By option, only operators go into the graph whose authors say that compilers can handle them."""
-    if isinstance(fn, torch._ops.OpOverloadPacket):
+    if issubclass(type(fn), torch._ops.OpOverloadPacket):
         try:
             found = torch._C._jit_resolve_packet(fn._qualified_op_name, *args, **kwargs)
         except RuntimeError as error:
@@ -291,26 +295,29 @@ def record(vm: Any, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[st
 
 def _acceptable(result: Any) -> bool:
     kind = type(result)
-    if kind is FakeTensor or result is None or kind in _SCALARS or isinstance(result, (torch.Tensor, *SYMBOLIC)):
+    if kind is FakeTensor or result is None or kind in _SCALARS or issubclass(type(result), (torch.Tensor, *SYMBOLIC)):
         return True
-    if kind in (tuple, list) or isinstance(result, tuple):
+    if kind in (tuple, list) or issubclass(type(result), tuple):
         return all(_acceptable(item) for item in result)
     return False
 
 
 def _is_tensor_work(result: Any) -> bool:
-    if isinstance(result, torch.Tensor):
+    if issubclass(type(result), torch.Tensor):
         return True
-    if isinstance(result, (tuple, list)):
+    if issubclass(type(result), (tuple, list)):
         return any(_is_tensor_work(item) for item in result)
     return result is None
 
 
 def _touches_tensor(args: Any, kwargs: Any) -> bool:
     for value in args:
-        if isinstance(value, torch.Tensor) or isinstance(value, (list, tuple)) and _touches_tensor(value, {}):
+        if issubclass(type(value), torch.Tensor) or issubclass(type(value), (list, tuple)) and _touches_tensor(value, {}):
             return True
-    return any(isinstance(v, torch.Tensor) or isinstance(v, (list, tuple)) and _touches_tensor(v, {}) for v in kwargs.values())
+    return any(
+        issubclass(type(v), torch.Tensor) or issubclass(type(v), (list, tuple)) and _touches_tensor(v, {})
+        for v in kwargs.values()
+    )
 
 
 def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -482,7 +489,7 @@ def rows(vm: Any, tensor: torch.Tensor) -> Any:
 def index(vm: Any, tensor: torch.Tensor, key: Any) -> Any:
     """``tensor[key]`` with tensors as subscripts that are never read as numbers."""
     items = key if type(key) is tuple else (key,)
-    places = [item if isinstance(item, torch.Tensor) else execute(vm, torch.tensor, (item,), {}) for item in items]
+    places = [item if issubclass(type(item), torch.Tensor) else execute(vm, torch.tensor, (item,), {}) for item in items]
     result = execute(vm, torch.ops.aten.index.Tensor, (tensor, places), {})
     return record(vm, "call_function", operator.getitem, (tensor, key), {}, result)
 
@@ -525,7 +532,11 @@ def from_native(vm: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     name = getattr(func, "__name__", "")
     if name == "__get__" and getattr(func, "__self__", None) is not None:
         return load_attr(vm, args[0], func.__self__.__name__)
-    if isinstance(func, (types.MethodDescriptorType, types.WrapperDescriptorType)) and args and isinstance(args[0], torch.Tensor):
+    if (
+        issubclass(type(func), (types.MethodDescriptorType, types.WrapperDescriptorType))
+        and args
+        and issubclass(type(args[0]), torch.Tensor)
+    ):
         return call_method(vm, name, func, args, kwargs)
     if type(func) is types.FunctionType and func.__qualname__.startswith("Tensor."):
         return vm.call(func, args, kwargs)

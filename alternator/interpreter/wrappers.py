@@ -47,7 +47,7 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     """A wrapper that the program makes: one node of the graph."""
     for value in (*args, *kwargs.values()):
         for item in value if type(value) in (tuple, list) else (value,):
-            if type(item) not in _VALUES and not isinstance(item, _ARGUMENTS):
+            if type(item) not in _VALUES and not issubclass(type(item), _ARGUMENTS):
                 raise Break("TENSOR_SUBCLASS", f"construction of a {cls.__name__} with a {type(item).__name__}")
     for name in ("__new__", "__init__", "__torch_dispatch__", "__tensor_flatten__", "__tensor_unflatten__"):
         vm.world.class_attr(cls, name)

@@ -22,10 +22,10 @@ def has_changed(rec: Outside) -> bool:
     standin, before = rec.standin, rec.snapshot
     if isinstance(standin, iterators.LookAhead):
         return standin.moved()
-    if isinstance(standin, dict):
+    if issubclass(type(standin), dict):
         now: Any = list(iterators.dict_items(standin))
         return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
-    if isinstance(standin, (set, frozenset)):
+    if issubclass(type(standin), (set, frozenset)):
         return {id(item) for item in _SET_ITEMS(standin)} != {id(item) for item in before}
     now = list(standin)
     return len(now) != len(before) or any(a is not c for a, c in zip(now, before))

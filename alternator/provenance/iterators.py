@@ -46,7 +46,7 @@ def set_position(iterator: Any, at: Any) -> None:
     ``__setstate__`` cuts such a position off; the iterator would give items that plain Python would not.
     """
     over: Any = sequence(iterator) if type(iterator) in KINDS else None
-    missing = at + 1 - len(over) if isinstance(over, list) else 0
+    missing = at + 1 - len(over) if issubclass(type(over), list) else 0
     if missing > 0:
         list.extend(over, [None] * missing)
     iterator.__setstate__(at)
@@ -56,7 +56,7 @@ def set_position(iterator: Any, at: Any) -> None:
 
 def table_of(iterator: Any) -> Any:
     """The dict or set that an iterator over one goes over; None once it is exhausted."""
-    return next((obj for obj in gc.get_referents(iterator) if isinstance(obj, (dict, set, frozenset))), None)
+    return next((obj for obj in gc.get_referents(iterator) if issubclass(type(obj), (dict, set, frozenset))), None)
 
 
 def parts_of(iterator: Any) -> list[Any]:

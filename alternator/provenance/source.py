@@ -100,7 +100,7 @@ def _item_name(parent: str, key: Any) -> str:
 
 
 _NAMES = {
-    "local": lambda p, k: k[1] if isinstance(k, tuple) else f"locals[{k}]",
+    "local": lambda p, k: k[1] if issubclass(type(k), tuple) else f"locals[{k}]",
     "globals": lambda p, k: "globals()",
     "closure": lambda p, k: f"closure[{k}]",
     "object": lambda p, k: _object_name(k),
@@ -220,7 +220,7 @@ def _resolve(fact: Any) -> Any:
 def _short(value: Any) -> str:
     if isinstance(value, Source):
         return value.name
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         return value.__qualname__
     if type(value) in _HASHABLE:
         try:

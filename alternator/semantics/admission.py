@@ -51,7 +51,7 @@ def by_identity(world: World, obj: Any, source: Source) -> Any:
 def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     """A function in C is itself; a method that is bound to something is made anew at each read: it is its owner and its name."""
     owner, name = obj.__self__, obj.__name__
-    if owner is None or isinstance(owner, (types.ModuleType, type)):
+    if owner is None or issubclass(type(owner), (types.ModuleType, type)):
         return world.by_identity(obj, source)
     raw = descriptor_of(obj, owner)
     if raw is None:
@@ -121,7 +121,7 @@ def admit_getter(world: World, obj: Any, source: Source) -> Any:
 
 def _made_from(obj: Any) -> Any:
     made, given = obj.__reduce__()
-    if isinstance(made, functools.partial):  # a methodcaller with keywords
+    if issubclass(type(made), functools.partial):  # a methodcaller with keywords
         return made.args, tuple(made.keywords.items()), given
     return (given,)
 
@@ -149,9 +149,9 @@ def admit_exception(world: World, obj: Any, source: Source) -> Any:
     """Its arguments are read when it enters: native code that shows or compares it reads them unseen."""
     source.guard("TYPE", type(obj))
     world.record(obj, source)
-    if not isinstance(obj, _MORE_THAN_ARGUMENTS):
+    if not issubclass(type(obj), _MORE_THAN_ARGUMENTS):
         world.vm.close(world.admit(obj.args, source.child("attr", "args")))
-    if isinstance(obj, BaseExceptionGroup):
+    if issubclass(type(obj), BaseExceptionGroup):
         for name in ("message", "exceptions"):
             world.vm.close(world.admit(getattr(obj, name), source.child("attr", name)))
     return obj

@@ -86,7 +86,7 @@ def _checked(fn: Any, rule: Any, least: int, most: int, needed: tuple[str, ...],
 def install() -> None:
     """Put the check in front of the rules for builtins and the standard library that stand in the table."""
     for fn in list(RULES.keys()):
-        if not isinstance(fn, _NATIVE) or isinstance(fn, type) and fn.__flags__ & 0x200:
+        if not issubclass(type(fn), _NATIVE) or issubclass(type(fn), type) and fn.__flags__ & 0x200:
             continue
         owner = getattr(fn, "__objclass__", fn)
         module = getattr(owner, "__module__", None) or "builtins"

@@ -74,7 +74,7 @@ def rule_apply(vm: Any, args: Any, kwargs: Any) -> Any:
     _check_classes(vm, given)
     ctx = TracedContext()
     vm.world.pins.append(ctx)
-    ctx.needs_input_grad = tuple(isinstance(a, torch.Tensor) and a.requires_grad for a in given)  # type: ignore[attr-defined]
+    ctx.needs_input_grad = tuple(issubclass(type(a), torch.Tensor) and a.requires_grad for a in given)  # type: ignore[attr-defined]
     run = (_forward_and_setup, (forward, setup, ctx, tuple(given))) if separate else (forward, (ctx, *given))
     if torch.is_grad_enabled() and any(ctx.needs_input_grad):  # type: ignore[attr-defined]
         return Application(vm, cls, ctx, given).record(*run)
@@ -109,7 +109,7 @@ def _check_transforms(vm: Any, cls: type, given: list[Any], separate: bool) -> N
 
 def _differentiated_outside(value: Any) -> bool:
     """A tensor below the innermost level requires a gradient."""
-    while isinstance(value, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value):
+    while issubclass(type(value), torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value):
         value = torch._C._functorch.get_unwrapped(value)
         if value.requires_grad:
             return True
@@ -118,10 +118,10 @@ def _differentiated_outside(value: Any) -> bool:
 
 def _positional(vm: Any, forward: Any, given: list[Any], kwargs: dict[str, Any], separate: bool) -> list[Any]:
     """All arguments by position; where the context is set up separately, defaults are filled in too."""
-    func = forward.__func__ if isinstance(forward, types.MethodType) else forward
+    func = forward.__func__ if issubclass(type(forward), types.MethodType) else forward
     if type(func) is not types.FunctionType:
         raise Break("AUTOGRAD_FUNCTION", f"forward is a {type(func).__name__}")
-    first = (not separate) + isinstance(forward, types.MethodType)
+    first = (not separate) + issubclass(type(forward), types.MethodType)
     names = list(inspect.signature(func).parameters.values())[first:]
     values = list(given)
     rest = dict(kwargs)
@@ -174,18 +174,18 @@ def _without_grad(vm: Any, given: list[Any], ctx: TracedContext, fn: Any, args: 
                 graph.erase_node(node)
     else:
         output = vm.call(fn, args)
-    items = output if isinstance(output, tuple) else (output,)
+    items = output if issubclass(type(output), tuple) else (output,)
     made = tuple(_fresh_output(vm, item, given, ctx) for item in items)
-    return made if isinstance(output, tuple) else made[0]
+    return made if issubclass(type(output), tuple) else made[0]
 
 
 def _requires_grad(node: torch.fx.Node) -> bool:
     value = node.meta.get("example_value")
-    return isinstance(value, torch.Tensor) and value.requires_grad
+    return issubclass(type(value), torch.Tensor) and value.requires_grad
 
 
 def _fresh_output(vm: Any, item: Any, given: list[Any], ctx: TracedContext) -> Any:
-    if not isinstance(item, torch.Tensor):
+    if not issubclass(type(item), torch.Tensor):
         return item
     _check_classes(vm, (item,))
     if any(item is a for a in given) and not any(item is d for d in ctx.dirty_tensors):
@@ -211,16 +211,16 @@ class Application:
 
     def record(self, fn: Any, args: tuple[Any, ...]) -> Any:
         forward = self.forward(fn, args)
-        single = not isinstance(forward.result, tuple)
+        single = not issubclass(type(forward.result), tuple)
         items = [forward.result] if single else list(forward.result)
         items = [self._own_output(forward, item) for item in items]
-        outputs = [item for item in items if isinstance(item, torch.Tensor)]
+        outputs = [item for item in items if issubclass(type(item), torch.Tensor)]
         if not outputs or len({id(o) for o in outputs}) != len(outputs):
             raise Break("AUTOGRAD_FUNCTION", f"{self.cls.__name__}: forward returns no tensor, or one tensor twice")
         backward, grads, contiguous = self.backward(forward, items)
         results = self.apply(forward, backward, grads, contiguous, outputs)
         made = iter(results)
-        answer = tuple(next(made) if isinstance(item, torch.Tensor) else item for item in items)
+        answer = tuple(next(made) if issubclass(type(item), torch.Tensor) else item for item in items)
         return answer[0] if single else answer
 
     def forward(self, fn: Any, args: tuple[Any, ...]) -> Body:
@@ -228,7 +228,7 @@ class Application:
         with _NoGrad(vm):
             body = run_body(vm, self.what, fn, args, effects=True, mutation=True)
         for value in self.given:
-            if isinstance(value, torch.Tensor):
+            if issubclass(type(value), torch.Tensor):
                 body.recorder.lift(value)
         dirty = self.ctx.dirty_tensors
         if any(not any(t is d for d in dirty) for t in body.recorder.mutated()):
@@ -238,7 +238,7 @@ class Application:
         return body
 
     def _check_dirty(self, body: Body) -> None:
-        results = body.result if isinstance(body.result, tuple) else (body.result,)
+        results = body.result if issubclass(type(body.result), tuple) else (body.result,)
         for tensor in self.ctx.dirty_tensors:
             if not any(tensor is r for r in results):
                 raise Break("AUTOGRAD_FUNCTION", f"{self.cls.__name__}: a tensor that is marked dirty is not returned")
@@ -247,7 +247,7 @@ class Application:
 
     def _own_output(self, body: Body, item: Any) -> Any:
         """A result as autograd makes it: an argument that is returned is returned as a view of itself."""
-        if not isinstance(item, torch.Tensor) or any(item is d for d in self.ctx.dirty_tensors) or body.recorder.owns(item):
+        if not issubclass(type(item), torch.Tensor) or any(item is d for d in self.ctx.dirty_tensors) or body.recorder.owns(item):
             return item
         if not any(item is a for a in self.given):
             raise Break(
@@ -265,7 +265,7 @@ class Application:
         """Interpret the backward; again with gradients made contiguous if it looks at how they lie in memory."""
         fn = self._backward_function()
         for contiguous in (False, True):
-            grads = [self._gradient(item) if isinstance(item, torch.Tensor) else None for item in items]
+            grads = [self._gradient(item) if issubclass(type(item), torch.Tensor) else None for item in items]
             vm, outer = self.vm, self.vm.recorder
             frame, handled, depth = vm.frame, vm.handled, vm.depth
             vm.recorder = forward.recorder
@@ -344,7 +344,7 @@ class Application:
     def _gradients_by_input(self, backward: Body) -> dict[torch.fx.Node, Any]:
         """placeholder of the forward's graph -> node of the backward's graph that computes its gradient."""
         result = backward.result
-        items = list(result) if isinstance(result, tuple) else [result]
+        items = list(result) if issubclass(type(result), tuple) else [result]
         if len(items) < len(self.given) or any(item is not None for item in items[len(self.given) :]):
             raise Break(
                 "AUTOGRAD_FUNCTION",
@@ -355,7 +355,7 @@ class Application:
         for value, grad in zip(self.given, items):
             if grad is None:
                 continue
-            if not isinstance(value, torch.Tensor) or not isinstance(grad, torch.Tensor):
+            if not issubclass(type(value), torch.Tensor) or not issubclass(type(grad), torch.Tensor):
                 raise Break(
                     "AUTOGRAD_FUNCTION",
                     f"{self.cls.__name__}: backward returns a {type(grad).__name__} for a {type(value).__name__}",
@@ -369,9 +369,9 @@ class Application:
 
     def _options(self, outputs: list[torch.Tensor], saved: list[torch.fx.Node], inner: Any) -> dict[str, Any]:
         ctx = self.ctx
-        kept = [inner.node_of(t) for t in ctx.to_save if isinstance(t, torch.Tensor)]
+        kept = [inner.node_of(t) for t in ctx.to_save if issubclass(type(t), torch.Tensor)]
         views = {id(o): o for o in outputs}
-        plain = [o for o in ctx.non_differentiable if isinstance(o, torch.Tensor)]
+        plain = [o for o in ctx.non_differentiable if issubclass(type(o), torch.Tensor)]
         if any(id(o) not in views for o in plain):
             raise Break(
                 "AUTOGRAD_FUNCTION",

@@ -109,7 +109,7 @@ class Watch:
     def _visit(self, todo: list[Any]) -> None:
         while todo:
             value = todo.pop()
-            if type(value) in _LEAVES or id(value) in self._fresh or isinstance(value, (torch.Tensor, Unread)):
+            if type(value) in _LEAVES or id(value) in self._fresh or issubclass(type(value), (torch.Tensor, Unread)):
                 continue
             rec = self.vm.records.get(id(value))
             if rec is not None and rec.standin is rec.obj:
@@ -155,9 +155,9 @@ def _effect_text(effect: tuple[Any, ...]) -> str:
 
 def _items(container: Any) -> list[Any]:
     """The contents of a container (the snapshot of a dict is a list of its items), for comparison by identity."""
-    if isinstance(container, dict):
+    if issubclass(type(container), dict):
         return [part for item in dict.items(container) for part in item]
-    if isinstance(container, (set, frozenset)):
+    if issubclass(type(container), (set, frozenset)):
         return sorted(container, key=id)
     items = list(container)
     if items and all(type(item) is tuple and len(item) == 2 for item in items):
@@ -168,11 +168,11 @@ def _items(container: Any) -> list[Any]:
 def _contents(value: Any) -> list[Any]:
     """What a value refers to, and a program could replace."""
     kind = type(value)
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return [x for item in dict.items(value) for x in item] + _attributes(value)
-    if isinstance(value, (list, tuple, collections.deque)):
+    if issubclass(type(value), (list, tuple, collections.deque)):
         return list(value) + _attributes(value)
-    if isinstance(value, (set, frozenset)):
+    if issubclass(type(value), (set, frozenset)):
         return sorted(value, key=id) + _attributes(value)
     if kind is types.CellType:
         return _cell(value)

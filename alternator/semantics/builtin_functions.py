@@ -83,16 +83,16 @@ for _kind in (
 
 
 def _symbolic_or_tensor(args: Any) -> bool:
-    return any(isinstance(a, (torch.Tensor, *SYMBOLIC)) for a in args)
+    return any(issubclass(type(a), (torch.Tensor, *SYMBOLIC)) for a in args)
 
 
 def _numeric(fn: Any) -> Any:
     """abs, round, ...: of tensors a node, of symbolic scalars an expression, else native."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        if any(isinstance(a, torch.Tensor) for a in args):
+        if any(issubclass(type(a), torch.Tensor) for a in args):
             return tensor_ops.call(vm, fn, args, kwargs)
-        if any(isinstance(a, SYMBOLIC) for a in args):
+        if any(issubclass(type(a), SYMBOLIC) for a in args):
             if len(args) == 1 or fn is pow and len(args) == 2:
                 return operations.unary(vm, fn, args[0]) if len(args) == 1 else operations.binary(vm, operator.pow, *args)
             return vm.plain(fn, *[hashable(vm, a) for a in args])
@@ -107,7 +107,7 @@ for _fn in (abs, round, pow):
 
 @RULES.rule(divmod)
 def rule_divmod(vm: Any, args: Any, kwargs: Any) -> Any:
-    if any(isinstance(a, torch.Tensor) for a in args):
+    if any(issubclass(type(a), torch.Tensor) for a in args):
         return tensor_ops.call(vm, divmod, args, kwargs)
     if len(args) == 2 and _symbolic_or_tensor(args):
         return operations.binary(vm, operator.floordiv, *args), operations.binary(vm, operator.mod, *args)
@@ -120,8 +120,8 @@ def _extreme(fn: Any, symbolic: Any) -> Any:
         if (
             not kwargs
             and items
-            and any(isinstance(a, SYMBOLIC) for a in items)
-            and all(isinstance(a, (*SYMBOLIC, int, float)) for a in items)
+            and any(issubclass(type(a), SYMBOLIC) for a in items)
+            and all(issubclass(type(a), (*SYMBOLIC, int, float)) for a in items)
         ):
             result = items[0]
             for item in items[1:]:
@@ -171,7 +171,7 @@ def _flat(vm: Any, classes: Any, depth: int = 0) -> list[Any]:
         raise Break("RECURSION", "tuples of classes in tuples of classes")
     if type(classes) is tuple:
         return [c for item in classes for c in _flat(vm, item, depth + 1)]
-    if isinstance(classes, types.UnionType):
+    if issubclass(type(classes), types.UnionType):
         return [c for item in classes.__args__ for c in _flat(vm, item)]
     return [classes]
 
@@ -188,7 +188,7 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
                 return True
             continue
         if cls is torch.nn.Parameter or cls is torch.nn.Buffer:
-            if isinstance(obj, torch.Tensor):
+            if issubclass(type(obj), torch.Tensor):
                 if isinstance(_real(vm, obj), cls):
                     return True
             continue
@@ -203,7 +203,7 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             return True
         if kind is type(obj) and _overrides_class(vm, kind):
             seen = vm.getattr(obj, "__class__")
-            if isinstance(seen, type) and issubclass(seen, cls):
+            if issubclass(type(seen), type) and issubclass(seen, cls):
                 return True
     return False
 
@@ -235,7 +235,7 @@ def _overrides_class(vm: Any, kind: type) -> bool:
 
 def _virtual(cls: type, obj: Any, kind: type) -> bool:
     """Classes whose metaclass answers (abstract base classes): asked about the type."""
-    if isinstance(obj, torch.Tensor):
+    if issubclass(type(obj), torch.Tensor):
         return issubclass(kind, cls)
     if kind is types.GeneratorType:
         return issubclass(kind, cls)
@@ -282,7 +282,7 @@ def rule_callable(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(getattr)
 def rule_getattr(vm: Any, args: Any, kwargs: Any) -> Any:
     obj, name = args[0], args[1]
-    if not isinstance(name, str):
+    if not issubclass(type(name), str):
         raise vm.user_raise(TypeError("attribute name must be string, not " + repr(type(name).__name__)))
     try:
         return attributes.load(vm, obj, name)
@@ -316,7 +316,7 @@ def rule_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(object.__setattr__)
 def rule_object_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
     obj, name, value = args
-    if isinstance(obj, torch.Tensor):
+    if issubclass(type(obj), torch.Tensor):
         attributes.store(vm, obj, name, value)
         return
     attributes.store_default(vm, obj, name, value)
@@ -468,7 +468,7 @@ def _collect(kind: type) -> Any:
         if not args:
             return kind()
         if (
-            not isinstance(args[0], torch.Tensor)
+            not issubclass(type(args[0]), torch.Tensor)
             and not hasattr(type(args[0]), "__iter__")
             and not hasattr(type(args[0]), "__getitem__")
         ):
@@ -500,7 +500,7 @@ def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
     pairs: list[Any] = []
     if args:
         source = args[0]
-        if isinstance(source, dict) or hasattr(type(source), "keys"):
+        if issubclass(type(source), dict) or hasattr(type(source), "keys"):
             pairs = mapping_items(vm, source)
         else:
             pairs = [_pair(vm, at, pair) for at, pair in enumerate(operations.unpack(vm, source))]
@@ -557,13 +557,13 @@ def _number(kind: type, special: tuple[str, ...]) -> Any:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs:
             value = args[0]
-            if isinstance(value, torch.Tensor):
+            if issubclass(type(value), torch.Tensor):
                 return calls.call(vm, kind, (tensor_ops.call_method(vm, "item", value.item, (value,), {}),), {})
-            if isinstance(value, torch.SymInt) and kind is int:
+            if issubclass(type(value), torch.SymInt) and kind is int:
                 return value
-            if isinstance(value, torch.SymFloat) and kind is float:
+            if issubclass(type(value), torch.SymFloat) and kind is float:
                 return value
-            if isinstance(value, SYMBOLIC):
+            if issubclass(type(value), SYMBOLIC):
                 if kind is float:
                     return vm.symbolic(torch.sym_float, value)
                 if kind is int:

@@ -48,12 +48,12 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
         bases = vm.call(types.resolve_bases, (bases,))
     if meta is None:
         meta = attributes.type_of(vm, bases[0]) if bases else type
-    if isinstance(meta, type):
+    if issubclass(type(meta), type):
         meta = vm.plain(types._calculate_meta, meta, bases)  # type: ignore[attr-defined]
     space: Any = {}
-    if isinstance(meta, type) and issubclass(meta, enum.EnumMeta):
+    if issubclass(type(meta), type) and issubclass(meta, enum.EnumMeta):
         space = enums.Body(vm, meta, name, bases, kwargs)
-    elif isinstance(meta, type) and vm.world.class_attr(meta, "__prepare__") is not type.__dict__["__prepare__"]:
+    elif issubclass(type(meta), type) and vm.world.class_attr(meta, "__prepare__") is not type.__dict__["__prepare__"]:
         space = vm.call(vm.getattr(meta, "__prepare__"), (name, bases), kwargs)
     if type(space) not in (dict, enums.Body) or id(space) in vm.records:
         raise Break("CLASS_CREATION", f"class {name}: a namespace of its own")
@@ -198,7 +198,7 @@ def rebuild_class(b: Any, value: Any) -> str:
     for key, item in space.items():
         if key not in _GIVEN and key not in slots:
             b.emit(f"{put}({name}, {key!r}, {b.value(item)})")
-    if isinstance(value, abc.ABCMeta):  # its methods were not there yet when it was made
+    if issubclass(type(value), abc.ABCMeta):  # its methods were not there yet when it was made
         b.emit(f"{b.constant(abc.update_abstractmethods, 'update')}({name})")
     return name
 

@@ -53,7 +53,7 @@ for _kind in (tuple, int, float, str, list, dict, set, frozenset, bytes):
 
 @RULES.rule(dataclasses.fields)
 def rule_fields(vm: Any, args: Any, kwargs: Any) -> Any:
-    cls = args[0] if isinstance(args[0], type) else type(args[0])
+    cls = args[0] if issubclass(type(args[0]), type) else type(args[0])
     vm.world.class_attr(cls, "__dataclass_fields__")
     result = vm.plain(dataclasses.fields, cls)
     for field in result:
@@ -63,7 +63,7 @@ def rule_fields(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(dataclasses.is_dataclass)
 def rule_is_dataclass(vm: Any, args: Any, kwargs: Any) -> Any:
-    cls = args[0] if isinstance(args[0], type) else type(args[0])
+    cls = args[0] if issubclass(type(args[0]), type) else type(args[0])
     return vm.world.class_attr(cls, "__dataclass_fields__") is not MISSING
 
 

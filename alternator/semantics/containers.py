@@ -95,7 +95,7 @@ def admit_proxy(world: World, obj: Any, source: Source) -> Any:
 def admit_dict(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     standin = _new(type(obj))
-    if isinstance(obj, collections.defaultdict):
+    if issubclass(type(obj), collections.defaultdict):
         standin.default_factory = world.admit(obj.default_factory, source.child("attr", "default_factory"))
     rec = world.record(obj, source, standin, filled=False)
     rec.state = fill_dict
@@ -113,7 +113,7 @@ def fill_dict(vm: Any, rec: Outside) -> None:
         source.guard_predicate(_same_keys(keys), f"keys are {keys!r}")
     else:
         source.guard("KEYS", keys)
-    put = collections.OrderedDict.__setitem__ if isinstance(obj, collections.OrderedDict) else dict.__setitem__
+    put = collections.OrderedDict.__setitem__ if issubclass(type(obj), collections.OrderedDict) else dict.__setitem__
     for key, value in items:
         key, value = _key(vm, key), vm.world.admit(value, source.child("dictitem", key))
         if type(key).__flags__ & 0x200 and type(type(key).__hash__) is types.FunctionType:
@@ -159,7 +159,7 @@ def _key(vm: Any, key: Any) -> Any:
 @ADMIT.register(set, frozenset)
 def admit_set(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
-    if isinstance(obj, frozenset):
+    if issubclass(type(obj), frozenset):
         _read_items(world, source, tuple(frozenset.__iter__(obj)))
         if type(obj) is not frozenset:
             world.record(obj, source)
@@ -205,7 +205,7 @@ def _is_the_one(same: Any, value: Any) -> bool:
 
 
 def _items_of(value: Any) -> tuple[Any, ...]:
-    return tuple(set.__iter__(value) if isinstance(value, set) else frozenset.__iter__(value))
+    return tuple(set.__iter__(value) if issubclass(type(value), set) else frozenset.__iter__(value))
 
 
 @ADMIT.register(collections.deque)

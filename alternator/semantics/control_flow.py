@@ -66,7 +66,7 @@ class Part:
         for leaf in self.leaves:
             if not isinstance(leaf, (torch.Tensor, *kinds)):
                 raise Break("HOP_BODY", f"{self.what}: its body returns a {type(leaf).__name__}")
-            if isinstance(leaf, torch.Tensor):
+            if issubclass(type(leaf), torch.Tensor):
                 tensors.append(leaf)
         if any(not self.recorder.owns(t) or self.recorder.aliases(t) for t in tensors):
             raise Break("HOP_BODY", f"{self.what}: a result of its body shares memory with an input (return a clone)")
@@ -102,7 +102,7 @@ def _values(nodes: list[torch.fx.Node]) -> tuple[Any, ...]:
 
 def _tensors(vm: Any, what: str, given: Any) -> list[Any]:
     items = operations.unpack(vm, given)
-    if not all(isinstance(item, torch.Tensor) for item in items):
+    if not all(issubclass(type(item), torch.Tensor) for item in items):
         raise Break("HOP_BODY", f"{what}: an operand is not a tensor")
     return items
 
@@ -126,11 +126,11 @@ def _same_kind(what: str, expected: list[Any], found: list[Any]) -> None:
     if len(expected) != len(found):
         raise Break("HOP_BODY", f"{what}: its body returns {len(found)} values where {len(expected)} are carried")
     for before, after in zip(expected, found):
-        if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):
+        if issubclass(type(before), torch.Tensor) and issubclass(type(after), torch.Tensor):
             same = before.dtype == after.dtype and before.device == after.device and before.dim() == after.dim()
             if same and all(a == b for a, b in zip(before.shape, after.shape)):
                 continue
-        elif isinstance(before, NUMBERS) and isinstance(after, NUMBERS):
+        elif issubclass(type(before), NUMBERS) and issubclass(type(after), NUMBERS):
             continue
         raise Break("HOP_BODY", f"{what}: a carried value changes its type or shape")
 
@@ -141,9 +141,9 @@ def _same_kind(what: str, expected: list[Any], found: list[Any]) -> None:
 @operator(cond_op, "pred", "true_fn", "false_fn", "operands", operands=())
 def rule_cond(vm: Any, pred: Any, true_fn: Any, false_fn: Any, operands: Any) -> Any:
     given = tuple(operations.unpack(vm, operands))
-    if isinstance(pred, (bool, int, float)):
+    if issubclass(type(pred), (bool, int, float)):
         return vm.call(true_fn if pred else false_fn, given)
-    if not isinstance(pred, (torch.Tensor, torch.SymBool)) or isinstance(pred, torch.Tensor) and pred.numel() != 1:
+    if not issubclass(type(pred), (torch.Tensor, torch.SymBool)) or issubclass(type(pred), torch.Tensor) and pred.numel() != 1:
         raise Break("HOP_BODY", "cond: the predicate is neither a boolean nor a tensor of one element")
     parts = [Part(vm, "cond", fn, given) for fn in (true_fn, false_fn)]
     for part in parts:
@@ -164,9 +164,9 @@ def rule_cond(vm: Any, pred: Any, true_fn: Any, false_fn: Any, operands: Any) ->
 
 def _carried(vm: Any, value: Any) -> Any:
     """A carried value as the body sees it: nothing is known of it but its kind."""
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         return _copy(vm, value)
-    if isinstance(value, NUMBERS) and not isinstance(value, bool):
+    if issubclass(type(value), NUMBERS) and not issubclass(type(value), bool):
         return _create_unbacked_symint(vm.fakes.mode, ignore_fresh_unbacked_symbols=True)
     raise Break("HOP_BODY", f"while_loop: a {type(value).__name__} is carried")
 
@@ -180,7 +180,7 @@ def rule_while_loop(vm: Any, cond_fn: Any, body_fn: Any, carried_inputs: Any, ad
         formals = [_carried(vm, value) for value in start] + [_copy(vm, value) for value in more]
         parts.append(Part(vm, "while_loop", fn, formals, formals))
     condition, body = parts
-    if len(condition.leaves) == 1 and isinstance(condition.leaves[0], bool):
+    if len(condition.leaves) == 1 and issubclass(type(condition.leaves[0]), bool):
         if condition.leaves[0]:
             raise Break("HOP_BODY", "while_loop: its condition is always true")
         return carried_inputs
@@ -202,7 +202,12 @@ def _is_condition(leaves: list[Any]) -> bool:
     if len(leaves) != 1:
         return False
     leaf = leaves[0]
-    return isinstance(leaf, torch.SymBool) or isinstance(leaf, torch.Tensor) and leaf.dtype is torch.bool and leaf.dim() == 0
+    return (
+        issubclass(type(leaf), torch.SymBool)
+        or issubclass(type(leaf), torch.Tensor)
+        and leaf.dtype is torch.bool
+        and leaf.dim() == 0
+    )
 
 
 # ---- map, scan, associative_scan
@@ -214,12 +219,12 @@ def rule_map(vm: Any, f: Any, xs: Any, pos_args: Any) -> Any:
     more = operations.unpack(vm, pos_args)
     _check_length("map", tensors)
     formals = [_slice(vm, x) for x in tensors]
-    seen = [_copy(vm, a) if isinstance(a, torch.Tensor) else a for a in more]
-    part = Part(vm, "map", f, formals + seen, formals + [a for a in seen if isinstance(a, torch.Tensor)])
+    seen = [_copy(vm, a) if issubclass(type(a), torch.Tensor) else a for a in more]
+    part = Part(vm, "map", f, formals + seen, formals + [a for a in seen if issubclass(type(a), torch.Tensor)])
     part.only(type(None))
     nodes = part.recorder.arguments()
     module = part.module()
-    given = [a for a in more if isinstance(a, torch.Tensor)]
+    given = [a for a in more if issubclass(type(a), torch.Tensor)]
     result = tensor_ops.execute(vm, map_impl, (module, list(tensors), [*given, *_values(nodes)]), {})
     args = vm.recorder.args
     emit(vm, map_impl, {"map_body": module}, lambda body: (body, args(list(tensors)), [*args(given), *nodes]), result)
@@ -235,7 +240,9 @@ def rule_scan(vm: Any, combine_fn: Any, init: Any, xs: Any, additional_inputs: A
     part = Part(vm, "scan", combine_fn, formals, formals)
     part.only()
     _same_kind("scan", start, part.leaves[: len(start)])
-    if isinstance(combine_fn, functools.partial) and (not isinstance(part.result, (tuple, list)) or len(part.result) != 2):
+    if issubclass(type(combine_fn), functools.partial) and (
+        not issubclass(type(part.result), (tuple, list)) or len(part.result) != 2
+    ):
         raise Break("HOP_BODY", "scan: its function does not return (carry, output)")
     nodes = part.recorder.arguments()
     module = part.module()

@@ -32,7 +32,7 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
     hook = vm.world.class_attr(kind, "__copy__")
     if type(hook) is types.FunctionType:
         return calls.call(vm, hook, (value,), {})
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
     if is_simple(vm, value):
         made = vm.plain(object.__new__, kind)
@@ -66,7 +66,7 @@ class _Copier:
 
     def copy(self, value: Any) -> Any:
         vm, kind = self.vm, type(value)
-        if kind in _ATOMIC or ADMIT.is_constant(kind) or isinstance(value, type):
+        if kind in _ATOMIC or ADMIT.is_constant(kind) or issubclass(type(value), type):
             return value
         known = dict.get(self.memo, id(value), MISSING)
         if known is not MISSING:
@@ -80,12 +80,12 @@ class _Copier:
             vm.fill_value(value)
             return method(self, value)
         hook = vm.world.class_attr(kind, "__deepcopy__")
-        if type(hook) is types.FunctionType and not isinstance(value, torch.Tensor):
+        if type(hook) is types.FunctionType and not issubclass(type(value), torch.Tensor):
             made = self.memo[id(value)] = calls.call(vm, hook, (value, self.memo), {})
             return made
         if type(value) is FakeTensor:
             return self.tensor(value)
-        if isinstance(value, (torch.Tensor, torch.nn.Module)):
+        if issubclass(type(value), (torch.Tensor, torch.nn.Module)):
             raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {kind.__name__}")
         if is_simple(vm, value):
             made = self.memo[id(value)] = vm.plain(object.__new__, kind)
@@ -101,7 +101,7 @@ class _Copier:
             if len(found) > 1:
                 sources = tuple(rec.source.want() for rec in found)
                 self.vm.world.tree.tail.append(("DISTINCT", sources))
-                if isinstance(found[0].obj, torch.Tensor):  # copies of what shares memory share memory
+                if issubclass(type(found[0].obj), torch.Tensor):  # copies of what shares memory share memory
                     if memory_layout(*(rec.obj for rec in found)) != []:
                         raise Break("TENSOR_EFFECT", "copy.deepcopy() of tensors that share memory")
                     self.vm.world.tree.tail.append(("UNSHARED", len(sources), sources))

@@ -88,7 +88,7 @@ def value_or_name(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
     name = raw.name
     if name in ("value", "name"):
         value = getattr(obj, name)
-        if not isinstance(value, (int, str, float, bool, type(None))) and not vm.world.is_made(type(obj)):
+        if not issubclass(type(value), (int, str, float, bool, type(None))) and not vm.world.is_made(type(obj)):
             vm.world.trusted(value)
         return value
     return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})

@@ -81,7 +81,7 @@ def _part(vm: Any, name: str, fn: Any, formals: list[Any]) -> Part:
         part = Part(vm, f"flex_attention({name})", fn, formals, formals)
     finally:
         vm.tensor_subscripts = before
-    if len(part.leaves) != 1 or not isinstance(part.leaves[0], torch.Tensor):
+    if len(part.leaves) != 1 or not issubclass(type(part.leaves[0]), torch.Tensor):
         raise Break("HOP_BODY", f"flex_attention: {name} does not return a tensor")
     return part
 

@@ -59,7 +59,7 @@ def _none_outside(vm: Any) -> None:
 @RULES.rule(types.GetSetDescriptorType.__get__)
 def read_descriptor(vm: Any, args: Any, kwargs: Any) -> Any:
     """``Tensor.shape.__get__(tensor)``: how modes see the reading of an attribute."""
-    if len(args) < 2 or not isinstance(args[1], torch.Tensor):
+    if len(args) < 2 or not issubclass(type(args[1]), torch.Tensor):
         raise Break("UNKNOWN_C_FUNCTION", "a descriptor read by its __get__")
     return tensor_ops.load_attr(vm, args[1], args[0].__name__)
 

@@ -68,7 +68,7 @@ def rebuild_generator(b: Any, value: TracedGenerator) -> str:
         name = b.assign(f"{b.constant(_exhausted, 'exhausted')}()")
         b.emit(f"next({name}, None)")
         return name
-    if value.running or not isinstance(frame.func, types.FunctionType):
+    if value.running or not issubclass(type(frame.func), types.FunctionType):
         raise Break("GENERATOR_STATE", "a generator that is running leaves the captured code")
     if frame.started:
         return _rebuild_suspended(b, value)

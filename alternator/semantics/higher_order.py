@@ -40,7 +40,7 @@ def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
     reentrant = mine.get("use_reentrant")
     if reentrant is not False:
         _check_reentrant(given, mine, theirs)
-        if not any(isinstance(a, torch.Tensor) and a.requires_grad for a in given):
+        if not any(issubclass(type(a), torch.Tensor) and a.requires_grad for a in given):
             return _without_gradients(vm, fn, tuple(given))
     if mine.get("debug"):
         raise Break("HOP_BODY", "checkpoint(debug=True)")
@@ -50,7 +50,7 @@ def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
     else:
         context_fn = None
     for name, value in mine.items():
-        if not isinstance(value, (bool, str, type(None))):
+        if not issubclass(type(value), (bool, str, type(None))):
             raise Break("HOP_BODY", f"checkpoint({name}=...) that is no constant")
     body = run_body(vm, "checkpoint", fn, tuple(given), theirs)
     if any(node.target in OPERATORS for node in body.recorder.graph.nodes):
@@ -74,7 +74,7 @@ def _without_gradients(vm: Any, fn: Any, given: tuple[Any, ...]) -> Any:
     result = vm.call(_call_without_gradients, (fn, given))
     leaves: list[Any] = []
     pytree.flatten(vm, result, leaves)
-    if any(leaf is value for leaf in leaves for value in given if isinstance(leaf, torch.Tensor)):
+    if any(leaf is value for leaf in leaves for value in given if issubclass(type(leaf), torch.Tensor)):
         raise Break("HOP_BODY", "a reentrant checkpoint that gives one of its arguments")
     return result
 
@@ -86,11 +86,11 @@ def _call_without_gradients(fn: Any, given: Any) -> Any:
 
 
 def _all_differentiable(result: Any) -> bool:
-    if isinstance(result, torch.Tensor):
+    if issubclass(type(result), torch.Tensor):
         return result.requires_grad or not result.is_floating_point()
     return (
-        isinstance(result, (tuple, list))
-        and all(_all_differentiable(r) for r in result if isinstance(r, torch.Tensor))
+        issubclass(type(result), (tuple, list))
+        and all(_all_differentiable(r) for r in result if issubclass(type(r), torch.Tensor))
         or result is None
     )
 
@@ -98,24 +98,24 @@ def _all_differentiable(result: Any) -> bool:
 def _guard_helper(vm: Any, value: Any) -> None:
     """A function that the backend will call natively while it traces (a selective policy): it must be exactly this one."""
     rec = vm.records.get(id(value))
-    if isinstance(value, functools.partial):
+    if issubclass(type(value), functools.partial):
         for part in (
             (value.func, value.args, value.keywords) if rec is None else (rec.obj.func, *rec.obj.args, *rec.obj.keywords.values())
         ):
             _guard_helper(vm, part)
         if rec is not None:
             rec.source.guard("IS", rec.obj)
-    elif isinstance(value, (tuple, list)):
+    elif issubclass(type(value), (tuple, list)):
         for item in vm.close(value):
             _guard_helper(vm, item)
-    elif isinstance(value, dict):
+    elif issubclass(type(value), dict):
         for item in vm.close(value).values():
             _guard_helper(vm, item)
     elif rec is not None and rec.obj is value:
         rec.source.guard("IS", value)
-    elif isinstance(value, types.FunctionType) and (rec is None and not value.__closure__):
+    elif issubclass(type(value), types.FunctionType) and (rec is None and not value.__closure__):
         return
-    elif not isinstance(value, (int, str, bool, type(None), torch._ops.OpOverload)):
+    elif not issubclass(type(value), (int, str, bool, type(None), torch._ops.OpOverload)):
         raise Break("HOP_BODY", f"checkpoint(context_fn=...) that refers to a {type(value).__name__} made while tracing")
 
 
@@ -141,10 +141,10 @@ def rule_wrap(vm: Any, op: Any, args: Any, kwargs: Any) -> Any:
 @INSTANCE_CALLS.rule(type(_foreach_map), type(invoke_quant_packed), type(invoke_quant))
 def rule_plain_region(vm: Any, op: Any, args: Any, kwargs: Any) -> Any:
     """A body that backends treat in their own way, told by the operator and its keywords."""
-    if not all(isinstance(value, (int, float, str, bool, type(None), InvokeQuant)) for value in kwargs.values()):
+    if not all(issubclass(type(value), (int, float, str, bool, type(None), InvokeQuant)) for value in kwargs.values()):
         raise Break("HOP_BODY", f"{op}: a keyword that is no constant")
     body = run_body(vm, str(op), args[0], args[1:])
-    given = {k: vm.recorder.attribute(k, v) if isinstance(v, InvokeQuant) else v for k, v in kwargs.items()}
+    given = {k: vm.recorder.attribute(k, v) if issubclass(type(v), InvokeQuant) else v for k, v in kwargs.items()}
     OpenOutputs(body.recorder, "subgraph", op, (), given)
     return body.result
 

@@ -19,7 +19,7 @@ from alternator.tensors.graph import SYMBOLIC
 @RULES.rule(id)
 def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     rec = vm.records.get(id(args[0]))
-    if rec is not None and isinstance(rec.obj, torch.Tensor):  # the tensors of a call are guarded to be different ones
+    if rec is not None and issubclass(type(rec.obj), torch.Tensor):  # the tensors of a call are guarded to be different ones
         return TracedId(id(rec.obj), rec)
     if rec is not None:
         rec.source.guard("IS", rec.obj)
@@ -38,7 +38,7 @@ def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
     kind = type(value)
     if issubclass(type(value), torch.Tensor):
         raise Break("IDENTITY", "hash() of a tensor")
-    if isinstance(value, SYMBOLIC):
+    if issubclass(type(value), SYMBOLIC):
         return hash(hashable(vm, value))
     found = vm.world.class_attr(kind, "__hash__")
     if type(found) is types.FunctionType:

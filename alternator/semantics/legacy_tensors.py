@@ -17,7 +17,7 @@ _SIZES = (int, torch.SymInt)
 @RULES.rule(torch.Tensor)
 def make_tensor(vm: Any, args: Any, kwargs: Any) -> Any:
     """Of the default dtype, or over the memory of a tensor of any dtype."""
-    if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
+    if len(args) == 1 and not kwargs and issubclass(type(args[0]), torch.Tensor):
         if tensor_ops.type_of(vm, args[0]) is not torch.Tensor:
             raise Break("TENSOR_SUBCLASS", f"torch.Tensor() of a {tensor_ops.type_of(vm, args[0]).__name__}")
         return vm.graph_call(torch.ops.aten.alias.default, args, {})

@@ -62,7 +62,7 @@ def _is_hashed_alike(vm: Any, value: Any) -> bool:
     if kind in _VALUES:
         return True
     rec = vm.records.get(id(value))
-    if rec is None or isinstance(rec.obj, torch.Tensor):
+    if rec is None or issubclass(type(rec.obj), torch.Tensor):
         return False
     return kind.__hash__ is object.__hash__ and kind.__eq__ is object.__eq__
 

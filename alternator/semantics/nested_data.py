@@ -25,9 +25,9 @@ def _look(vm: Any, data: Any, found: list[bool]) -> bool:
                 return False
             continue
         tensor = item.tensor if type(item) is Array else item
-        if isinstance(tensor, torch.Tensor) and tensor.dim() or not isinstance(tensor, (torch.Tensor, *_NUMBERS)):
+        if issubclass(type(tensor), torch.Tensor) and tensor.dim() or not issubclass(type(tensor), (torch.Tensor, *_NUMBERS)):
             return False
-        found.append(isinstance(tensor, torch.Tensor))
+        found.append(issubclass(type(tensor), torch.Tensor))
     return True
 
 
@@ -44,7 +44,7 @@ def _zeros(data: Any) -> Any:
     if type(data) in (list, tuple):
         return [_zeros(item) for item in data]
     tensor = data.tensor if type(data) is Array else data
-    return torch.zeros((), dtype=tensor.dtype) if isinstance(tensor, torch.Tensor) else data
+    return torch.zeros((), dtype=tensor.dtype) if issubclass(type(tensor), torch.Tensor) else data
 
 
 def stacked(vm: Any, data: Any, dtype: torch.dtype) -> Any:
@@ -52,6 +52,6 @@ def stacked(vm: Any, data: Any, dtype: torch.dtype) -> Any:
     if type(data) in (list, tuple):
         return vm.call(torch.stack, ([stacked(vm, item, dtype) for item in data],))
     tensor = data.tensor if type(data) is Array else data
-    if isinstance(tensor, torch.Tensor):
+    if issubclass(type(tensor), torch.Tensor):
         return vm.call(torch.Tensor.to, (vm.call(torch.Tensor.detach, (tensor,)), "cpu", dtype))
     return vm.call(torch.tensor, (tensor,), {"dtype": dtype})

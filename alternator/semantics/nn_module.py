@@ -138,7 +138,7 @@ def _call_with_hooks(module: Any, args: Any, kwargs: Any) -> Any:
     for hook in _hooks_of(module, "_forward_pre_hooks"):
         changed = hook(module, args)
         if changed is not None:
-            args = changed if isinstance(changed, tuple) else (changed,)
+            args = changed if issubclass(type(changed), tuple) else (changed,)
     result = module.forward(*args, **kwargs)
     for hook in _hooks_of(module, "_forward_hooks"):
         changed = hook(module, args, result)
@@ -214,7 +214,7 @@ def module_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
     """Plain values go to the instance; tensors and modules as PyTorch's own code does it."""
     module, name, value = args
     rec = vm.records.get(id(module))
-    plain = not isinstance(value, (torch.Tensor, Module))
+    plain = not issubclass(type(value), (torch.Tensor, Module))
     if plain:
         for space in _SPACES:
             table = attributes.instance_value(vm, module, rec, space)
@@ -230,7 +230,7 @@ def module_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
 def _set_registered(vm: Any, module: Any, rec: Any, name: str, value: Any) -> Any:
     buffers = attributes.instance_value(vm, module, rec, "_buffers")
     if (
-        isinstance(value, torch.Tensor)
+        issubclass(type(value), torch.Tensor)
         and not getattr(value, "_is_param", False)
         and buffers is not MISSING
         and _read(vm, buffers, name) is not MISSING

@@ -54,7 +54,7 @@ def _no_scalar(vm: Any, array: Any) -> Any:
 @ADMIT.register(numpy.dtype, numpy.generic)
 def admit_scalar(world: World, obj: Any, source: Source) -> Any:
     """A dtype, or a scalar, which is a constant: its type and its bits are guarded."""
-    if isinstance(obj, numpy.dtype):
+    if issubclass(type(obj), numpy.dtype):
         source.guard_predicate(lambda value: value == obj, f"== {obj}")
         return obj
     if obj.dtype.kind not in "biufc":
@@ -96,7 +96,7 @@ def _unwrapping(fn: Any) -> None:
             args = (args[0].tensor, *args[1:])
         elif args:
             args, kwargs = _of_scalars(args, kwargs)
-        if fn is torch.tensor and len(args) == 1 and isinstance(args[0], torch.Tensor):
+        if fn is torch.tensor and len(args) == 1 and issubclass(type(args[0]), torch.Tensor):
             return _copied(vm, args[0], **kwargs)
         if fn is torch.tensor and len(args) == 1 and not kwargs.keys() - {"dtype"} and nested_data.holds_tensors(vm, args[0]):
             dtype = nested_data.fits(args[0], kwargs.get("dtype"))
@@ -121,7 +121,7 @@ def _of_scalars(args: Any, kwargs: Any) -> Any:
     """NumPy's scalars say by themselves which dtype they are to have; in a graph they are plain numbers."""
     given = args[0]
     flat: Any = given if type(given) in (list, tuple) else (given,)
-    if not any(isinstance(item, numpy.generic) for item in flat):
+    if not any(issubclass(type(item), numpy.generic) for item in flat):
         return args, kwargs
     if len({type(item) for item in flat}) > 1:
         raise Break("NUMPY", "a tensor of scalars of several types")
@@ -170,8 +170,8 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
         if not vm.config.trace_numpy:
             raise Break("NUMPY", f"numpy.{name}")
         attributes.vm_trusted(vm, twin)
-        if isinstance(fn, numpy.ufunc):
-            if not kwargs and all(isinstance(a, numpy.generic) or ADMIT.is_constant(type(a)) for a in args):
+        if issubclass(type(fn), numpy.ufunc):
+            if not kwargs and all(issubclass(type(a), numpy.generic) or ADMIT.is_constant(type(a)) for a in args):
                 return vm.plain(fn, *args)  # of numbers, a scalar: there is no array in it
             args = tuple(_as_array(vm, a) for a in args)
         if name in ("array", "asarray") and len(args) == 1 and not kwargs and _are_rows(vm, args[0]):
@@ -207,7 +207,7 @@ PURE_TYPES.put(numpy.dtype, SHALLOW)
 
 def _twin_of(kind: Any) -> Any:
     """The scalar class of ``torch._numpy`` for a dtype or a scalar class of NumPy; others as they are."""
-    if isinstance(kind, numpy.dtype) or isinstance(kind, type) and issubclass(kind, numpy.generic):
+    if issubclass(type(kind), numpy.dtype) or isinstance(kind, type) and issubclass(kind, numpy.generic):
         name = numpy.dtype(kind).name
         return getattr(tnp, "bool_" if name == "bool" else name, kind)
     return kind
@@ -229,7 +229,7 @@ def rebuild_captured_dtype(b: Any, value: Any) -> str:
 
 def _as_array(vm: Any, value: Any) -> Any:
     """A scalar of NumPy has a dtype that counts, which a plain number has not: beside arrays it is one of no dimensions."""
-    return vm.call(tnp.asarray, (value,)) if isinstance(value, numpy.generic) else value
+    return vm.call(tnp.asarray, (value,)) if issubclass(type(value), numpy.generic) else value
 
 
 def _binary(vm: Any, fn: Any, left: Any, right: Any) -> Any:
@@ -237,7 +237,7 @@ def _binary(vm: Any, fn: Any, left: Any, right: Any) -> Any:
         return operations.binary(vm, fn, _as_array(vm, left), _as_array(vm, right))
     left, right = hashable(vm, left), hashable(vm, right)
     for value in (left, right):
-        if not isinstance(value, (numpy.generic, numpy.dtype)) and not ADMIT.is_constant(type(value)):
+        if not issubclass(type(value), (numpy.generic, numpy.dtype)) and not ADMIT.is_constant(type(value)):
             raise Break("NUMPY", f"an operator between a {type(left).__name__} and a {type(right).__name__}")
     return vm.plain(fn, left, right)
 
@@ -252,9 +252,9 @@ def _scalar_class(kind: Any) -> None:
     twin = _twin_of(kind)
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        if any(type(a) is Array or isinstance(a, torch.Tensor) for a in args):
+        if any(type(a) is Array or issubclass(type(a), torch.Tensor) for a in args):
             return calls.call(vm, twin, args, kwargs)
-        if not all(ADMIT.is_constant(type(a)) or isinstance(a, numpy.generic) for a in args):
+        if not all(ADMIT.is_constant(type(a)) or issubclass(type(a), numpy.generic) for a in args):
             raise Break("NUMPY", f"numpy.{kind.__name__}() of such an argument")
         return vm.plain(lambda: kind(*args, **kwargs))
 

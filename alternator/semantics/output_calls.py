@@ -30,7 +30,7 @@ def _as_it_is(vm: Any, value: Any) -> Any:
     """What is shown later must be what the value is now."""
     if pending.is_pending(vm, value):
         return pending.snapshot(vm, value)
-    if isinstance(value, (list, tuple, dict, set, frozenset)):
+    if issubclass(type(value), (list, tuple, dict, set, frozenset)):
         try:
             return pending.snapshot(vm, value)
         except Break:
@@ -42,10 +42,10 @@ def _showable(vm: Any, value: Any) -> None:
     if type(value) is PendingText:
         return
     vm.close(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if issubclass(type(value), (list, tuple, set, frozenset)):
         for item in value:
             _showable(vm, item)
-    elif isinstance(value, dict):
+    elif issubclass(type(value), dict):
         for item in value.values():
             _showable(vm, item)
 
@@ -150,7 +150,7 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
     if not _as_outside(vm, warnings):
         raise Break("WARNING", "a warning under filters that the captured code has set")
     message, category, level, source = vm.plain(lambda: _warning(*args, **kwargs))
-    if type(level) is not int or not isinstance(category, type):
+    if type(level) is not int or not issubclass(type(category), type):
         raise Break("WARNING", "a warning with an unusual category or level")
     frame = vm.frame
     while frame.parent is not None and level > 1:
@@ -163,7 +163,7 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _warning(message: Any, category: Any = UserWarning, stacklevel: Any = 1, source: Any = None) -> tuple[Any, ...]:
-    return message, type(message) if isinstance(message, Warning) else category or UserWarning, stacklevel, source
+    return message, type(message) if issubclass(type(message), Warning) else category or UserWarning, stacklevel, source
 
 
 _warning.__name__ = _warning.__qualname__ = "warn"  # as errors of a wrong call call it

@@ -130,7 +130,7 @@ def rule_unflatten(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(pytree.tree_unflatten)
 def rule_tree_unflatten(vm: Any, args: Any, kwargs: Any) -> Any:
-    if len(args) == 2 and isinstance(args[1], TreeSpec):
+    if len(args) == 2 and issubclass(type(args[1]), TreeSpec):
         return rule_unflatten(vm, (args[1], args[0]), kwargs)
     return calls.inline(vm, pytree.tree_unflatten, args, kwargs)
 

@@ -90,9 +90,9 @@ def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
 def _super(vm: Any, cls: Any, obj: Any) -> Any:
     if not isinstance(cls, type):
         raise vm.user_raise(TypeError(f"super() argument 1 must be a type, not {type(cls).__name__}"))
-    if obj is not None and not (isinstance(obj, type) and issubclass(obj, cls)):
+    if obj is not None and not (issubclass(type(obj), type) and issubclass(obj, cls)):
         if not issubclass(attributes.type_of(vm, obj), cls):
-            if attributes.facts(vm, type(obj)).getattribute is not None or isinstance(obj, super):
+            if attributes.facts(vm, type(obj)).getattribute is not None or issubclass(type(obj), super):
                 raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of a {type(obj).__name__} that says it is something else")
             raise vm.user_raise(TypeError("super(type, obj): obj must be an instance or subtype of type"))
     return Super(cls, obj)
@@ -108,7 +108,7 @@ class Super:
 
 def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
     obj = proxy.obj
-    start = obj if isinstance(obj, type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
+    start = obj if issubclass(type(obj), type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
     mro = start.__mro__
     if proxy.cls not in mro:
         raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of {start.__name__}, whose bases have changed")

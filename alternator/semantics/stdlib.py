@@ -73,7 +73,7 @@ for _name in (
 
 
 def _iterable(value: Any) -> bool:
-    return hasattr(type(value), "__iter__") and not isinstance(value, (str, bytes))
+    return hasattr(type(value), "__iter__") and not issubclass(type(value), (str, bytes))
 
 
 def _chain_from_iterable(vm: Any, args: Any, kwargs: Any) -> Any:
@@ -377,11 +377,11 @@ for _kind in (types.MappingProxyType, torch.Size, property, classmethod, staticm
 
 
 def _add_note(self: Any, note: Any) -> None:
-    if not isinstance(note, str):
+    if not issubclass(type(note), str):
         raise TypeError(f"note must be a str, not '{type(note).__name__}'")
     if not hasattr(self, "__notes__"):
         self.__notes__ = []
-    if not isinstance(self.__notes__, list):
+    if not issubclass(type(self.__notes__), list):
         raise TypeError("Cannot add note: __notes__ is not a list")
     self.__notes__.append(note)
 

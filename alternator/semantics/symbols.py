@@ -22,7 +22,7 @@ def announce_symbols(vm: Any, fake: torch.Tensor, real: torch.Tensor, source: So
     ):
         for dim, value in enumerate(values):
             dim = -1 if kind == "offset" else dim
-            if isinstance(value, torch.SymInt) and not value.node.is_constant():
+            if issubclass(type(value), torch.SymInt) and not value.node.is_constant():
                 out.append(None)
                 expr = value.node.expr
                 vm.fakes.sources.setdefault(("check", source, kind, dim), (expr, source, dim))

@@ -52,7 +52,7 @@ def _setting_up(method: Any) -> None:
     """What sets up a module's backward hooks looks for a node of autograd by its name: that is not the one that a graph makes."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        tensors = [a for a in (args[1] if type(args[1]) is tuple else args[1:]) if isinstance(a, torch.Tensor)]
+        tensors = [a for a in (args[1] if type(args[1]) is tuple else args[1:]) if issubclass(type(a), torch.Tensor)]
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             raise Break("TENSOR_HOOK", "a backward hook of a module")
         return calls.inline(vm, method, args, kwargs)

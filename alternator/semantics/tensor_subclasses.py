@@ -97,7 +97,7 @@ _new: Any = torch.Tensor.__new__
 @RULES.rule(_new)
 def tensor_new(vm: Any, args: Any, kwargs: Any) -> Any:
     """``Tensor.__new__(cls, tensor)``: the same memory as an instance of the class."""
-    if len(args) != 2 or kwargs or not isinstance(args[1], torch.Tensor):
+    if len(args) != 2 or kwargs or not issubclass(type(args[1]), torch.Tensor):
         raise Break("TENSOR_SUBCLASS", f"construction of {args[0].__name__} of data or of a size" if args else "Tensor.__new__")
     return tensor_classes.give_class(vm, args[1], args[0])
 
@@ -131,14 +131,14 @@ def _keeps_class(func: Any) -> bool:
 def _convert(vm: Any, result: Any, cls: type) -> Any:
     if cls is torch.Tensor:
         return result
-    if isinstance(result, torch.Tensor):
+    if issubclass(type(result), torch.Tensor):
         return result if issubclass(tensor_ops.type_of(vm, result), cls) else tensor_classes.give_class(vm, result, cls)
     kind = type(result)
     if kind in (list, tuple):
         return kind([_convert(vm, item, cls) for item in result])
     if kind.__module__ == "torch.return_types":
         return vm.plain(kind, [_convert(vm, item, cls) for item in result])
-    if isinstance(result, (list, tuple)) and kind is not torch.Size:
+    if issubclass(type(result), (list, tuple)) and kind is not torch.Size:
         raise Break("TENSOR_SUBCLASS", f"a {kind.__name__} of tensors that are to be a {cls.__name__}")
     return result
 

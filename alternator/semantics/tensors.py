@@ -157,7 +157,7 @@ def _guard_offsets(vm: Any, tensor: torch.Tensor) -> bool:
     storage, inside = tensor.untyped_storage()._cdata, False
     for fake in vm.recorder.all_values():
         rec = vm.records.get(id(fake))
-        if rec is not None and isinstance(rec.obj, torch.Tensor) and fake.untyped_storage()._cdata == storage:
+        if rec is not None and issubclass(type(rec.obj), torch.Tensor) and fake.untyped_storage()._cdata == storage:
             where, offset = (rec.source.want(), "offset", -1), _offset_of(rec.obj)
             fact = ("SHAPE", (where,), (("in", 0), ("const", offset), "=="), f"{rec.source.name}.storage_offset() == {offset}")
             vm.world.tree.tail.append(fact)
@@ -192,7 +192,7 @@ def as_strided(vm: Any, args: Any, kwargs: Any) -> Any:
 def torch_as_strided(vm: Any, args: Any, kwargs: Any) -> Any:
     """The same as a function."""
     given = [args[0] if args else kwargs.get("input")]
-    if isinstance(given[0], torch.Tensor) and _guard_offsets(vm, given[0]):
+    if issubclass(type(given[0]), torch.Tensor) and _guard_offsets(vm, given[0]):
         raise Break("TENSOR_ATTRIBUTE", "as_strided of an outside tensor that begins inside of its storage")
     return tensor_ops.call(vm, torch.as_strided, args, kwargs)
 
@@ -244,8 +244,8 @@ def resize_(vm: Any, args: Any, kwargs: Any) -> Any:
 @METHODS.rule(_raw("new"))
 def tensor_new(vm: Any, args: Any, kwargs: Any) -> Any:
     """``x.new(2, 3)`` and ``x.new(size)``; of data it is not traced."""
-    sizes = args[1] if len(args) == 2 and isinstance(args[1], torch.Size) else args[1:]
-    if kwargs or any(not isinstance(size, (int, torch.SymInt)) for size in sizes):
+    sizes = args[1] if len(args) == 2 and issubclass(type(args[1]), torch.Size) else args[1:]
+    if kwargs or any(not issubclass(type(size), (int, torch.SymInt)) for size in sizes):
         raise Break("TENSOR_EFFECT", "Tensor.new() of data")
     return tensor_ops.record_method(vm, "new_empty", (args[0], tuple(sizes) or (0,)), {})
 

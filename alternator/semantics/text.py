@@ -39,14 +39,14 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
     if kind in _PLAIN:
         return value
     if kind is torch.Size:
-        return torch.Size([vm.symbolic(int, size) if isinstance(size, SYMBOLIC) else size for size in value])
-    if isinstance(value, SYMBOLIC):
+        return torch.Size([vm.symbolic(int, size) if issubclass(type(size), SYMBOLIC) else size for size in value])
+    if issubclass(type(value), SYMBOLIC):
         return vm.symbolic(bool if kind is torch.SymBool else int if kind is torch.SymInt else float, value)
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         raise Break("DATA_DEPENDENT_VALUE", "the text of a tensor")
     if kind is TracedId:
         raise Break("IDENTITY", "the text of an address")
-    if isinstance(value, (type, enum.Enum)) or depth > 20:
+    if issubclass(type(value), (type, enum.Enum)) or depth > 20:
         return value
     found = [vm.world.class_attr(kind, name) for name in ("__repr__", "__str__", "__format__")]
     if any(type(one) is types.FunctionType for one in found[:2]):
@@ -57,10 +57,10 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
             value.args = tuple(changed)
         return value
     vm.fill_value(value)
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         changed = _check_items(vm, list(dict.items(value)), depth)
         return value if changed is None or kind is not dict else dict(changed)
-    if isinstance(value, _CONTAINERS):
+    if issubclass(type(value), _CONTAINERS):
         changed = _check_items(vm, value, depth)
         return value if changed is None or kind not in (list, tuple) else kind(changed)
     if (found[0] is object.__repr__ or kind in _WITH_ADDRESS) and not _address_is_known(vm, id(value)):

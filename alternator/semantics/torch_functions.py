@@ -93,14 +93,14 @@ def _fill() -> None:
     seen: set[int] = set()
 
     def put(fn: Any) -> None:
-        if id(fn) in seen or fn in IN_GRAPH or fn in RULES or not callable(fn) or isinstance(fn, type):
+        if id(fn) in seen or fn in IN_GRAPH or fn in RULES or not callable(fn) or issubclass(type(fn), type):
             return
         try:
             if fn in _INLINED:
                 return
         except TypeError:
             return
-        if isinstance(fn, (types.FunctionType, types.BuiltinFunctionType)):
+        if issubclass(type(fn), (types.FunctionType, types.BuiltinFunctionType)):
             seen.add(id(fn))
             IN_GRAPH.put(fn, True)
 
@@ -112,7 +112,7 @@ def _fill() -> None:
     for module in _MODULES:
         for name in dir(module):
             fn = getattr(module, name)
-            if isinstance(fn, types.BuiltinFunctionType):
+            if issubclass(type(fn), types.BuiltinFunctionType):
                 put(fn)
     for name in _FACTORIES:
         if hasattr(torch, name):
@@ -120,7 +120,7 @@ def _fill() -> None:
     for name in dir(torch.nn.functional):
         fn = getattr(torch.nn.functional, name)
         if (
-            isinstance(fn, types.FunctionType)
+            issubclass(type(fn), types.FunctionType)
             and not name.startswith("_")
             and fn.__module__ in ("torch.nn.functional", "torch._jit_internal")
         ):
@@ -230,7 +230,7 @@ CODES.put(
 
 @RULES.rule(torch.is_tensor)
 def is_tensor(vm: Any, args: Any, kwargs: Any) -> Any:
-    return isinstance(args[0], torch.Tensor)
+    return issubclass(type(args[0]), torch.Tensor)
 
 
 def _metadata_function(fn: Any) -> Any:
@@ -256,11 +256,11 @@ for _name in dir(math):
         _symbolic = getattr(torch, f"_sym_{_name}", None)
 
         def _math(vm: Any, args: Any, kwargs: Any, fn: Any = _fn, other: Any = _symbolic) -> Any:
-            if any(isinstance(a, SYMBOLIC) for a in args) and other is not None:
+            if any(issubclass(type(a), SYMBOLIC) for a in args) and other is not None:
                 return vm.symbolic(other, *args)
-            if any(isinstance(a, torch.Tensor) for a in args):
-                args = tuple(calls.call(vm, float, (a,), {}) if isinstance(a, torch.Tensor) else a for a in args)
-            if any(isinstance(a, SYMBOLIC) for a in args):
+            if any(issubclass(type(a), torch.Tensor) for a in args):
+                args = tuple(calls.call(vm, float, (a,), {}) if issubclass(type(a), torch.Tensor) else a for a in args)
+            if any(issubclass(type(a), SYMBOLIC) for a in args):
                 return vm.symbolic(fn, *args)
             return calls.run_pure(vm, fn, DEEP, args, kwargs)
 
@@ -321,7 +321,7 @@ def call_attrgetter(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 def call_methodcaller(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     made, given = obj.__reduce__()
     named: dict[str, Any] = {}
-    if isinstance(made, functools.partial):  # one with keywords
+    if issubclass(type(made), functools.partial):  # one with keywords
         given, named = (*made.args, *given), made.keywords
     return calls.call(vm, attributes.load(vm, args[0], given[0]), tuple(given[1:]), dict(named))
 
@@ -382,7 +382,7 @@ def _check_rule(fn: Any, error: type[Exception]) -> Any:
         if assertions.is_unbacked(condition):
             if not assertions.check(vm, condition, error, (message(vm, args),)):
                 raise Break("DATA_DEPENDENT_BRANCH", f"torch.{fn.__name__} of a number that only the graph knows")
-        elif isinstance(condition, torch.SymBool):
+        elif issubclass(type(condition), torch.SymBool):
             vm.symbolic(fn, condition)
         elif not vm.truth(condition):
             raise vm.user_raise(error(message(vm, args)))
@@ -411,7 +411,12 @@ def check_tensor_all(vm: Any, args: Any, kwargs: Any) -> Any:
     if len(args) < 2:
         return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)
     error, condition, message = (*args, kwargs.get("message"))[:3]
-    if error is not RuntimeError or message is not None or kwargs.keys() - {"message"} or not isinstance(condition, torch.Tensor):
+    if (
+        error is not RuntimeError
+        or message is not None
+        or kwargs.keys() - {"message"}
+        or not issubclass(type(condition), torch.Tensor)
+    ):
         return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)
     if condition.dtype is not torch.bool:
         return calls.inline(vm, torch._check_tensor_all_with, args, kwargs)

@@ -16,7 +16,7 @@ def make_weakref(vm: Any, args: Any, kwargs: Any) -> Any:
     if kwargs or not 1 <= len(args) <= 2:
         vm.plain(lambda: weakref.ref(*args, **kwargs))
     obj, callback = args if len(args) == 2 else (args[0], None)
-    if callback is not None and id(obj) not in vm.records and not isinstance(obj, (type, types.FunctionType)):
+    if callback is not None and id(obj) not in vm.records and not issubclass(type(obj), (type, types.FunctionType)):
         raise Break("WEAKREF", "a callback for the end of an object that was made while tracing")
     vm.world.pins.append(obj)
     if callback is None:
@@ -34,7 +34,7 @@ def call_weakref(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     if rec is not None:
         return vm.world.admit(obj(), rec.source.child("call", _dereference))
     referent = obj()
-    if referent is None or id(referent) in vm.records or isinstance(referent, type) or _is_held(vm, referent):
+    if referent is None or id(referent) in vm.records or issubclass(type(referent), type) or _is_held(vm, referent):
         return referent
     raise Break("WEAKREF", f"whether a {type(referent).__name__} is still alive")
 
@@ -64,7 +64,7 @@ def _contents(cell: types.CellType) -> Any:
 @REBUILD.rule(weakref.ref)
 def rebuild_weakref(b: Any, value: Any) -> str:
     referent = value()
-    if id(referent) not in b.vm.records and not isinstance(referent, type):  # whether it lives is not known
+    if id(referent) not in b.vm.records and not issubclass(type(referent), type):  # whether it lives is not known
         raise Break("WEAKREF", "a reference to an object that was made while tracing leaves the captured code")
     callback = b.vm.states.get(("weakref", id(value)))
     more = "" if callback is None else f", {b.value(callback[1])}"

@@ -285,7 +285,9 @@ def failed(row: Row) -> bool:
 
 def report(results: dict[str, list[Row]]) -> str:
     """The table, the failures, and what broke the graphs most often, as Markdown."""
-    lines = ["| file | tests | pass plainly | pass captured | fail | too slow | frames captured | breaks | frames skipped | internal errors |"]
+    lines = [
+        "| file | tests | pass plainly | pass captured | fail | too slow | frames captured | breaks | frames skipped | internal errors |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
     total = [0] * 9
     for name, rows in results.items():

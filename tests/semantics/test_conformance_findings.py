@@ -45,7 +45,15 @@ def test_native_code_gets_numbers_from_special_methods(dynamic):
     def fn(x, n):
         kept = {Number(n): 1}
         alive = [one.n for one in filter(None, [Number(n), Number(n - 2)])]
-        return x + 1, kept[Number(n)], [*range(10)][Number(n)], alive, float(Number(n)), hash(Number(n)), [1, 2, 3][Number(n - 1) :]
+        return (
+            x + 1,
+            kept[Number(n)],
+            [*range(10)][Number(n)],
+            alive,
+            float(Number(n)),
+            hash(Number(n)),
+            [1, 2, 3][Number(n - 1) :],
+        )
 
     same(fn, torch.ones(2), 3, then=[(torch.ones(2), n) for n in (4, 2, 5)], dynamic=dynamic)
 

@@ -117,7 +117,7 @@ def set_update(f: Any, i: Any) -> None:
 
 def mapping_items(vm: Any, value: Any) -> list[tuple[Any, Any]]:
     """What ``**value`` gives: of a dict that is iterated as one natively, else through ``keys`` and ``__getitem__``."""
-    if isinstance(value, dict) and vm.world.class_attr(type(value), "__iter__") is dict.__dict__["__iter__"]:
+    if issubclass(type(value), dict) and vm.world.class_attr(type(value), "__iter__") is dict.__dict__["__iter__"]:
         vm.close(value, SHALLOW)
         return list(dict.items(value))
     keys = vm.call(vm.getattr(value, "keys"), ())
@@ -127,7 +127,7 @@ def mapping_items(vm: Any, value: Any) -> list[tuple[Any, Any]]:
 @op("DICT_UPDATE")
 def dict_update(f: Any, i: Any) -> None:
     value = f.stack.pop()
-    if not isinstance(value, dict) and not hasattr(type(value), "keys"):
+    if not issubclass(type(value), dict) and not hasattr(type(value), "keys"):
         raise f.vm.user_raise(TypeError(f"'{type(value).__name__}' object is not a mapping"))
     for key, item in mapping_items(f.vm, value):
         _put(f.vm, _target(f, i), key, item)
@@ -138,10 +138,10 @@ def dict_merge(f: Any, i: Any) -> None:
     value = f.stack.pop()
     target = _target(f, i)
     name = calls.name_for_errors(f.stack[-i.arg - 2])
-    if not isinstance(value, dict) and not hasattr(type(value), "keys"):
+    if not issubclass(type(value), dict) and not hasattr(type(value), "keys"):
         raise f.vm.user_raise(TypeError(f"{name} argument after ** must be a mapping, not {type(value).__name__}"))
     for key, item in mapping_items(f.vm, value):
-        if type(key) is not str and not isinstance(key, str):
+        if type(key) is not str and not issubclass(type(key), str):
             raise f.vm.user_raise(TypeError("keywords must be strings"))
         if key in target:
             raise f.vm.user_raise(TypeError(f"{name} got multiple values for keyword argument '{key}'"))
@@ -170,7 +170,11 @@ def unpack_sequence(f: Any, i: Any) -> None:
 
 
 def _unpack_at_most(vm: Any, value: Any, limit: int) -> list[Any]:
-    if not isinstance(value, torch.Tensor) and not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+    if (
+        not issubclass(type(value), torch.Tensor)
+        and not hasattr(type(value), "__iter__")
+        and not hasattr(type(value), "__getitem__")
+    ):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
     iterator = operations.iterate(vm, value)
     items: list[Any] = []
@@ -187,7 +191,11 @@ def unpack_ex(f: Any, i: Any) -> None:
     before, after = i.arg & 0xFF, i.arg >> 8
     vm = f.vm
     value = f.stack.pop()
-    if not isinstance(value, torch.Tensor) and not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+    if (
+        not issubclass(type(value), torch.Tensor)
+        and not hasattr(type(value), "__iter__")
+        and not hasattr(type(value), "__getitem__")
+    ):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
     items = operations.unpack(vm, value)
     if len(items) < before + after:

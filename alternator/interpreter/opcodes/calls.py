@@ -46,7 +46,11 @@ def call_function_ex(f: Any, i: Any) -> None:
     args = stack.pop()
     fn = stack.pop()
     if type(args) is not tuple:
-        if not isinstance(args, torch.Tensor) and not hasattr(type(args), "__iter__") and not hasattr(type(args), "__getitem__"):
+        if (
+            not issubclass(type(args), torch.Tensor)
+            and not hasattr(type(args), "__iter__")
+            and not hasattr(type(args), "__getitem__")
+        ):
             name = calls.name_for_errors(fn)
             raise vm.user_raise(TypeError(f"{name} argument after * must be an iterable, not {type(args).__name__}"))
         args = tuple(operations.unpack(vm, args))

@@ -60,7 +60,7 @@ def raise_varargs(f: Any, i: Any) -> None:
 
 
 def _exception(vm: Any, value: Any, complaint: str) -> BaseException:
-    if isinstance(value, type) and issubclass(value, BaseException):
+    if issubclass(type(value), type) and issubclass(value, BaseException):
         made = calls.call(vm, value, (), {})
         if not isinstance(made, BaseException):
             complaint = not_an_exception(vm, value, repr(attributes.type_of(vm, made)))
@@ -150,7 +150,7 @@ def _check_classes(vm: Any, wanted: Any) -> None:
 def prep_reraise_star(f: Any, i: Any) -> None:
     raised, original = f.stack.pop(), f.stack.pop()
     left = [e for e in raised if e is not None]
-    if not left or not isinstance(original, BaseExceptionGroup):
+    if not left or not issubclass(type(original), BaseExceptionGroup):
         f.stack.append(left[0] if left else None)
         return
     vm = f.vm
