@@ -459,16 +459,14 @@ class GraphCall(NamedTuple):
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
     with torch._C.DisableTorchFunctionSubclass():
-        watch = attempt.fakes.watch
-        harmless = watch.is_harmless(attempt.recorder)
-        recover = RunAgain(attempt.before, harmless, watch.draws, attempt.vm.has_handlers)
+        recover = RunAgain(attempt.vm, attempt.before)
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
     inputs.sort(key=lambda entry: nodes[entry.node])
     examples = [entry.example for entry in inputs]
-    rows = {} if harmless else attempt.vm.states.get("checks", {})  # the plain run raises what they stand for
+    rows = {} if recover.possible else attempt.vm.states.get("checks", {})  # the plain run raises what they stand for
     asserted = {text: checks.Check(*row) for text, row in rows.items()}
     conditions = checks.conditions_of(module, asserted)
     compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
@@ -479,7 +477,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         compiled = DisabledCall(compiled)
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
     names += "," if len(b.outputs) == 1 else ""
-    if not expected and not recover.draws and all(entry.kind in ("tensor", "int", "float") for entry in inputs):
+    if not expected and not recover.is_prepared and all(entry.kind in ("tensor", "int", "float") for entry in inputs):
         sources = tuple(entry.source.want() for entry in inputs)
         lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
         if b.outputs:

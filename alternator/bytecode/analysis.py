@@ -323,7 +323,7 @@ def only_cleans_up(decoded: DecodedCode, index: int) -> bool:
     while entry is not None:
         start = entry.handler
         around = decoded.exception_entry(start)
-        if around is None or [i.opname for i in decoded.instrs[start : start + 2]] != ["PUSH_EXC_INFO", "WITH_EXCEPT_START"]:
+        if around is None or not decoded.is_with(start):
             return False
         entry = decoded.exception_entry(around.handler + 2)  # of the RERAISE behind COPY and POP_EXCEPT
     return True

@@ -76,6 +76,7 @@ class DecodedCode:
         "flags",
         "freevars",
         "handlers",
+        "handles_errors",
         "instrs",
         "localsplus_kinds",
         "localsplus_names",
@@ -103,6 +104,9 @@ class DecodedCode:
         #: index of the first instruction of the body: RESUME, behind the set-up of cells (0 if there is none)
         self.body_start = next((i.index for i in self.instrs if i.opname == FACTS.resume), 0)
         self._entries = _exception_entries(code, words, len(self.instrs))
+        starts = {entry.handler for entry in self._entries if entry is not None}
+        #: it has handlers, or ``finally``, and not only ``with`` and what ends a handler
+        self.handles_errors = any(not self.is_with(at) and self.instrs[at].opname == "PUSH_EXC_INFO" for at in starts)
         self._positions: list[Positions] | None = None
         self._offsets: dict[int, int] | None = None
         self._analysis: Analysis | None = None
@@ -120,6 +124,10 @@ class DecodedCode:
     def exception_entry(self, index: int) -> ExceptionEntry | None:
         """Where an exception raised by the instruction goes; None: out of this frame."""
         return self._entries[index] if self._entries else None
+
+    def is_with(self, handler: int) -> bool:
+        """The handler is that of a ``with`` statement: it asks the manager."""
+        return [instr.opname for instr in self.instrs[handler : handler + 2]] == ["PUSH_EXC_INFO", "WITH_EXCEPT_START"]
 
     def positions(self, index: int) -> Positions:
         """(lineno, end_lineno, col, end_col) of the instruction in the user's source."""

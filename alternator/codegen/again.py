@@ -3,7 +3,7 @@
 A graph raises what an operation raises because of its data: an index out of range, a singular matrix, a failed check.  In plain
 Python that happens at its own place: behind the effects up to there, under the handlers that are around it.  And a branch that
 only raises is expected not to (``interpreter/expectations.py``).  In both cases the native side runs the frame plainly from its
-start, if what the graph has done so far cannot be told.
+start, if what the graph has done so far cannot be told, or can be undone.
 """
 
 from __future__ import annotations
@@ -14,44 +14,59 @@ import torch
 
 from alternator._C.eval_frame import GraphFailed
 from alternator.codegen.builder import Builder
+from alternator.codegen.effects import has_effects
 from alternator.exc import AlternatorException
+from alternator.tensors.graph import Input
 from alternator.tensors.state import GlobalState
+
+MOST_TENSORS = 16
+MOST_BYTES = 1 << 16
+"""So much is copied before each call of a graph that writes into inputs and may fail."""
 
 
 class RunAgain:
     """Asked by the native side.  None: the exception is raised; True: the frame is to be run plainly; False: it is, too, and
     if nothing is raised, the exception is the compiled graph's own, and is raised after all.
 
-    Args:
-        before: torch's state at the start, which the graph may have left switched.
-        harmless: what the graph does cannot be told, but for random numbers that it draws.
-        draws: it draws some, which are given back.
-        handles: the program may handle exceptions.
+    ``possible``: what the graph has done can be undone, and is worth it: the program has handlers or effects; ``copied``: the
+    inputs that are restored then.
     """
 
-    def __init__(self, before: GlobalState, harmless: bool, draws: bool, handles: bool) -> None:
+    def __init__(self, vm: Any, before: GlobalState) -> None:
+        watch, recorder = vm.fakes.watch, vm.recorder
+        written = watch.written_inputs(recorder)
+        small = not written or watch.may_fail and _are_small(written)
+        told = vm.has_handlers or has_effects(vm) or bool(vm.states.get("expected"))  # whether it is raised here or there
         self.before = before
-        self.harmless = harmless
-        self.draws = harmless and draws
-        self.handles = handles
+        self.handles = vm.has_handlers
+        self.possible = (told or not (written or watch.draws)) and small and watch.only_writes(recorder)
+        self.copied = written if self.possible else []
+        self.draws = self.possible and watch.draws
+
+    @property
+    def is_prepared(self) -> bool:
+        """Something is remembered before each call: generated code calls the graph."""
+        return self.draws or bool(self.copied)
 
     def __call__(self, failed: BaseException) -> bool | None:
         self.before.restore()
         error: BaseException | None = failed
         if type(failed) is GraphFailed:
             error = failed.__cause__
-            if failed.args and not _restore_random_state(failed.args[0]):
+            if failed.args and not failed.args[0].restore():
                 return None
         if error is None:  # the graph has not raised: what was expected is not true
             return True
         ours = isinstance(error, AlternatorException)
-        return self.handles if self.harmless and isinstance(error, Exception) and not ours else None
+        return self.handles if self.possible and isinstance(error, Exception) and not ours else None
 
     def statements(self, b: Builder, call: str, expected: list[torch.Tensor]) -> list[str]:
         """The statements of a call of the graph by generated code; its results stand only if what is ``expected`` is true."""
         failed = b.constant(GraphFailed, "GraphFailed")
-        raised = f"{failed}(before)" if self.draws else failed
-        lines = [f"before = {b.constant(_random_state, 'random_state')}()"] if self.draws else []
+        raised, lines = failed, []
+        if self.is_prepared:
+            copied = "".join(f"{b.load(entry.source)}, " for entry in self.copied)
+            raised, lines = f"{failed}(before)", [f"before = {b.constant(_Before, 'Before')}({self.draws}, ({copied}))"]
         lines += ["try:", f"    {call}"]
         if expected:
             lines.append(f"    expected = {' and '.join(f'bool({b.output(one)})' for one in expected)}")
@@ -61,17 +76,38 @@ class RunAgain:
         return lines
 
 
-def _random_state() -> Any:
-    """The states of torch's generators; None where one cannot be had: it belongs to a CUDA graph that is being recorded."""
-    if not torch.cuda.is_initialized():
-        return torch.get_rng_state(), None
-    return None if torch.cuda.is_current_stream_capturing() else (torch.get_rng_state(), torch.cuda.get_rng_state_all())
+class _Before:
+    """What a graph is about to change: the states of torch's generators, if it draws, and tensors."""
+
+    def __init__(self, draws: bool, written: tuple[torch.Tensor, ...]) -> None:
+        cuda = torch.cuda.is_initialized()
+        self.lost = cuda and torch.cuda.is_current_stream_capturing()  # the states belong to the CUDA graph
+        if self.lost:
+            return
+        self.cpu = torch.get_rng_state() if draws else None
+        self.cuda = torch.cuda.get_rng_state_all() if draws and cuda else None
+        self.tensors = [(tensor, tensor.detach().clone()) for tensor in written]
+
+    def restore(self) -> bool:
+        """False if that is not possible."""
+        if self.lost:
+            return False
+        if self.cpu is not None:
+            torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state_all(self.cuda)
+        for tensor, copy in self.tensors:
+            with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(tensor):
+                tensor.copy_(copy)
+        return True
 
 
-def _restore_random_state(state: Any) -> bool:
-    if state is None:
+def _are_small(written: list[Input]) -> bool:
+    """Copies of these inputs cost little, and are all that is needed to have them as they were."""
+    if len(written) > MOST_TENSORS or any(entry.kind != "tensor" for entry in written):
         return False
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state_all(state[1])
-    return True
+    if any(type(entry.example) is not torch.Tensor or entry.example.is_inference() for entry in written):
+        return False
+    if any(value.requires_grad for entry in written for value in (entry.example, entry.node.meta["example_value"])):
+        return False  # a copy has no history
+    return sum(entry.example.untyped_storage().nbytes() for entry in written) <= MOST_BYTES

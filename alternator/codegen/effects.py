@@ -37,6 +37,11 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
 
 
+def has_effects(vm: Any) -> bool:
+    """The program has done something outside of the graph that generated code is to do."""
+    return bool(vm.world.effects) or any(map(has_changed, records(vm)))
+
+
 def _takes_from_unchanged(rec: Outside) -> bool:
     """Items were taken before what they are in was changed."""
     return isinstance(rec.standin, Ahead) and rec.standin.pinned is None
@@ -226,4 +231,4 @@ def _call(b: Builder, fn: Any, args: Any, kwargs: Any) -> None:
 
 _EFFECTS: dict[str, Any] = {"attr": _attr, "class": _class, "cell": _cell, "global": _global, "call": _call}
 
-__all__ = ["Break", "replay"]
+__all__ = ["Break", "has_effects", "replay"]

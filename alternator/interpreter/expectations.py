@@ -43,7 +43,7 @@ def expected_value(vm: Any, condition: torch.Tensor) -> bool | None:
 def _can_start_over(vm: Any) -> bool:
     if type(vm.recorder) is not Recorder or vm.overrides.active or torch._C._are_functorch_transforms_active():
         return False
-    if vm.root_state.get(_NOT_HERE) or not vm.fakes.watch.is_harmless(vm.recorder):
+    if vm.root_state.get(_NOT_HERE) or not vm.fakes.watch.changes_nothing(vm.recorder):
         return False
     frame = vm.frame
     while frame is not None:
@@ -56,6 +56,6 @@ def _can_start_over(vm: Any) -> bool:
 def check_expected(vm: Any) -> list[torch.Tensor]:
     """What the capture expects to be true; begins anew where the graph turned out to change something."""
     expected: list[torch.Tensor] = vm.states.get("expected", [])
-    if expected and not vm.fakes.watch.is_harmless(vm.recorder):
+    if expected and not vm.fakes.watch.changes_nothing(vm.recorder):
         raise Restart(lambda: vm.root_state.__setitem__(_NOT_HERE, True))
     return expected

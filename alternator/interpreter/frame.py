@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,9 @@ class Frame:
         self.vm = vm
         self.func = func
         self.code = func.__code__
-        if self.code.co_exceptiontable:
-            vm.has_handlers = True
         decoded: DecodedCode = decode(self.code)
+        if decoded.handles_errors and func.__globals__ is not vars(contextlib):
+            vm.has_handlers = True
         self.decoded = decoded
         self.instrs = decoded.instrs
         self.handlers = handlers_of(decoded)

@@ -99,7 +99,7 @@ class Machine:
         self.type_facts: dict[type, attributes.TypeFacts] = {}
         self.entered: set[int] = set()
         self.careful = False
-        self.has_handlers = False  # some function that was entered has a handler, or a ``with``
+        self.has_handlers = False  # some function that was entered handles exceptions, or a manager may
         self.careful_frames = 0
         self.stop = (-1, -1)
         self.module_stack: dict[str, tuple[str, Any]] = {}

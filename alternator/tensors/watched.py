@@ -1,11 +1,12 @@
-"""Sees which operations on fakes write into their arguments or draw random numbers.
+"""Sees which operations on fakes write into their arguments, draw random numbers, or may fail because of data.
 
-A graph that writes into nothing outside can be given up in its middle: what it has done so far cannot be told, once the random
-numbers that it drew have been given back.
+A graph that raises in its middle can be given up, if what it has done so far can be undone: random numbers are given back, and
+what it wrote into small inputs is written over with a copy.
 """
 
 from __future__ import annotations
 
+import re
 import types
 import weakref
 from typing import Any
@@ -13,10 +14,17 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from alternator.tensors.graph import Recorder
+from alternator.tensors.graph import Input, Recorder
 
 _OWN = frozenset({"aten", "prims", "prim"})
 _MOVING = frozenset({"running_mean", "running_var"})
+_CHANGE_THE_MEMORY = frozenset({"resize_", "resize_as_", "set_", "set_data"})
+_MAY_FAIL = re.compile(
+    "_?(unsafe_)?(index|embedding|gather|scatter|take|put|nll_loss|cross_entropy|binary_cross|ctc_loss|one_hot|multinomial"
+    "|bernoulli|normal|poisson|binomial|linalg|cholesky|lu_|inverse|masked_scatter|repeat_interleave|bincount|histc"
+    "|local_scalar|assert|div|floor_divide|remainder|fmod|pow)"
+)
+"""Operators that may raise because of what is in their arguments, as far as names tell."""
 
 
 class Watch:
@@ -31,6 +39,7 @@ class Watch:
         self.mode = weakref.ref(mode)
         self.written: dict[int, Any] = {}
         self.draws = False
+        self.may_fail = False
         self.shows = False
         vars(mode)["dispatch"] = self
 
@@ -42,16 +51,19 @@ class Watch:
         assert mode is not None  # it is dispatching
         return FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})
 
-    def is_harmless(self, recorder: Recorder) -> bool:
+    def only_writes(self, recorder: Recorder) -> bool:
+        """All that the graph as it is now does outside is to write into its inputs, and to draw random numbers."""
+        made = any(entry.kind == "made" for entry in recorder.inputs)
+        return not self.shows and not made and _is_known(recorder.graph, recorder.attributes)
+
+    def changes_nothing(self, recorder: Recorder) -> bool:
         """Nobody can tell, but by random numbers, that the graph as it is now has run, or has run a part of the way."""
-        if (
-            self.shows
-            or any(entry.kind == "made" for entry in recorder.inputs)
-            or not _is_known(recorder.graph, recorder.attributes)
-        ):
-            return False
-        values = [entry.node.meta["example_value"] for entry in recorder.inputs]
-        return all(value.untyped_storage()._cdata not in self.written for value in values if isinstance(value, torch.Tensor))
+        return self.only_writes(recorder) and not self.written_inputs(recorder)
+
+    def written_inputs(self, recorder: Recorder) -> list[Input]:
+        """The inputs that may have been written into."""
+        pairs = [(entry, entry.node.meta["example_value"]) for entry in recorder.inputs]
+        return [e for e, v in pairs if isinstance(v, torch.Tensor) and v.untyped_storage()._cdata in self.written]
 
     def _look_at(self, func: Any, args: Any, kwargs: Any) -> None:
         schema = getattr(func, "_schema", None)
@@ -60,20 +72,22 @@ class Watch:
             return
         names = [argument.name for argument in schema.arguments]
         given = dict(zip(names, args)) | kwargs
+        name = func.overloadpacket.__name__
         seeded = torch.Tag.nondeterministic_seeded in func.tags
         moving = not _MOVING.isdisjoint(names)
+        may_fail = _MAY_FAIL.match(name) is not None
+        self.may_fail |= may_fail
         if seeded and given.get("dropout_p", 1.0) != 0.0:
             self.draws = True
             self.shows |= given.get("generator") is not None
-        if (
-            moving and given.get("training", given.get("train", True)) is not False
-        ):  # not all of their schemas say that they write
-            self.shows = True
+        if moving and given.get("training", given.get("train", True)) is not False:  # not all schemas say that they write
+            self._write([given.get(one) for one in _MOVING])
         if schema.is_mutable:
+            self.shows |= name in _CHANGE_THE_MEMORY
             for argument in schema.arguments:
                 if argument.alias_info is not None and argument.alias_info.is_write:
                     self._write(given.get(argument.name))
-        elif not seeded and not moving:
+        elif not seeded and not moving and not may_fail:
             self.pure.add(func)
 
     def _write(self, value: Any) -> None:

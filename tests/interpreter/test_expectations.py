@@ -261,3 +261,36 @@ def test_gradients() -> None:
         return x.sqrt()
 
     same(f, torch.rand(3, requires_grad=True), fullgraph=True, grad=True)
+
+
+def test_what_a_graph_wrote_before_it_raised_is_undone() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(3)
+            self.table = torch.nn.Embedding(4, 3)
+            self.register_buffer("seen", torch.zeros(()))
+            self.skipped = 0
+
+        def forward(self, x, index, out):
+            self.seen.add_(1)
+            out.add_(x)
+            x = torch.nn.functional.dropout(self.norm(x), 0.5)
+            try:
+                return x + self.table(index)
+            except IndexError:
+                self.skipped += 1
+                return x
+
+    plain, captured = Net(), Net()
+    captured.load_state_dict(plain.state_dict())
+    compiled = alternator.compile(captured, backend="eager", fullgraph=True)
+    x = torch.arange(12.0).view(4, 3)
+    for last in (1, 2, 9, 3, 9):
+        index, rows = torch.tensor([0, 1, 2, last]), []
+        for net, fn in ((plain, plain), (captured, compiled)):
+            torch.manual_seed(last)
+            out = torch.zeros(4, 3)
+            rows.append([fn(x, index, out), out, torch.rand(1), net.skipped, *net.buffers()])
+        assert str(rows[0]) == str(rows[1])
+    assert captured.skipped == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from typing import Any
 
@@ -191,9 +192,19 @@ def before_with(f: Any, i: Any) -> None:
     if enter is MISSING or leave is MISSING:
         missing = "" if enter is MISSING else " (missed __exit__ method)"
         raise vm.user_raise(TypeError(f"'{kind.__name__}' object does not support the context manager protocol{missing}"))
+    if not _lets_pass(kind, leave):
+        vm.has_handlers = True
     leave = attributes.bind(vm, leave, manager, kind, "__exit__")
     stack.append(leave)
     stack.append(calls.call(vm, attributes.bind(vm, enter, manager, kind, "__enter__"), (), {}))
+
+
+def _lets_pass(kind: type, leave: Any) -> bool:
+    """The manager does nothing about exceptions that anybody could tell: torch's own; what generators do is seen in them."""
+    if kind in (contextlib._GeneratorContextManager, contextlib.nullcontext):
+        return True
+    space = leave.__globals__ if type(leave) is types.FunctionType else {}
+    return str(space.get("__name__")).startswith("torch.")
 
 
 @op("WITH_EXCEPT_START")
