@@ -7,6 +7,8 @@ place, torch's state as it was, no handler that could catch the exception.  Anyw
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from alternator.interpreter import tensor_ops
 from alternator.provenance.changes import has_changed, records
+from alternator.provenance.world import Unread
 from alternator.tensors.subgraph import changes_unseen
 
 BRANCHES = {"POP_JUMP_FORWARD_IF_TRUE": True, "POP_JUMP_FORWARD_IF_FALSE": False}
@@ -98,10 +101,28 @@ def _waiting_calls(vm: Any) -> list[Any] | None:
     graph computes goes into them."""
     calls = []
     for kind, *call in vm.world.effects:
-        if kind != "call" or len(call) != 3 or not all(type(a) in _CONSTANTS for a in (*call[1], *call[2].values())):
+        if kind != "call" or len(call) != 3:
             return None
-        calls.append(tuple(call))
+        fn, args, kwargs = call
+        spaces = {name: space for name, value in kwargs.items() if (space := _module_of(value)) is not None}
+        rest = {name: value for name, value in kwargs.items() if name not in spaces}
+        if not all(type(a) in _CONSTANTS for a in (*args, *rest.values())):
+            return None
+        calls.append((functools.partial(_with_globals_of, fn, spaces) if spaces else fn, args, rest))
     return calls
+
+
+def _module_of(value: Any) -> str | None:
+    """The name of the module whose globals these are: a compiled version must not keep them alive."""
+    if type(value) is not Unread or type(value.obj) is not dict:
+        return None
+    name = value.obj.get("__name__")
+    module = sys.modules.get(name) if type(name) is str else None
+    return name if module is not None and vars(module) is value.obj else None
+
+
+def _with_globals_of(fn: Any, modules: dict[str, str], /, *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs, **{name: vars(sys.modules[module]) for name, module in modules.items()})
 
 
 _CONSTANTS = frozenset({str, int, float, bool, type(None), type})

@@ -203,6 +203,28 @@ def test_which_of_several_checks_failed(backend) -> None:
             compiled(X, torch.tensor(8))
 
 
+@config.patch(capture_scalar_outputs=True)
+def test_a_warning_at_a_place_of_the_program_waits_for_checks_of_numbers() -> None:
+    def f(n):
+        z = n.item()
+        warnings.warn("so far", RuntimeWarning)
+        torch._check(z >= 2, lambda: "too small")
+        return torch.zeros(z)
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    for _ in range(2):
+        for number in (3, 1):
+            with warnings.catch_warnings(record=True) as shown:
+                warnings.simplefilter("always")
+                if number == 3:
+                    assert compiled(torch.tensor(3)).shape == (3,)
+                else:
+                    with pytest.raises(RuntimeError, match="too small"):
+                        compiled(torch.tensor(1))
+            (warning,) = [w for w in shown if w.category is RuntimeWarning]
+            assert warning.filename == __file__ and warning.lineno == f.__code__.co_firstlineno + 2
+
+
 @config.patch(rewrite_assert_with_torch_assert=False)
 def test_by_option_an_assertion_breaks() -> None:
     def f(x):
