@@ -18,11 +18,14 @@ struct Wrapper {
   PyObject* entrance;  // null, or makes the two that follow
   PyObject* prelude;   // a GuardTree: while it holds, calling fn comes to direct(fn, ...), and to nothing else
   PyObject* direct;
-  int patience, asked;
+  bool detour;         // it is to be called in the place of fn, even if nothing is compiled
+  int patience, asked, held;  // of preludes: calls until the next is asked for; how many were; how often this one held
   PyObject* dict;
   PyObject* weakrefs;
   vectorcallfunc vectorcall;
 };
+
+constexpr int kOften = 16, kLong = 1024;
 
 Wrapper* cast(PyObject* self) { return reinterpret_cast<Wrapper*>(self); }
 
@@ -38,25 +41,30 @@ PyFunctionObject* target_of(Wrapper* self, PyObject** first) {
     return PyFunction_Check(fn) ? reinterpret_cast<PyFunctionObject*>(fn) : nullptr;
   }
   if (!self->prelude || torch_is_tracing() || !guard_tree_of(self->prelude)->check({})) return nullptr;
+  if (self->held < kLong) ++self->held;
   *first = fn;
   return reinterpret_cast<PyFunctionObject*>(self->direct);
 }
 
 // Asks for a prelude where there is none that holds; less and less often if that does not help.
 bool find_prelude(Wrapper* self) {
-  if (!self->entrance || self->patience-- > 0) return true;
-  self->patience = self->asked < 16 ? 1 << self->asked++ : 1 << 16;
+  const bool helped = self->held > 0 && (self->asked < kOften || self->held == kLong);
+  self->held = 0;
+  if (!self->entrance || (!helped && self->patience-- > 0)) return true;
+  self->patience = self->asked < kOften ? 1 << self->asked++ : 1 << kOften;
   HookOff off;
   Own entrance = Own::share(self->entrance);
   Own made = Own::steal(PyObject_CallNoArgs(entrance.get()));
   if (!made) return false;
   PyObject *tree = nullptr, *function = nullptr;
+  int detour = 0;
   if (made.get() != Py_None) {
-    if (!PyArg_ParseTuple(made.get(), "OO!", &tree, &PyFunction_Type, &function)) return false;
+    if (!PyArg_ParseTuple(made.get(), "OO!|p", &tree, &PyFunction_Type, &function, &detour)) return false;
     if (!guard_tree_of(tree)) return PyErr_Format(PyExc_TypeError, "the prelude must be a GuardTree"), false;
   }
   Own old = Own::steal(std::exchange(self->prelude, Py_XNewRef(tree)));
   Own old_function = Own::steal(std::exchange(self->direct, Py_XNewRef(function)));
+  self->detour = detour != 0;
   return true;
 }
 
@@ -84,6 +92,17 @@ bool call_directly(Wrapper* self, PyObject* const* args, size_t count, PyObject*
   return !hit.graph_failed();  // the long way has a frame that can be run plainly
 }
 
+PyObject* call_slowly(Wrapper* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  PyObject* first;
+  if (!self->callback || !self->detour || thread_hook.redirect) return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
+  Own function = Own::share(reinterpret_cast<PyObject*>(target_of(self, &first)));
+  if (!function || !first) return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
+  const auto count = static_cast<size_t>(PyVectorcall_NARGS(nargsf));
+  std::vector<PyObject*> all = {first};
+  all.insert(all.end(), args, args + count + static_cast<size_t>(kwnames ? PyTuple_GET_SIZE(kwnames) : 0));
+  return PyObject_Vectorcall(function.get(), all.data(), count + 1, kwnames);
+}
+
 PyObject* compiled_call(PyObject* obj, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   Wrapper* self = cast(obj);
   Own hold = Own::share(obj);
@@ -94,9 +113,9 @@ PyObject* compiled_call(PyObject* obj, PyObject* const* args, size_t nargsf, PyO
     CallbackScope scope(self->callback);
     return drive(result);
   }
-  if (thread_hook.callback == self->callback) return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
+  if (thread_hook.callback == self->callback) return call_slowly(self, args, nargsf, kwnames);
   CallbackScope scope(self->callback);
-  return PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
+  return call_slowly(self, args, nargsf, kwnames);
 }
 
 PyObject* make(PyTypeObject* type, PyObject* fn, PyObject* callback, PyObject* wrapped, PyObject* entrance = nullptr) {

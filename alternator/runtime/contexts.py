@@ -75,7 +75,7 @@ class Context:
         return fn
 
     def target_of_module(self, mod: torch.nn.Module) -> Callable[..., Any]:
-        """The same for a module.  Its hooks run plainly, and ``forward`` is the frame that is captured."""
+        """The same for a module: ``entrance`` says what its call comes to."""
         return mod
 
     def get_compiler_config(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from typing import Any, Callable
 
 
@@ -17,6 +18,22 @@ def with_frame(fn: Callable[..., Any]) -> Callable[..., Any]:
     call.__code__ = call.__code__.replace(co_name=getattr(fn, "__name__", "call"))
     functools.update_wrapper(call, fn)
     return call
+
+
+def calling(cls: type) -> Callable[..., Any]:
+    """A function that calls its first argument, an instance of the class, with the others: one for all instances."""
+    found = _CALLING.get(cls)
+    if found is None:
+
+        def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return self(*args, **kwargs)
+
+        call.__code__ = call.__code__.replace(co_name="__call__", co_qualname=f"{cls.__qualname__}.__call__")
+        found = _CALLING[cls] = call
+    return found
+
+
+_CALLING: weakref.WeakKeyDictionary[type, Callable[..., Any]] = weakref.WeakKeyDictionary()
 
 
 def has_own_frame(fn: Callable[..., Any]) -> bool:
