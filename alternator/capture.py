@@ -14,7 +14,6 @@ from typing import Any, Iterator, NamedTuple
 import torch
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx._lazy_graph_module import _LazyGraphModule
 from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
@@ -35,6 +34,7 @@ from alternator.bytecode.decode import decode
 from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
+from alternator.codegen.calling import IN_TENSORS, call_backend, run_late, try_tensors
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
@@ -109,10 +109,11 @@ class Attempt:
             request.automatic_dynamic,
             request.assume_static,
             config,
-            getattr(request.backend, "constant_floats", False),
         )
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.vm.root_state = request.frame_state(func.__code__)
+        if getattr(request.backend, "floats_in_tensors", False) or self.vm.root_state.get(IN_TENSORS):
+            self.recorder.tensor_of_float = self.fakes.around_float
         self.vm.careful = careful
         self.vm.stop = stop
         self.recorder.annotate = _Annotator(self.vm)
@@ -496,6 +497,8 @@ def _input_text(b: Builder, entry: Any) -> str:
         return name
     if entry.kind == "array":
         return f"{b.constant(torch.as_tensor, 'as_tensor')}({name})"
+    if entry.kind == "number":
+        return f"{b.constant(torch.tensor, 'tensor')}({name}, dtype={b.constant(torch.float64, 'float64')})"
     if entry.kind == "offset":
         return f"{name}.storage_offset()"
     return f"{name}.{entry.kind}({entry.dim})"
@@ -510,10 +513,11 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     context = TracingContext(mode)
     try:
         with _outside_inference_mode(), tracing(context):
-            compiled = request.backend(module, examples)
-    except (Break, UserRaise, SkipFrame, BackendCompilerFailed):
-        raise
+            compiled = call_backend(request.backend, module, examples)
     except Exception as error:
+        try_tensors(attempt.vm)
+        if isinstance(error, (Break, UserRaise, SkipFrame, BackendCompilerFailed)):
+            raise
         raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(
             error.__traceback__
         ) from error
@@ -522,24 +526,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
         state.restore()
     if not callable(compiled):
         raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
-    return _run_late(module) if compiled is module or compiled == module.forward else compiled
-
-
-def _run_late(module: torch.fx.GraphModule) -> Any:
-    """A function that runs the graph, and not the module: hooks on all modules are not meant for graphs.
-
-    The module makes its code when it is first run, and its own ``forward`` would be a call of the module till then.
-    """
-    forward = None
-
-    def run(*args: Any) -> Any:
-        nonlocal forward
-        if forward is None:
-            _LazyGraphModule.force_recompile(module)
-            forward = module.forward
-        return forward(*args)
-
-    return run
+    return run_late(module) if compiled is module or compiled == module.forward else compiled
 
 
 def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool, graph: GraphCall) -> Any:

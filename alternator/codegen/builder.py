@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from alternator._C.eval_frame import hide_code, skip_code
+from alternator.codegen import numbers
 from alternator.exc import Break
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
@@ -197,6 +198,13 @@ class Builder:
             )
         if issubclass(type(value), torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
             return self.value(float(value.node.expr))
+        source = self.vm.recorder.source_of(value.node.expr)
+        if source is not None:
+            return self.load(source)
+        if isinstance(value, torch.SymFloat):
+            text = numbers.text_of(self, value)
+            if text is not None:
+                return text
         self.vm.recorder.symbolic_node(value)
         key = hash((str(value.node.expr), "expr"))
         name = self._outputs.get(key)

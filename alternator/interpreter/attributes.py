@@ -414,17 +414,18 @@ def type_of(vm: Any, obj: Any) -> type:
     if kind is FakeTensor:
         kind = tensor_ops.type_of(vm, obj)
     elif kind in _VISIBLE:
-        kind = _VISIBLE[kind]
+        shown = _VISIBLE[kind]
+        kind = shown if isinstance(shown, type) else shown(vm, obj)
     if kind.__flags__ & 0x200:
         vm.world.trusted(kind)
     return kind
 
 
-_VISIBLE: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
+_VISIBLE: dict[type, Any] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 
 
-def show_as(kind: type, visible: type, known: bool = False) -> None:
-    """``type(x)`` of an instance of ``kind`` is ``visible`` to the user's program.
+def show_as(kind: type, visible: Any, known: bool = False) -> None:
+    """``type(x)`` of an instance of ``kind`` is ``visible``, or what that says as ``visible(vm, x)``, to the user's program.
 
     ``known``: interpreted library code asks ``isinstance(x, kind)`` too, and is told the truth.
     """

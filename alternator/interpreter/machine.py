@@ -205,7 +205,7 @@ class Machine:
 
     def _raised(self, fn: Any, error: Exception) -> BaseException:
         """What an exception of native code is: the program's, unless only symbols would raise it."""
-        of_symbols = type(error) is TypeError and error.args in _ONLY_SYMBOLS
+        of_symbols = type(error) is TypeError and (error.args in _ONLY_SYMBOLS or "ndarray" in str(error))
         if not of_symbols and not isinstance(error, GuardOnDataDependentSymNode):
             return UserRaise(self.adopt(error))
         self.ticks += 1  # it may have taken from iterators that the program made: the break is one before it began
@@ -555,7 +555,8 @@ _ONLY_SYMBOLS = (
     ("BooleanAtom not allowed in this context.",),
     ("unhashable type: non-nested SymInt",),
 )
-"""What symbolic numbers say to C code that does what the program's numbers can do: be hashed, be compared with a bool."""
+"""What symbolic numbers say to C code that does what the program's numbers can do: be hashed, be compared with a bool. Captured
+arrays and scalars of NumPy cannot do all that NumPy's can, either."""
 
 
 def _name_of(fn: Any) -> str:

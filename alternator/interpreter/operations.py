@@ -75,6 +75,9 @@ TEXT_OPERATIONS: list[Callable[[Any, Any, Any], Any]] = []
 NUMPY_OPERATIONS: list[Callable[[Any, Any, Any, Any], Any]] = []
 """``rule(vm, fn, left, right)`` of operators where an operand is an object of NumPy's own."""
 
+OF_ARRAYS: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+"""Type of captured arrays -> rules of their binary and unary operators."""
+
 
 def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     """``left <op> right``; ``fn`` is the operator function, in-place ones included."""
@@ -83,6 +86,8 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         return vm.plain(fn, left, right)
     if issubclass(type(left), torch.Tensor) or issubclass(type(right), torch.Tensor):
         return tensor_binary(vm, fn, left, right)
+    if kind in OF_ARRAYS or other in OF_ARRAYS and not kind.__flags__ & _HEAP:
+        return OF_ARRAYS[kind if kind in OF_ARRAYS else other][0](vm, fn, left, right)
     if issubclass(type(left), SYMBOLIC) or issubclass(type(right), SYMBOLIC):
         if issubclass(type(left), torch.SymBool) or issubclass(type(right), torch.SymBool):
             left, right = _without_symbolic_bools(vm, fn, left, right)
@@ -146,13 +151,16 @@ def _without_symbolic_bools(vm: Any, fn: Callable[..., Any], left: Any, right: A
 
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     if not issubclass(type(left), torch.Tensor):
-        fn = _NOT_IN_PLACE.get(fn, fn)
+        fn = NOT_IN_PLACE.get(fn, fn)
     if vm.overrides.active:
         result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (left, right))
         if result is not overrides.NOT_SEEN:
             return result
     foreign = right if issubclass(type(left), torch.Tensor) else left
     kind = type(foreign)
+    if kind in tensor_ops.NUMBERS_BESIDE:
+        number = tensor_ops.NUMBERS_BESIDE[kind](vm, foreign)
+        return tensor_binary(vm, fn, left, number) if foreign is right else tensor_binary(vm, fn, number, right)
     if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
         if issubclass(type(foreign), (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
             return vm.native(fn, (left, right))
@@ -166,13 +174,13 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
         return overrides.seen_natively(vm, fn, (left, right))
     if fn in _DIFFERENCES and (kind is bool or torch.bool in (getattr(left, "dtype", None), getattr(right, "dtype", None))):
         tensor_ops.try_in_eager(vm, fn, (left, right), {})
-    elif fn in _NOT_IN_PLACE:
+    elif fn in NOT_IN_PLACE:
         tensor_ops.try_written(vm, fn, (left, right), {})
     result = tensor_ops.execute(vm, fn, (left, right), {})
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 
 
-_NOT_IN_PLACE = {
+NOT_IN_PLACE = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
@@ -207,6 +215,8 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
         return fn(vm.truth(value))
     if issubclass(type(value), SYMBOLIC):
         return vm.symbolic(fn, value)
+    if type(value) in OF_ARRAYS:
+        return OF_ARRAYS[type(value)][1](vm, fn, value)
     guard_special(vm, fn, value)
     attributes.check_readable(vm, value)
     return vm.native(fn, (value,))

@@ -38,6 +38,9 @@ ATTRIBUTES: dict[str, Any] = {}
 SET_ATTRIBUTES: dict[str, Any] = {}
 """name -> ``rule(vm, tensor, value)`` for attributes of tensors that may be written."""
 
+NUMBERS_BESIDE: dict[type, Any] = {}
+"""type -> ``rule(vm, value)``: the number that a value of this type is beside tensors and in calls of torch's functions."""
+
 _METADATA = frozenset(
     {
         "dtype",
@@ -204,10 +207,27 @@ def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def _overridden(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    numbers, named = _with_numbers(vm, args), _with_numbers(vm, kwargs)
+    if numbers is not args or named is not kwargs:
+        return call(vm, fn, numbers, named)
     result = overrides.intercept(vm, fn, args, kwargs)
     if result is overrides.NOT_SEEN:
         raise Break("UNSUPPORTED_CALL", f"an object with a __torch_function__ passed to {getattr(fn, '__name__', fn)}")
     return result
+
+
+def _with_numbers(vm: Any, given: Any) -> Any:
+    """The arguments with numbers for what stands for them (``given`` itself if there are none)."""
+    kind = type(given)
+    if kind in NUMBERS_BESIDE:
+        return NUMBERS_BESIDE[kind](vm, given)
+    if kind not in (list, tuple, dict):
+        return given
+    items = list(given.values()) if kind is dict else given
+    made = [_with_numbers(vm, item) for item in items]
+    if all(new is old for new, old in zip(made, items)):
+        return given
+    return dict(zip(given, made)) if kind is dict else kind(made)
 
 
 _SCALARS = frozenset(
@@ -240,6 +260,8 @@ def _check(vm: Any, value: Any) -> bool:
                 return False
     elif kind is types.FunctionType or kind is types.MethodType:
         raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
+    elif kind in NUMBERS_BESIDE:
+        return False
     elif (
         kind.__flags__ & 0x200
         and not issubclass(type(value), _IN_GRAPH)

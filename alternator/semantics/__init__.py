@@ -24,6 +24,7 @@ from alternator.semantics import (  # noqa: F401
     memoizing,
     nn_module,
     numpy_arrays,
+    numpy_scalars,
     output_calls,
     pytree,
     random_numbers,

@@ -9,7 +9,7 @@ import numpy
 import torch
 import torch._numpy as tnp
 
-from alternator.exc import Break
+from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW, SUBCLASSES
@@ -17,10 +17,10 @@ from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 from alternator.semantics import nested_data
+from alternator.semantics.numpy_scalars import are_numbers, as_numpy_gives, example, is_number, is_scalar, no_scalar
 
 Array = tnp.ndarray
 tnp._dtypes_impl.default_dtypes()  # made when first asked for: not in the middle of a capture
-attributes.show_as(Array, numpy.ndarray, known=True)
 
 
 @ADMIT.register(numpy.ndarray)
@@ -39,16 +39,9 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
     real = torch.as_tensor(obj)
     fake = vm.fakes.of(real, source, None)
     vm.recorder.tensor_input(fake, real, source, "array")
-    made = _no_scalar(vm, Array(fake))
+    made = no_scalar(vm, Array(fake))
     world.record(obj, source, made)
     return made
-
-
-def _no_scalar(vm: Any, array: Any) -> Any:
-    """NumPy's operators and reductions give scalars where no dimension is left; this came from something that does not."""
-    if type(array) is Array and not array.tensor.dim():
-        vm.states.setdefault("arrays", {})[id(array)] = array
-    return array
 
 
 @ADMIT.register(numpy.dtype, numpy.generic)
@@ -77,7 +70,7 @@ def tensor_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
         raise vm.user_raise(RuntimeError(text))
     if tensor.device.type != "cpu":
         raise Break("NUMPY", "Tensor.numpy() of a tensor that is not on the CPU")
-    return _no_scalar(vm, Array(tensor))
+    return no_scalar(vm, Array(tensor))
 
 
 @RULES.rule(torch.from_numpy)
@@ -148,7 +141,7 @@ def _keeps_arrays(name: str) -> None:
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         result = calls.inline(vm, fn, args, kwargs)
-        return _no_scalar(vm, result) if id(args[0]) in vm.states.get("arrays", ()) or args[0].tensor.dim() else result
+        return no_scalar(vm, result) if id(args[0]) in vm.states.get("arrays", ()) or args[0].tensor.dim() else result
 
     RULES.put(fn, rule)
 
@@ -170,14 +163,23 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
         if not vm.config.trace_numpy:
             raise Break("NUMPY", f"numpy.{name}")
         attributes.vm_trusted(vm, twin)
+        given = [vm.close(value) for value in (*args, *kwargs.values())]
+        expected = None
+        if all(map(are_numbers, given)):
+            expected = vm.plain(lambda: fn(*args, **kwargs)) if type(fn) is numpy.ufunc else example(vm, fn, args, kwargs)
+            if issubclass(type(expected), numpy.generic) or ADMIT.is_constant(type(expected)):
+                return expected  # of numbers, a number: there is no array in it
+        elif name not in _MAKERS:
+            expected = example(vm, fn, args, kwargs)
         if issubclass(type(fn), numpy.ufunc):
-            if not kwargs and all(issubclass(type(a), numpy.generic) or ADMIT.is_constant(type(a)) for a in args):
-                return vm.plain(fn, *args)  # of numbers, a scalar: there is no array in it
             args = tuple(_as_array(vm, a) for a in args)
-        if name in ("array", "asarray") and len(args) == 1 and not kwargs and _are_rows(vm, args[0]):
-            return calls.call(vm, tnp.stack, args, {})
-        result = calls.call(vm, twin, args, kwargs)
-        return _no_scalar(vm, result) if name in _MAKERS else result
+        try:
+            if name in ("array", "asarray") and len(args) == 1 and not kwargs and _are_rows(vm, args[0]):
+                return calls.call(vm, tnp.stack, args, {})
+            result = calls.call(vm, twin, args, kwargs)
+        except UserRaise:
+            raise Break("NUMPY", f"how numpy.{name}() fails") from None
+        return no_scalar(vm, result) if name in _MAKERS else as_numpy_gives(vm, name, expected, result)
 
     RULES.put(fn, rule)
 
@@ -233,11 +235,9 @@ def _as_array(vm: Any, value: Any) -> Any:
 
 
 def _binary(vm: Any, fn: Any, left: Any, right: Any) -> Any:
-    if type(left) is Array or type(right) is Array:
-        return operations.binary(vm, fn, _as_array(vm, left), _as_array(vm, right))
     left, right = hashable(vm, left), hashable(vm, right)
     for value in (left, right):
-        if not issubclass(type(value), (numpy.generic, numpy.dtype)) and not ADMIT.is_constant(type(value)):
+        if not is_number(value) and not issubclass(type(value), numpy.dtype):
             raise Break("NUMPY", f"an operator between a {type(left).__name__} and a {type(right).__name__}")
     return vm.plain(fn, left, right)
 
@@ -254,7 +254,7 @@ def _scalar_class(kind: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if any(type(a) is Array or issubclass(type(a), torch.Tensor) for a in args):
             return calls.call(vm, twin, args, kwargs)
-        if not all(ADMIT.is_constant(type(a)) or issubclass(type(a), numpy.generic) for a in args):
+        if not all(map(is_number, args)):
             raise Break("NUMPY", f"numpy.{kind.__name__}() of such an argument")
         return vm.plain(lambda: kind(*args, **kwargs))
 
@@ -268,8 +268,7 @@ for _kind in {numpy.dtype(code).type for code in "?bhilqBefdFD"}:
 
 @REBUILD.rule(Array)
 def rebuild_array(b: Any, value: Any) -> str:
-    scalar = not value.tensor.dim() and id(value) not in b.vm.states.get("arrays", ())
-    return b.assign(f"{b.value(value.tensor)}.numpy(){'[()]' if scalar else ''}")
+    return b.assign(f"{b.value(value.tensor)}.numpy(){'[()]' if is_scalar(b.vm, value) else ''}")
 
 
 @SUBCLASSES.rule(numpy.dtype)

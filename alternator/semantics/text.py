@@ -46,6 +46,8 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
         raise Break("DATA_DEPENDENT_VALUE", "the text of a tensor")
     if kind is TracedId:
         raise Break("IDENTITY", "the text of an address")
+    if kind in attributes.KNOWN:
+        raise Break("DATA_DEPENDENT_VALUE", "the text of an array")
     if issubclass(type(value), (type, enum.Enum)) or depth > 20:
         return value
     found = [vm.world.class_attr(kind, name) for name in ("__repr__", "__str__", "__format__")]

@@ -34,14 +34,13 @@ class DynamicPolicy:
         automatic: bool,
         assume_static: bool,
         config: Any,
-        constant_floats: bool = False,
     ) -> None:
         self.state = state
         self.dynamic = dynamic
         self.automatic = automatic
         self.all_dynamic = dynamic is True or not assume_static
         self.specialize_int = config.specialize_int
-        self.specialize_float = config.specialize_float or constant_floats
+        self.specialize_float = config.specialize_float
         self.static_parameters = config.force_parameter_static_shapes
         self.when_changed = DimDynamic.UNBACKED if config.automatic_dynamic_shapes_mark_as == "unbacked" else DimDynamic.DUCK
 

@@ -29,7 +29,8 @@ class Input:
     """A graph input: the placeholder, the source that its value is loaded from, and how.
 
     ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" or "float" (the number itself), or "size" or
-    "stride" (of dimension ``dim`` of the tensor at the source); or "made" (by an expression: ``make(builder)``, no source).
+    "stride" (of dimension ``dim`` of the tensor at the source); "number" (a float in a tensor of its own); or "made" (by an
+    expression: ``make(builder)``, no source).
     """
 
     __slots__ = ("node", "source", "kind", "dim", "example", "make")
@@ -60,6 +61,8 @@ class Recorder:
         self.closers: list[Callable[[], None]] = []
         self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
         self._last_input: torch.fx.Node | None = None
+        self.tensor_of_float: Callable[[Any], tuple[torch.Tensor, torch.Tensor]] | None = None
+        """For backends that take no floats: makes a tensor for a symbolic one, and a fake of it that knows its item."""
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
         self._tracer = _TRACER(self)
 
@@ -105,6 +108,13 @@ class Recorder:
     def symbol_input(self, symbol: sympy.Symbol, source: Source, kind: str, dim: int, example: Any) -> None:
         """Announce where the value of a symbol can be had from."""
         self._symbols.setdefault(symbol, (source, kind, dim, example))
+
+    def source_of(self, expr: sympy.Expr) -> Source | None:
+        """The source of an outside number; None if it is anything else."""
+        origin = self._symbols.get(expr)
+        if type(origin) is tuple and origin[1] in ("int", "float"):
+            return origin[0]
+        return None
 
     def formula(self, symbol: sympy.Symbol, fn: Callable[..., Any], args: tuple[Any, ...], example: Any) -> None:
         """Announce a number that is computed of others, one node where it is first used."""
@@ -203,11 +213,24 @@ class Recorder:
                 node = self._formula_node(origin)
             else:
                 source, kind, dim, example = origin
-                node = self._placeholder(str(symbol), example)
                 source.want()
-                self.inputs.append(Input(node, source, kind, dim, example))
+                if kind == "float" and self.tensor_of_float is not None:
+                    node = self._item_of_number(symbol, source, example, *self.tensor_of_float(example))
+                else:
+                    node = self._placeholder(str(symbol), example)
+                    self.inputs.append(Input(node, source, kind, dim, example))
             self._exprs[symbol] = node
         return torch.fx.Proxy(node, self._tracer)
+
+    def _item_of_number(self, symbol: Any, source: Source, example: Any, real: torch.Tensor, fake: torch.Tensor) -> torch.fx.Node:
+        place = self._placeholder(str(symbol), fake)
+        place.meta["tensor_dict"] = {}
+        self.inputs.append(Input(place, source, "number", -1, real))
+        self.bind(fake, place)
+        with self.graph.inserting_after(place):  # it is one of the inputs to whatever comes first
+            node = self.graph.call_method("item", (place,))
+        node.meta["example_value"] = example
+        return node
 
     def _formula_node(self, formula: "_Formula") -> torch.fx.Node:
         if formula.fn is operator.pos:  # a name for what has a node

@@ -50,8 +50,11 @@ def inputs_for_backend(
         for entry in again:
             entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), entry not in shared)
     for entry in recorder.inputs:
-        if entry.kind == "made":
-            fake = _fake(entry) if mode is fakes.mode else mode.from_tensor(entry.example, static_shapes=True)
+        if entry.kind in ("made", "number"):
+            known = _fake(entry)
+            fake: Any = known if mode is fakes.mode else mode.from_tensor(entry.example, static_shapes=True)
+            if entry.kind == "number":
+                fake.item_memo = known.item_memo
             entry.node.meta["example_value"] = fake
             mode.fake_tensor_converter.set_tensor_memo(entry.example, fake)
     for entry in inputs:  # or AOTAutograd would make fakes of its own, and take their sizes for symbolic

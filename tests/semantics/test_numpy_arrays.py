@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import same
 
 import alternator
@@ -155,3 +156,63 @@ def test_numbers_of_numpy_as_bounds_of_slices() -> None:
         return y, x[0, first:last], last - first
 
     same(f, torch.arange(10.0).view(2, 5), np.int64(1), np.int64(3), then=[(torch.ones(2, 5), np.int64(0), np.int64(9))])
+
+
+def test_functions_of_numbers_that_vary_give_what_numpy_gives() -> None:
+    """Types, dtypes and the difference of scalars and arrays are NumPy's, however the numbers came about."""
+
+    def f(x, n, p):
+        low, root = np.clip(n, 0, 6), np.sqrt(p)
+        made = low, root, np.where(n > 2, 1.0, 2.0), np.sum([1, n]), np.maximum(n, 3) * 1.5, low - n // 2, low * 0.5 + root, -root
+        kinds = [type(one) for one in made], isinstance(root, float), isinstance(low, np.integer), isinstance(low, int)
+        return x * root + low, made, kinds
+
+    rest = [(torch.full((2,), 3.0), n, p) for n, p in ((5, 0.5), (9, 2.25), (-3, 7.0))]
+    same(f, torch.ones(2), 4, 1.5, then=rest)
+
+
+def test_scalars_are_numbers_beside_tensors() -> None:
+    def f(x, y, a):
+        s, k = a.mean(), a.argmax()
+        z = x.clone()
+        z[0] = s
+        return x * s, s * x, y + k, torch.full((2,), s), (x * s).dtype, s + 1, z, F.dropout(x, s * 0)
+
+    x, y = torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.int64)
+    same(f, x, y, np.array([0.5, 2.5, 1.0]), then=[(x, y, np.array([5.0, 2.5, 1.0]))])
+
+
+def test_scalars_are_never_written_to() -> None:
+    def f(a):
+        s = t = a.sum()
+        s += 1
+        t *= 2
+        array = b = np.zeros(())
+        b += 1
+        return s, t, array
+
+    same(f, np.arange(3.0), fullgraph=True, graphs=1)
+
+
+def test_what_only_numpy_can_do_with_its_scalars_breaks() -> None:
+    def f(x, a):
+        s, k = a.sum(), a.argmax()
+        shown = f"{s:.2f} {k}", repr(s), str(k), "%s" % s, round(s, 1), hash(s), {k: 1}, s.is_integer(), s.hex(), a.tobytes()
+        cast = a.astype(np.float32, copy=False)
+        try:
+            a.nothing
+        except AttributeError as error:
+            return x + 1, shown, cast, str(error), hasattr(a, "tensor"), hasattr(s, "tensor")
+
+    same(f, torch.ones(2), np.array([1.0, 2.5]))
+
+
+def test_where_torch_fails_numpy_may_not() -> None:
+    def f(a, b):
+        try:
+            c = a @ b
+        except ValueError as error:
+            c = type(error)
+        return c, -a, np.concatenate([a, a], dtype=np.float32)
+
+    same(f, np.ones((2, 3)), np.ones((2, 2)))

@@ -1,0 +1,63 @@
+"""Floats that vary, with backends that take nothing but tensors."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._functorch.aot_autograd import aot_module_simplified
+
+import alternator
+from alternator import utils
+
+X = torch.linspace(-1, 1, 4)
+
+
+def by_hand(gm: torch.fx.GraphModule, examples: Any) -> Any:
+    """A backend of the user's own that goes through AOTAutograd."""
+    return aot_module_simplified(gm, examples, fw_compiler=lambda graph, _: graph.forward)
+
+
+def check(f: Any, backend: Any) -> int:
+    """Results and gradients of plain and captured calls are equal; how many graphs it took."""
+    utils.counters.clear()
+    compiled = alternator.compile(f, backend=backend)
+    for number in (1.0, 0.5, 0.25, 0.75, 3.0):
+        plain, captured = (X.clone().requires_grad_() for _ in range(2))
+        random.seed(number)
+        expected = f(plain, number)
+        random.seed(number)
+        found = compiled(captured, number)
+        torch.testing.assert_close(found, expected)
+        expected[0].sum().backward()
+        found[0].sum().backward()
+        torch.testing.assert_close(captured.grad, plain.grad)
+    return utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor", by_hand])
+def test_a_float_that_varies_takes_one_graph_more(backend: Any) -> None:
+    def f(x, s):
+        return (x * s).sin() * (s + 1), s * 2 - 1, s
+
+    assert check(f, backend) <= 2 + (backend is by_hand)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", by_hand])
+def test_what_cannot_be_a_tensor_is_guarded(backend: Any) -> None:
+    def f(x, s):
+        return F.dropout(x * s, s * 0).clamp(min=s * 2 - 5), torch.full((2,), s), x.add(x, alpha=s), s + 1
+
+    check(f, backend)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", by_hand])
+def test_numbers_behind_a_break_go_on_as_they_are(backend: Any) -> None:
+    def f(x, s):
+        n = random.SystemRandom is None or random.getrandbits(4) * s
+        return x * n + x, n, s + n
+
+    check(f, backend)
