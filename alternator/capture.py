@@ -555,5 +555,5 @@ def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str,
     if graph.inputs is None:
         return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra, recover=graph.recover)
     inputs = tuple(source.index for source in graph.inputs)
-    called = graph.compiled, inputs, graph.single, graph.recover
+    called = graph.compiled, inputs, graph.single, graph.recover, graph.recover is not None and graph.recover.draws
     return _CacheEntry(attempt.func.__code__, guards, fn, loads, keep_hook, (), extra, *called)

@@ -30,6 +30,7 @@ struct EntryData {
   size_t inputs = 0;            // of the graph: the first of the loads
   bool nested = false;
   bool single = false;  // fn would return the only item of what the graph returned
+  bool draws = false;   // random numbers that the graph has drawn when it raises are given back
   bool keep_hook = false;
   bool valid = true;
   uint64_t hits = 0;
@@ -102,13 +103,13 @@ bool watch_owners(PyObject* self, PyObject* owners) {
 }
 
 PyObject* entry_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"code", "guards", "fn", "loads", "keep_hook", "owners", "extra", "graph", "inputs", "single", "recover", nullptr};
+  static const char* names[] = {"code", "guards", "fn", "loads", "keep_hook", "owners", "extra", "graph", "inputs", "single", "recover", "draws", nullptr};
   PyObject *code, *guards, *fn, *loads, *owners = nullptr, *extra = Py_None, *graph = Py_None, *inputs = nullptr,
            *recover = Py_None;
-  int keep_hook = 0, single = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!|pOOOO!pO", const_cast<char**>(names), &code, &guards, &fn,
+  int keep_hook = 0, single = 0, draws = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!|pOOOO!pOp", const_cast<char**>(names), &code, &guards, &fn,
                                    &PyTuple_Type, &loads, &keep_hook, &owners, &extra, &graph, &PyTuple_Type, &inputs, &single,
-                                   &recover))
+                                   &recover, &draws))
     return nullptr;
   GuardTree* tree = guard_tree_of(guards);
   if (!tree) return PyErr_Format(PyExc_TypeError, "_CacheEntry: guards must be a GuardTree, not %s", Py_TYPE(guards)->tp_name);
@@ -129,6 +130,7 @@ PyObject* entry_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   if (graph != Py_None) {
     data.graph = Own::share(graph);
     data.single = single != 0;
+    data.draws = draws != 0;
     for (Py_ssize_t i = 0; inputs && i < PyTuple_GET_SIZE(inputs); ++i)
       if (!read_load(PyTuple_GET_ITEM(inputs, i), &data)) return nullptr;
     data.inputs = data.loads.size();
@@ -455,7 +457,7 @@ static void raise_error(PyObject* value) {
   PyErr_Restore(Py_NewRef(reinterpret_cast<PyObject*>(Py_TYPE(value))), Py_NewRef(value), PyException_GetTraceback(value));
 }
 
-PyObject* Hit::fail(PyObject* recover) {
+PyObject* Hit::fail(PyObject* recover, const RandomState* random) {
   Own error = take_error();
   Own hold = Own::share(recover), answer;
   {
@@ -469,6 +471,7 @@ PyObject* Hit::fail(PyObject* recover) {
   if (!answer || answer.get() == Py_None) {
     raise_error(error.get());
   } else {
+    if (random) restore_random_state(*random);
     may_be_handled_ = answer.get() == Py_True;
     failure_ = std::move(error);
   }
@@ -487,11 +490,12 @@ PyObject* Hit::call() {
   if (!data.graph) {
     if (!data.recover) release_spent();
     PyObject* answer = PyObject_Vectorcall(fn.get(), values_, data.arguments | kOffset, nullptr);
-    return !answer && data.recover && PyErr_ExceptionMatches(graph_failed_type) ? fail(data.recover.get()) : answer;
+    return !answer && data.recover && PyErr_ExceptionMatches(graph_failed_type) ? fail(data.recover.get(), nullptr) : answer;
   }
   Own graph = Own::share(data.graph.get());
+  const RandomStatePtr random = data.draws ? save_random_state() : nullptr;
   Own result = Own::steal(PyObject_Vectorcall(graph.get(), values_, data.inputs | kOffset, nullptr));
-  if (!result) return data.recover ? fail(data.recover.get()) : nullptr;
+  if (!result) return data.recover ? fail(data.recover.get(), random.get()) : nullptr;
   if (data.single) {
     if (PyTuple_CheckExact(result.get()) && PyTuple_GET_SIZE(result.get()) == 1)
       return Py_NewRef(PyTuple_GET_ITEM(result.get(), 0));

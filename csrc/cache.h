@@ -65,7 +65,7 @@ class Hit {
   PyObject** spent_ = nullptr;
   Py_ssize_t spent_count_ = 0;
 
-  PyObject* fail(PyObject* recover);
+  PyObject* fail(PyObject* recover, const RandomState* random);
   void release_spent() {
     for (Py_ssize_t i = 0; i < spent_count_; ++i) Py_CLEAR(spent_[i]);
   }

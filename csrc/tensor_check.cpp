@@ -5,6 +5,7 @@
 #include "dim_marks.h"
 
 #include <algorithm>
+#include <mutex>
 #include <sstream>
 #include <vector>
 
@@ -55,6 +56,33 @@ struct TensorSpec {
 
   bool is_open(int dim) const { return !check_sizes || sizes[static_cast<size_t>(dim)] == kDynamic; }
 };
+
+struct RandomState {
+  at::mt19937 engine;
+  std::optional<float> next_float;
+  std::optional<double> next_double;
+};
+
+void RandomStateDelete::operator()(RandomState* state) const { delete state; }
+
+static at::CPUGeneratorImpl* cpu_generator() {
+  return at::check_generator<at::CPUGeneratorImpl>(at::detail::getDefaultCPUGenerator());
+}
+
+RandomStatePtr save_random_state() {
+  at::CPUGeneratorImpl* generator = cpu_generator();
+  std::lock_guard<std::mutex> lock(generator->mutex_);
+  return RandomStatePtr(
+      new RandomState{generator->engine(), generator->next_float_normal_sample(), generator->next_double_normal_sample()});
+}
+
+void restore_random_state(const RandomState& state) {
+  at::CPUGeneratorImpl* generator = cpu_generator();
+  std::lock_guard<std::mutex> lock(generator->mutex_);
+  generator->set_engine(state.engine);
+  generator->set_next_float_normal_sample(state.next_float);
+  generator->set_next_double_normal_sample(state.next_double);
+}
 
 void TensorSpecDelete::operator()(TensorSpec* spec) const { delete spec; }
 

@@ -82,6 +82,16 @@ struct MemorySpan {
 };
 bool tensor_span(PyObject* obj, MemorySpan* out) noexcept;
 
+// The state of the CPU's generator of random numbers.
+struct RandomState;
+struct RandomStateDelete {
+  void operator()(RandomState* state) const;
+};
+using RandomStatePtr = std::unique_ptr<RandomState, RandomStateDelete>;
+
+RandomStatePtr save_random_state();
+void restore_random_state(const RandomState& state);
+
 bool torch_is_tracing();  // by torch.jit.trace
 
 struct GlobalState;

@@ -49,6 +49,7 @@ class _CacheEntry:
         inputs: tuple[int, ...] = (),
         single: bool = False,
         recover: Callable[[BaseException], bool | None] | None = None,
+        draws: bool = False,
     ) -> _CacheEntry: ...
     extra: Any
     @property

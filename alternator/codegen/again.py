@@ -45,8 +45,8 @@ class RunAgain:
 
     @property
     def is_prepared(self) -> bool:
-        """Something is remembered before each call: generated code calls the graph."""
-        return self.draws or bool(self.copied)
+        """More is remembered before each call than the CPU's random state: generated code calls the graph."""
+        return bool(self.copied) or self.draws and torch.cuda.is_initialized()
 
     def __call__(self, failed: BaseException) -> bool | None:
         self.before.restore()
@@ -64,7 +64,7 @@ class RunAgain:
         """The statements of a call of the graph by generated code; its results stand only if what is ``expected`` is true."""
         failed = b.constant(GraphFailed, "GraphFailed")
         raised, lines = failed, []
-        if self.is_prepared:
+        if self.draws or self.copied:
             copied = "".join(f"{b.load(entry.source)}, " for entry in self.copied)
             raised, lines = f"{failed}(before)", [f"before = {b.constant(_Before, 'Before')}({self.draws}, ({copied}))"]
         lines += ["try:", f"    {call}"]
