@@ -187,12 +187,17 @@ def _execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         if vm.fakes.symbolic:  # C++ kernels would take symbolic sizes for constants where Python has a rule that does not
             with enable_python_dispatcher():
-                return vm.memo.run(fn, args, kwargs)
-        return vm.memo.run(fn, args, kwargs)
+                result = vm.memo.run(fn, args, kwargs)
+        else:
+            result = vm.memo.run(fn, args, kwargs)
     except _OURS:
         raise
     except Exception as error:
         raise classify(vm, fn, error, args, kwargs) from None
+    if vm.fakes.watch.overlapping:
+        vm.fakes.watch.overlapping = False
+        try_in_eager(vm, fn, args, kwargs)
+    return result
 
 
 def _prepare(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

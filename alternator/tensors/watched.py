@@ -40,6 +40,7 @@ class Watch:
         self.written: dict[int, Any] = {}
         self.draws = False
         self.may_fail = False
+        self.overlapping = False  # the last operation wrote into an expanded tensor, which many kernels refuse
         self.shows = False
         vars(mode)["dispatch"] = self
 
@@ -94,6 +95,8 @@ class Watch:
         if isinstance(value, torch.Tensor):
             storage = value.untyped_storage()
             self.written[storage._cdata] = storage  # kept, or another one could get its address
+            if any(type(stride) is int and stride == 0 for stride in value.stride()):
+                self.overlapping |= torch._debug_has_internal_overlap(value) == 1
         elif isinstance(value, (list, tuple)):
             for item in value:
                 self._write(item)

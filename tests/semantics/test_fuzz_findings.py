@@ -400,3 +400,26 @@ def test_c_code_that_calls_back_with_a_number_that_varies() -> None:
 
     same(f, X, 2, [], dynamic=True, then=[(X, n, [0]) for n in (3, 5)])
     same(g, X, 2, [], dynamic=True, then=[(X, n, [0]) for n in (3, 5)])
+
+
+def test_writing_into_an_expanded_tensor() -> None:
+    def f(x, how):
+        y = x[:1].expand_as(x)
+        print("before")
+        try:
+            if how == 0:
+                y *= 2
+            elif how == 1:
+                torch.add(x, 1, out=y)
+            elif how == 2:
+                torch.nn.functional.relu(y, inplace=True)
+            elif how == 3:
+                y.copy_(x)
+            else:
+                y.fill_(3)
+        finally:
+            print("after")
+        return x, y
+
+    for how in range(5):
+        same(f, torch.arange(3.0), how, breaks=0)
