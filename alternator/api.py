@@ -182,8 +182,14 @@ def optimize(
     shapes_spec: Any = None,
     rebuild_ctx: Any = None,
 ) -> Context:
-    """What :func:`compile` is made of: ``optimize(backend)(fn)``.  ``nopython`` is ``fullgraph``."""
+    """What :func:`compile` is made of: ``optimize(backend)(fn)``.
+
+    ``nopython`` is ``fullgraph``.  With ``error_on_graph_break`` calls run as under :func:`alternator.error_on_graph_break`: a
+    break is an error, but where the program switches that off again; and a function that cannot be captured at all runs plainly.
+    """
     _check_flag("nopython", nopython)
+    if error_on_graph_break is not None:
+        _check_flag("error_on_graph_break", error_on_graph_break)
     _check_dynamic(dynamic)
     _check_shapes_spec(shapes_spec)
     compiler = _with_settings(config.debug_backend_override or backend, None, None, dynamic, None)
@@ -193,7 +199,8 @@ def optimize(
         Options(
             backend=compiler,
             backend_name=name_of_backend(backend),
-            fullgraph=nopython or bool(error_on_graph_break),
+            fullgraph=nopython,
+            error_on_graph_break=error_on_graph_break,
             dynamic=dynamic,
             guard_fail_fn=guard_fail_fn,
             guard_export_fn=guard_export_fn,

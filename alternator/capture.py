@@ -126,6 +126,7 @@ class Attempt:
             world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))
         self.result: Any = None
         self.after: GlobalState = self.before
+        self.breaks_are_errors = self.asked = utils.error_on_graph_break()
         request.attempts.append(self)
 
     def run(self) -> None:
@@ -145,6 +146,7 @@ class Attempt:
                     functorch.restore(self.vm)
                     self.after = GlobalState()
                     self.before.restore()
+                    self.breaks_are_errors = utils.set_error_on_graph_break(self.asked)
         finally:
             sys.setrecursionlimit(limit)
             if collecting:
@@ -302,7 +304,7 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
     """An entry that runs up to the break and goes on behind it; ``chain``: the frames that the break came through."""
     func, request = attempt.func, attempt.request
     stack = user_stack(attempt)
-    if request.fullgraph or utils.error_on_graph_break():
+    if request.fullgraph or attempt.breaks_are_errors:
         raise breaks.unsupported(broken, stack)
     utils.report_break(utils.break_reason(broken, stack))
     if len(chain) > MAX_CHAIN:  # hardly more than recursion without end: each part would have to be captured
@@ -402,8 +404,11 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     expected = check_expected(vm)
     for one in expected:
         builder.output(one)
+    replay(builder, attempt.before, attempt.after)
+    if attempt.breaks_are_errors is not attempt.asked:
+        hand_on = builder.constant(utils.hand_on_error_on_graph_break, "breaks_are_errors")
+        builder.emit(f"{hand_on}({attempt.breaks_are_errors}, {attempt.asked})")
     if stop is None:
-        replay(builder, attempt.before, attempt.after)
         piece = origin_of(attempt.frame.code) is not None  # nobody else may hold what it was called with
         for local in attempt.frame.locals:  # they go when the function returns, as do the variables of what is generated
             if (
@@ -416,7 +421,6 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
                 builder.value(local)
         builder.emit(f"return {builder.value(attempt.result)}")
     else:
-        replay(builder, attempt.before, attempt.after)
         for line in resume(builder, stop, result):
             builder.emit(line)
     vm.check_abandoned(builder.has)

@@ -51,8 +51,6 @@ class CompileRequest:
     backend: Callable[..., Any]
     """``backend(graph_module, example_inputs)`` gives the callable that runs the graph."""
     backend_name: str
-    error_on_graph_break: bool
-    """A break raises, asked for by the context manager of that name; it may change while the frame is captured."""
     config: config.Snapshot
     compile_id: str
     """``frame/recompilation``, for messages."""

@@ -313,6 +313,7 @@ def timed(phase: str) -> Iterator[None]:
 class _Capturing(threading.local):
     depth = 0
     error_on_graph_break: bool | None = None
+    asked_outside: tuple[bool | None] | None = None
 
 
 _capturing = _Capturing()
@@ -345,7 +346,22 @@ def set_error_on_graph_break(value: bool | None) -> bool | None:
     """Change it; what was said before is returned."""
     before = error_on_graph_break()
     _capturing.error_on_graph_break = value
+    if _capturing.asked_outside == (value,) and not is_capturing():
+        _capturing.asked_outside = None
     return before
+
+
+def hand_on_error_on_graph_break(value: bool | None, before: bool | None) -> None:
+    """Generated code goes on where another value holds than at the start of the call (``before``), or comes back from there."""
+    if _capturing.asked_outside is None:
+        _capturing.asked_outside = (before,)
+    set_error_on_graph_break(value)
+
+
+def abandon_error_on_graph_break() -> None:
+    """A break is an error: no ``with`` block of the program is left, so what held outside of the call is set here."""
+    if _capturing.asked_outside is not None:
+        set_error_on_graph_break(_capturing.asked_outside[0])
 
 
 def reset_statistics() -> None:

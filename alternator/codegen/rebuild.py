@@ -445,6 +445,7 @@ def rebuild_instance(b: Builder, value: Any) -> str:
     if (
         not kind.__flags__ & 0x200
         or kind.__module__.startswith("alternator.")
+        and kind.__module__ != "alternator.decorators"  # the program's objects
         or kind.__new__ is not object.__new__
         and type(kind.__new__) is types.BuiltinFunctionType
     ):

@@ -107,6 +107,8 @@ class OptimizeContext(Context):
 
     def target(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """A callable without a frame that would be captured gets one."""
+        if self.options.error_on_graph_break is not None:
+            return trampoline.where_breaks_are_errors(fn, self.options.error_on_graph_break)
         if _is_captured(fn):
             return fn
         if not trampoline.has_own_frame(fn) and not hasattr(fn, "__call__"):
@@ -115,6 +117,8 @@ class OptimizeContext(Context):
 
     def target_of_module(self, mod: torch.nn.Module) -> Callable[..., Any]:
         """Where the rules would have ``forward`` run plainly, the call as a whole is the frame that is captured."""
+        if self.options.error_on_graph_break is not None:
+            return trampoline.where_breaks_are_errors(mod, self.options.error_on_graph_break)
         return mod if _is_captured(mod.forward) else trampoline.with_frame(mod)
 
     def get_compiler_config(self) -> Any:

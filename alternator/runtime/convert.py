@@ -44,6 +44,7 @@ class Options:
     backend: Callable[..., Any]
     backend_name: str = "custom"
     fullgraph: bool = False
+    error_on_graph_break: bool | None = None
     dynamic: bool | None = None
     guard_fail_fn: Callable[[Any], None] | None = None
     guard_export_fn: Callable[[Any], None] | None = None
@@ -242,7 +243,6 @@ class Callback:
         return CompileRequest(
             now.backend or self.backend() or _nobody,
             now.backend_name if now.backend else options.backend_name,
-            bool(utils.error_on_graph_break()),
             config.snapshot(),
             f"{state.frame_id}/{state.captures}",
             options,
@@ -267,6 +267,7 @@ class Callback:
         except exc.Unsupported as unsupported:
             metrics.fail_type, metrics.fail_reason = type(unsupported).__name__, str(unsupported)
             metrics.break_code = unsupported.code
+            utils.abandon_error_on_graph_break()
             raise (unsupported if config.verbose else unsupported.with_traceback(None)) from None
         except exc.BackendCompilerFailed as failed:
             metrics.fail_type, metrics.fail_reason = "BackendCompilerFailed", str(failed)

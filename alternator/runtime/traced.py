@@ -69,8 +69,24 @@ breaks_with("GRAPH_BREAK_CALL", marks.graph_break)
 breaks_with("GRAPH_BREAK_CALL", marks.step_unsupported)
 skips_frame(marks.skip_frame)
 is_constant(True)(utils.is_capturing)
-runs_while_tracing(utils.set_error_on_graph_break)
-runs_while_tracing(utils.error_on_graph_break)
+
+
+def _steers_breaks(fn: Any) -> None:
+    """The setting is what it would be in plain code, also behind a break; what it was at the start is guarded where it is asked for."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        now = utils.error_on_graph_break()
+        if "error_on_graph_break" not in vm.states:
+            vm.states["error_on_graph_break"] = now
+            guard = ("PY", (), lambda: utils.error_on_graph_break() is now, f"error_on_graph_break is {now}")
+            vm.world.tree.tail.append(guard)
+        return vm.plain(functools.partial(fn, *args, **kwargs))
+
+    RULES.replace(fn, rule)
+
+
+_steers_breaks(utils.set_error_on_graph_break)
+_steers_breaks(utils.error_on_graph_break)
 
 
 # ---- marks on functions

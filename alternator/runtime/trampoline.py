@@ -8,12 +8,29 @@ import types
 import weakref
 from typing import Any, Callable
 
+from alternator import utils
+
 
 def with_frame(fn: Callable[..., Any]) -> Callable[..., Any]:
     """A function that calls ``fn``; its code object is its own, so that compiled entries are not shared."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
+
+    call.__code__ = call.__code__.replace(co_name=getattr(fn, "__name__", "call"))
+    functools.update_wrapper(call, fn)
+    return call
+
+
+def where_breaks_are_errors(fn: Callable[..., Any], value: bool) -> Callable[..., Any]:
+    """A function that calls ``fn`` where a break is an error, or with False none."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        before = utils.set_error_on_graph_break(value)
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            utils.set_error_on_graph_break(before)
 
     call.__code__ = call.__code__.replace(co_name=getattr(fn, "__name__", "call"))
     functools.update_wrapper(call, fn)
