@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from helpers import Recorder
 
 import alternator
-from alternator import utils
+from alternator import exc, utils
 
 
 def two_breaks(x: torch.Tensor) -> torch.Tensor:
@@ -150,3 +152,15 @@ f(torch.ones(2))
     env = {**os.environ, "ALTERNATOR_LOG_BREAKS": "1"}
     ran = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert ran.stderr.count("[alternator] graph break") == 1, ran.stderr
+
+
+def test_a_c_function_that_cannot_be_captured_says_so() -> None:
+    report = alternator.explain(binascii.crc32)(b"abc")
+    assert [reason.code for reason in report.break_reasons] == ["UNKNOWN_C_FUNCTION"]
+    assert "crc32" in report.break_reasons[0].reason and report.break_reasons[0].cure
+    compiled = alternator.compile(binascii.crc32, backend="eager")
+    for data in (b"abc", b"abc", b"d"):
+        assert compiled(data) == binascii.crc32(data)
+    with pytest.raises(exc.Unsupported):
+        alternator.compile(binascii.crc32, backend="eager", fullgraph=True)(b"abc")
+    assert alternator.explain(len)([1, 2]).break_reasons == []

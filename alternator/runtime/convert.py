@@ -23,7 +23,7 @@ from alternator import callback as callbacks
 from alternator import capture, config, exc, marks, utils
 from alternator._C import eval_frame
 from alternator.request import CompileRequest, frame_states
-from alternator.runtime import recompiles, skip, stance
+from alternator.runtime import recompiles, skip, stance, trampoline
 from alternator.runtime.module import original_of
 from alternator.runtime.skip import Verdict
 
@@ -178,7 +178,8 @@ class Callback:
                 if entry is not None:
                     return entry
             elif not (config.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
-                return None
+                if not trampoline.is_frame_of_c(func):
+                    return None
             return self._convert(func, values, present)
 
     # -- one frame --------------------------------------------------------------------------------------------------

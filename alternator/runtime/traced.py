@@ -72,7 +72,7 @@ is_constant(True)(utils.is_capturing)
 
 
 def _steers_breaks(fn: Any) -> None:
-    """The setting is what it would be in plain code, also behind a break; what it was at the start is guarded where it is asked for."""
+    """What the setting was at the start is guarded where it is asked for; where it is at the end, generated code sets."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         now = utils.error_on_graph_break()

@@ -19,7 +19,17 @@ def with_frame(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     call.__code__ = call.__code__.replace(co_name=getattr(fn, "__name__", "call"))
     functools.update_wrapper(call, fn)
+    if isinstance(fn, types.BuiltinFunctionType):
+        _OF_C.add(call)
     return call
+
+
+_OF_C: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def is_frame_of_c(fn: types.FunctionType) -> bool:
+    """Whether it stands for a function in C that the user asked to compile: if it cannot be captured, that is to be reported."""
+    return fn in _OF_C
 
 
 def where_breaks_are_errors(fn: Callable[..., Any], value: bool) -> Callable[..., Any]:
