@@ -207,6 +207,8 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     """
     if not _ambient_is_plain():
         return None
+    if _is_put_off(request.frame_state(func.__code__)):
+        return False if request.fullgraph else None
     with utils.timed("capture"), _state_kept():
         try:
             return _attempt(func, values, request)
@@ -246,7 +248,9 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
         attempt.run()
     except UserRaise as raised:  # the program raises: let it do so itself, with its own traceback
         utils.report_skip(utils.SkipReport(func.__code__, f"it raised {_without_user_code(raised.exc)}"))
-        return _plainly(func, request, "raised", 16)
+        state = request.frame_state(func.__code__)
+        state["raised"] = state.get("raised", 0) + 1
+        return False if request.fullgraph else None
     except Break as stopped:
         broken, chain = stopped, chain_of(stopped)
         if broken.code in _TAKEN_AT_THE_ROOT:
@@ -278,16 +282,31 @@ def _ambient_is_plain() -> bool:
     return not torch._C._len_torch_dispatch_stack() and torch._C._functorch.maybe_current_level() is None
 
 
-def _plainly(func: types.FunctionType, request: CompileRequest, why: str, patience: int) -> Any:
-    """Run the frame plainly now; and for good, once it has turned out this way often enough.
+RAISES_TOLERATED = 16
+"""A function that has raised so often while it was captured is captured less and less often: that it raises may be its use."""
+
+
+def _is_put_off(state: dict[str, Any]) -> bool:
+    """Run the frame plainly this time: what it was last asked for could not be captured.  Its entries serve as before."""
+    if state.get("raised", 0) < RAISES_TOLERATED:
+        return False
+    state["put off"] = waited = state.get("put off", 0) + 1
+    return waited & (waited - 1) != 0
+
+
+EMPTY_TOLERATED = 3
+
+
+def _without_graph(func: types.FunctionType, request: CompileRequest) -> Any:
+    """Run a frame without tensor work plainly now; and for good, once it has turned out this way often enough.
 
     Where no break is allowed, what it calls, which was followed without one, is not to be captured by itself and break there.
     """
     state = request.frame_state(func.__code__)
-    state[why] = state.get(why, 0) + 1
+    state["empty"] = state.get("empty", 0) + 1
     if request.fullgraph:
-        return SKIP_CODE_RECURSIVE if state[why] >= patience else False
-    return SKIP_CODE if state[why] >= patience else None
+        return SKIP_CODE_RECURSIVE if state["empty"] >= EMPTY_TOLERATED else False
+    return SKIP_CODE if state["empty"] >= EMPTY_TOLERATED else None
 
 
 def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
@@ -427,7 +446,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     recorder = vm.recorder
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:
-            return _plainly(attempt.func, request, "empty", 3)
+            return _without_graph(attempt.func, request)
     graph = GraphCall(None, None, [])
     if recorder.calls or builder.outputs:
         module = recorder.finish(builder.outputs)

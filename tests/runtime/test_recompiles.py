@@ -186,3 +186,25 @@ def test_why_in_the_users_words(expression: str, was: str, now: str, change: Any
 )
 def test_paths_as_the_program_writes_them(path: str, text: str) -> None:
     assert readable(path) == text
+
+
+def test_a_function_that_often_raises_keeps_what_was_compiled() -> None:
+    def f(x):
+        if x.shape[0] > 3:
+            raise ValueError(x.shape)
+        return x * 2
+
+    recorder = Recorder()
+    compiled = alternator.compile(f, backend=recorder, dynamic=False)
+    compiled(torch.ones(2))
+    skipped: list[Any] = []
+    with utils.listening_to_skips(skipped.append):
+        for _ in range(100):
+            with pytest.raises(ValueError):
+                compiled(torch.ones(4))
+    assert 16 <= len(skipped) < 30  # captures that raised
+    compiled(torch.ones(2))
+    assert len(recorder.graphs) == 1
+    for _ in range(40):
+        compiled(torch.ones(3))
+    assert len(recorder.graphs) == 2
