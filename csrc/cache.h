@@ -58,7 +58,7 @@ class Hit {
   PyObject* inline_[kInline];  // the first one is free for the callee, as the vectorcall protocol allows
   std::vector<PyObject*> large_;
   PyObject** values_ = inline_ + 1;
-  size_t count_ = 0;  // strong references in values_
+  size_t first_ = 0, count_ = 0;  // from one to the other: strong references in values_ (or null)
   Own entry_;
   Own failure_;
   bool may_be_handled_ = false;
@@ -95,6 +95,7 @@ class HookOff {
 };
 
 bool init_cache(PyObject* module);
+bool init_hit(PyObject* module);
 PyObject* cache_entry_list(ExtraState* extra);
 PyObject* usable_entries(ExtraState* extra, PyObject* callback);  // a list: those that find_entry() considers
 extern int64_t live_entries, live_extra_states;
