@@ -1,7 +1,6 @@
 #include "guard_scan.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace alt {
 
@@ -19,7 +18,7 @@ GuardScan::GuardScan(GuardTree& tree, TreeState& state, const uint32_t* loads, s
   end_segment();
   for (size_t i = 0; i < tree.tail_.size(); ++i) pin_tail(i);
   for (uint32_t i = 0; i < count; ++i) {
-    loaded_[i] = values_[loads[i]];
+    loaded_[i] = values_[loads[i]] ? values_[loads[i]] : null_value;
     if (pinned_[loads[i]]) continue;
     reload_.emplace_back(i, loads[i]);
     asked_.push_back(loads[i]);
@@ -27,8 +26,8 @@ GuardScan::GuardScan(GuardTree& tree, TreeState& state, const uint32_t* loads, s
   for (const Leaf& leaf : leaves_) asked_.erase(std::remove(asked_.begin(), asked_.end(), leaf.node), asked_.end());
   std::sort(asked_.begin(), asked_.end());
   asked_.erase(std::unique(asked_.begin(), asked_.end()), asked_.end());
-  decltype(seen_)().swap(seen_);
-  decltype(level_of_)().swap(level_of_);
+  words_.finish();
+  tensors_.finish();
   python_ = !python_checks_.empty();
   for (const Loose& loose : loose_) python_ |= tree.nodes_[loose.node].python;
   for (uint32_t i : tail_) python_ |= tree.tail_[i].kind == TailGuard::Kind::py;
@@ -64,33 +63,10 @@ class Below {
   unsigned by_;
 };
 
-void GuardScan::word(const void* at, uint64_t expected, unsigned below) {
-  const unsigned level = level_ + below;
-  auto [found, fresh] = seen_.emplace(at, words_.size());
-  if (!fresh) {  // also reached by a shorter way, by which more may follow
-    level_of_[found->second] = std::min(level_of_[found->second], level);
-    return;
-  }
-  words_.push_back({static_cast<const uint64_t*>(at), expected});
-  level_of_.push_back(level);
-}
-
-// Sorts the words since the last segment by level. Lookups come between segments: what is below them must not be looked at before.
+// Lookups come between segments: what is below them must not be looked at before.
 void GuardScan::end_segment() {
-  const size_t begin = levels_.empty() ? 0 : levels_.back(), end = words_.size();
-  std::vector<size_t> order(end - begin);
-  std::iota(order.begin(), order.end(), begin);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return level_of_[a] < level_of_[b]; });
-  std::vector<Word> sorted;
-  for (size_t i = 0; i < order.size(); ++i) {
-    if (i > 0 && level_of_[order[i]] != level_of_[order[i - 1]]) levels_.push_back(static_cast<uint32_t>(begin + i));
-    sorted.push_back(words_[order[i]]);
-  }
-  if (!order.empty()) levels_.push_back(static_cast<uint32_t>(end));
-  std::copy(sorted.begin(), sorted.end(), words_.begin() + static_cast<std::ptrdiff_t>(begin));
-  // The words are at other places now; those that come again are compared already, before what follows.
-  for (size_t i = begin; i < end; ++i) level_of_[i] = 0;
-  segments_.push_back({static_cast<uint32_t>(levels_.size()), static_cast<uint32_t>(lookups_.size())});
+  words_.end_segment();
+  segments_.push_back(static_cast<uint32_t>(lookups_.size()));
 }
 
 void GuardScan::hold(const Ref& ref) {
@@ -122,7 +98,8 @@ void GuardScan::pin(uint32_t id, PyObject* value, bool proven) {
   values_[id] = value;
   pinned_[id] = true;
   const Below value_is_alive(level_, 1);
-  for (const Guard& guard : node.guards) pin_guard(guard, value, proven);
+  const bool typed = pin_tensor(node, value, proven);
+  for (const Guard& guard : node.guards) pin_guard(guard, value, proven, typed);
   const Below type_is_known(level_, 1);
   if ((node.versioned || node.items) && PyDict_Check(value)) pin_contents(id, value, node.first, node.items);
   if (node.attrs) pin_contents(id, value, node.first + node.items, node.attrs);
@@ -130,12 +107,37 @@ void GuardScan::pin(uint32_t id, PyObject* value, bool proven) {
   for (uint32_t k = 0; k < node.others; ++k) pin_link(others[k], value, proven);
 }
 
-void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
+// Guards on a tensor go to the table, if they fit. True: nothing but the table needs to know of what class it is.
+bool GuardScan::pin_tensor(const Node& node, PyObject* value, bool proven) {
+  bool in_table = false, typed = !node.items && !node.attrs && !node.others;
+  for (const Guard& guard : node.guards) {
+    if (guard.kind != Kind::tensor) continue;
+    const bool marked = tensor_can_be_marked(*guard.tensor);
+    if (tensors_.add(*guard.tensor, value) && (!marked || pin_no_marks(value))) in_table = true;
+    else (guard_may_run_python(guard) ? python_checks_ : checks_).push_back({&guard, value});
+    typed &= !marked;
+  }
+  if (in_table && !proven) word(py::type_word(value), Py_TYPE(value));  // or there might be no room for a tensor
+  return in_table && typed;
+}
+
+// That a tensor has no attributes, hence no marks. False: it has some.
+bool GuardScan::pin_no_marks(PyObject* value) {
+  const py::NoAttributes words = py::no_attributes_words(value);
+  if (!words.first[0] || py::has_attributes(value) || *words.first[0] != 0) return false;
+  word(py::type_word(value), Py_TYPE(value));
+  for (const uint64_t* at : words.first) word(at, *at, 1);
+  if (words.second) word(words.second, *words.second, 2);
+  return true;
+}
+
+// `typed`: that the class is the same is compared elsewhere.
+void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven, bool typed) {
   auto check = [&] { (guard_may_run_python(guard) ? python_checks_ : checks_).push_back({&guard, value}); };
   switch (guard.kind) {
     case Kind::type:
       if (proven && !py::instances_can_change_type(Py_TYPE(value))) return;
-      word(py::type_word(value), Py_TYPE(value));
+      if (!typed) word(py::type_word(value), Py_TYPE(value));
       return hold(guard.ref);
     case Kind::is:
       if (!proven) hold(guard.ref);
@@ -159,27 +161,8 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven) {
     case Kind::keys:
       if (PyODict_Check(value) && guard.keys.size() > 1) check();  // a version does not cover the order
       return;
-    case Kind::tensor:
-      if (guard_may_run_python(guard)) return check();
-      return pin_tensor(guard, value);
+    case Kind::tensor: return;  // see pin_tensor()
     case Kind::py: return check();
-  }
-}
-
-void GuardScan::pin_tensor(const Guard& guard, PyObject* value) {
-  word(py::type_word(value), Py_TYPE(value));
-  if (tensor_can_be_marked(*guard.tensor)) {
-    const py::NoAttributes words = py::no_attributes_words(value);
-    if (!words.first[0] || py::has_attributes(value) || *words.first[0] != 0) return checks_.push_back({&guard, value});
-    for (const uint64_t* at : words.first) word(at, *at, 1);
-    if (words.second) word(words.second, *words.second, 2);
-  }
-  word(tensor_impl_word(value), *tensor_impl_word(value), 1);
-  std::vector<TensorWord> words;
-  if (tensor_words(*guard.tensor, value, &words)) {
-    for (const TensorWord& item : words) word(item.at, *item.at, item.deeper ? 3 : 2);
-  } else if (!tensors_.add(*guard.tensor, value)) {
-    checks_.push_back({&guard, value});
   }
 }
 
@@ -379,29 +362,12 @@ bool GuardScan::lookup(const Lookup& item) const {
   return value == item.expected;
 }
 
-// Compares the words of one level, a few in each step.
-inline bool GuardScan::unchanged(const Word** from, const Word* end) {
-  const Word* word = *from;
-  *from = end;
-  for (; end - word >= 4; word += 4) {
-    const uint64_t a = *word[0].at ^ word[0].expected, b = *word[1].at ^ word[1].expected;
-    const uint64_t c = *word[2].at ^ word[2].expected, d = *word[3].at ^ word[3].expected;
-    if ((a | b | c | d) != 0) return false;
-  }
-  for (; word != end; ++word)
-    if (*word->at != word->expected) return false;
-  return true;
-}
-
 bool GuardScan::fixed(const Call& call) {
   if (!arguments(call)) return false;
-  const Word* word = words_.data();
-  const uint32_t* level = levels_.data();
   const Lookup* item = lookups_.data();
-  for (const Segment& segment : segments_) {
-    for (const uint32_t* end = levels_.data() + segment.levels; level != end; ++level)
-      if (!unchanged(&word, words_.data() + *level)) return false;
-    for (const Lookup* end = lookups_.data() + segment.lookups; item != end; ++item)
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    if (!words_.unchanged(i)) return false;
+    for (const Lookup* end = lookups_.data() + segments_[i]; item != end; ++item)
       if (!lookup(*item)) return false;
   }
   if (!tensors_.match()) return false;
@@ -462,7 +428,7 @@ GuardScan::Verdict GuardScan::run(const Call& call) {
     }
   }
   if (verdict == Verdict::holds)
-    for (auto [position, id] : reload_) loaded_[position] = values_[id];
+    for (auto [position, id] : reload_) loaded_[position] = values_[id] ? values_[id] : null_value;
   return verdict;
 }
 

@@ -2,9 +2,9 @@
 //
 // It is made from a tree whose guards have just been found to hold, and names by address whatever could change: the
 // version of a dict, the type of an object, the slot of its __dict__, a cell, a field of a function, the state of a class,
-// the target of a weak reference, the fields of a tensor. Each is a machine word with the value that was found there. Words are
+// the target of a weak reference. Each is a machine word with the value that was found there. Words are
 // compared level by level, parents first, so that an address is looked at only after everything that keeps it alive, and that
-// says of what kind it is, has been found unchanged in the same pass (and the words of one level at one stroke): an
+// says of what kind it is, has been found unchanged in the same pass; tensors come last, with their fields: an
 // equal version of a dict proves that the dict is the same, with the same contents; an equal pointer proves only that some
 // living object is there, and then the guards that hold of the object for ever are looked at as well.
 //
@@ -13,8 +13,8 @@
 #pragma once
 
 #include "guard_walk.h"
-
-#include <unordered_map>
+#include "tensor_table.h"
+#include "word_table.h"
 
 namespace alt {
 
@@ -29,9 +29,9 @@ class GuardScan {
   bool serves(const uint32_t* loads, size_t count) const { return count == 0 || (loads == loads_ && count == count_); }
 
   Verdict run(const Call& call);
-  // After `holds`, before anything else has run: strong references to the values (null for a missing one).
+  // After `holds`, before anything else has run: strong references to the values.
   void take(PyObject** out, size_t count) const {
-    for (size_t i = 0; i < count; ++i) out[i] = Py_XNewRef(loaded_[i]);
+    for (size_t i = 0; i < count; ++i) out[i] = Py_NewRef(loaded_[i]);
   }
   // How much there is to look at, by name.
   std::vector<std::pair<const char*, size_t>> sizes() const {
@@ -41,10 +41,6 @@ class GuardScan {
   }
 
  private:
-  struct Word {
-    const uint64_t* at;
-    uint64_t expected;
-  };
   struct Argument {  // a root that is read from the call
     Access access;
     Py_ssize_t index;
@@ -59,9 +55,6 @@ class GuardScan {
     bool whole;
     PyObject* owner;
     PyObject* expected;
-  };
-  struct Segment {  // up to where words (given by their last level) and then lookups go
-    uint32_t levels, lookups;
   };
   struct Check {
     const Guard* guard;
@@ -84,17 +77,20 @@ class GuardScan {
   void pin_root(uint32_t id);
   void pin(uint32_t id, PyObject* value, bool proven);
   void pin_missing(uint32_t id);
-  void pin_guard(const Guard& guard, PyObject* value, bool proven);
+  void pin_guard(const Guard& guard, PyObject* value, bool proven, bool typed);
+  bool pin_tensor(const Node& node, PyObject* value, bool proven);
+  bool pin_no_marks(PyObject* value);
   void pin_contents(uint32_t id, PyObject* owner, uint32_t first, uint32_t size);
   void pin_link(uint32_t id, PyObject* parent, bool proven);
   void pin_dict(uint32_t id, PyObject* parent);
   void pin_index(uint32_t id, PyObject* parent, bool proven);
   void pin_field(uint32_t id, const void* at, PyObject* value);
   void pin_member(uint32_t id, PyObject* parent, bool proven);
-  void pin_tensor(const Guard& guard, PyObject* value);
   void pin_tail(size_t i);
   void word(const void* at, const void* expected, unsigned below = 0) { word(at, reinterpret_cast<uint64_t>(expected), below); }
-  void word(const void* at, uint64_t expected, unsigned below = 0);  // `below`: so many levels below the present one
+  void word(const void* at, uint64_t expected, unsigned below = 0) {  // `below`: so many levels below the present one
+    words_.add(at, expected, level_ + below);
+  }
   void end_segment();
   void hold(const Ref& ref);  // the object that the reference means is alive
   void loosen(uint32_t id, PyObject* parent) { loose_.push_back({id, parent}); }
@@ -102,7 +98,6 @@ class GuardScan {
 
   bool leaves(const Call& call);
   bool global_state();
-  static bool unchanged(const Word** from, const Word* end);
   bool fixed(const Call& call);
   bool arguments(const Call& call) const;
   bool lookup(const Lookup& item) const;
@@ -117,10 +112,9 @@ class GuardScan {
 
   std::vector<Leaf> leaves_;
   std::vector<Argument> arguments_;
-  std::vector<Word> words_;
-  std::vector<uint32_t> levels_;      // where each level of words ends
+  WordTable words_;
   std::vector<Lookup> lookups_;
-  std::vector<Segment> segments_;
+  std::vector<uint32_t> segments_;    // where the lookups end that come behind each segment of words
   TensorTable tensors_;
   std::vector<Check> checks_;         // run no Python
   std::vector<Check> python_checks_;
@@ -131,16 +125,13 @@ class GuardScan {
   std::vector<Own> constants_;        // held, so that their addresses mean them
 
   std::vector<PyObject*> values_;     // of all nodes that are pinned, and of others that are asked for
-  std::vector<PyObject*> loaded_;     // the values of `loads_`
+  std::vector<PyObject*> loaded_;     // the values of `loads_`, null_value for missing ones
   std::vector<uint32_t> asked_;       // loose nodes whose values are asked for
   std::vector<std::pair<uint32_t, uint32_t>> reload_;  // of loads_: position, node
   std::vector<bool> pinned_;
   std::vector<uint64_t> versions_;    // of dicts and classes that are pinned
   std::vector<Moved> moved_;
-  // While it is made:
-  std::unordered_map<const void*, size_t> seen_;  // addresses of words
-  std::vector<unsigned> level_of_;                // of each word
-  unsigned level_ = 0;                            // what is known to be alive by words above
+  unsigned level_ = 0;                // while it is made: what is known to be alive by words above
 };
 
 }  // namespace alt

@@ -72,7 +72,10 @@ bool GuardTree::check(const Call& call, const uint32_t* loads, size_t count, PyO
   if (verdict == Verdict::unknown) {
     ok = walk(*state, call, why);
     if (ok)
-      for (size_t i = 0; i < count; ++i) out[i] = Py_XNewRef(state->nodes[loads[i]].value);
+      for (size_t i = 0; i < count; ++i) {
+        PyObject* value = state->nodes[loads[i]].value;
+        out[i] = Py_NewRef(value ? value : null_value);
+      }
     if (ok && shared) make_scan(loads, count);
   }
   // What was made for this check (the target of a weak reference, say) must not live on because of it.

@@ -128,7 +128,7 @@ class GuardTree {
 
   bool parse(PyObject* nodes, PyObject* tail);  // false with an exception set
 
-  // True when all guards hold; `out` then gets strong references to the values of `loads` (null for a missing one). With
+  // True when all guards hold; `out` then gets strong references to the values of `loads` (null_value for a missing one). With
   // `why` the tree's own memory is left alone, and a failure is put in words. Never leaves an exception set.
   bool check(const Call& call, const uint32_t* loads, size_t count, PyObject** out, Why* why = nullptr);
   bool check(const Call& call) { return check(call, nullptr, 0, nullptr); }

@@ -139,8 +139,6 @@ PyObject* tree_values(PyObject* self, PyObject* const* args, Py_ssize_t n) {
     tree->check(arguments.call, nullptr, 0, nullptr, &why);
     return raise_why(why);
   }
-  for (size_t i = 0; i < loads.size(); ++i)
-    if (!items[i]) items[i] = Py_NewRef(null_value);
   return list.release();
 }
 

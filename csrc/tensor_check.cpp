@@ -1,8 +1,4 @@
-#include "torch_headers.h"
-
-#include "tensor_check.h"
-
-#include "dim_marks.h"
+#include "tensor_spec.h"
 
 #include <algorithm>
 #include <mutex>
@@ -16,9 +12,7 @@ namespace {
 PyTypeObject* tensor_base = nullptr;  // torch._C.TensorBase
 PyTypeObject* parameter = nullptr;    // torch.nn.Parameter
 
-constexpr int64_t kDynamic = INT64_MIN;
-
-const at::Tensor& tensor_of(PyObject* obj) { return THPVariable_Unpack(obj); }
+constexpr int64_t kDynamic = TensorSpec::kDynamic;
 
 template <typename T>
 std::string text_of(const T& value) {
@@ -39,23 +33,6 @@ std::string dims_text(const std::vector<int64_t>& dims) {
 std::string dims_text(c10::IntArrayRef dims) { return dims_text(std::vector<int64_t>(dims.begin(), dims.end())); }
 
 }  // namespace
-
-struct TensorSpec {
-  uint64_t keys = 0;
-  caffe2::TypeMeta dtype;
-  c10::Layout layout = c10::Layout::Strided;
-  c10::Device device = c10::Device(c10::kCPU);
-  bool requires_grad = false;
-  bool check_sizes = false;
-  bool check_strides = false;
-  int64_t rank = 0;
-  std::vector<int64_t> sizes;
-  std::vector<int64_t> strides;
-  bool asks_for_marks = false;
-  DimMarks marks;  // what the example had
-
-  bool is_open(int dim) const { return !check_sizes || sizes[static_cast<size_t>(dim)] == kDynamic; }
-};
 
 struct RandomState {
   at::mt19937 engine;
@@ -195,141 +172,6 @@ bool tensor_matches(const TensorSpec& spec, PyObject* obj) noexcept {
     if (spec.check_sizes ? !dims_match(spec.sizes, impl->sizes()) : impl->dim() != spec.rank) return false;
     return (!spec.check_strides || dims_match(spec.strides, impl->strides())) && marks_honoured(spec, obj);
   } catch (...) {
-    PyErr_Clear();
-    return false;
-  }
-}
-
-const uint64_t* tensor_impl_word(PyObject* obj) {
-  static_assert(sizeof(at::Tensor) == sizeof(uint64_t));
-  return reinterpret_cast<const uint64_t*>(&tensor_of(obj));
-}
-
-// The virtual requires_grad() only where the object is a view, which alone overrides it.
-static bool requires_grad(const c10::TensorImpl* impl) {
-  const c10::AutogradMetaInterface* meta = impl->autograd_meta();
-  if (!meta) return false;
-  auto autograd = static_cast<const torch::autograd::AutogradMeta*>(meta);
-  return autograd->AutogradMeta::requires_grad() || (autograd->is_view_ && meta->requires_grad());
-}
-
-inline bool TensorTable::matches(const Row& row) const {
-  auto impl = static_cast<const c10::TensorImpl*>(row.impl);
-  if (impl->key_set().raw_repr() != row.keys || static_cast<uint16_t>(impl->dtype().toScalarType()) != row.dtype) return false;
-  const c10::Device device = impl->device();
-  if (static_cast<int8_t>(device.type()) != row.device_type || device.index() != row.device_index) return false;
-  const c10::IntArrayRef sizes = impl->sizes(), strides = impl->strides();
-  if (sizes.size() != row.rank) return false;
-  const int64_t* want = dims_.data() + row.first;
-  for (size_t i = 0; i < row.rank; ++i)
-    if (sizes[i] != want[i] || strides[i] != want[row.rank + i]) return false;
-  return requires_grad(impl) == row.requires_grad;
-}
-
-// Where a TensorImpl keeps what a guard asks for. Fields that classes below it may name.
-struct Fields : c10::TensorImpl {
-  static const uint64_t* keys(const c10::TensorImpl* impl) {
-    static_assert(sizeof(c10::DispatchKeySet) == 8);
-    return reinterpret_cast<const uint64_t*>(&(impl->*(&Fields::key_set_)));
-  }
-  // Data type and device, and flags that follow from sizes and strides.
-  static const uint64_t* kind(const c10::TensorImpl* impl) {
-    const auto type = reinterpret_cast<uintptr_t>(&(impl->*(&Fields::data_type_)));
-    const auto device = reinterpret_cast<uintptr_t>(&(impl->*(&Fields::device_opt_)));
-    const bool together = type % 8 == 0 && device > type && device + sizeof(std::optional<c10::Device>) <= type + 8;
-    return together ? reinterpret_cast<const uint64_t*>(type) : nullptr;
-  }
-  // Symbolic sizes, for example.
-  static const uint64_t* extra(const c10::TensorImpl* impl) {
-    return reinterpret_cast<const uint64_t*>(&(impl->*(&Fields::extra_meta_)));
-  }
-  // The field in front of that one; null: it is elsewhere in this version of PyTorch.
-  static const uint64_t* autograd(const c10::TensorImpl* impl) {
-    const uint64_t* at = extra(impl) - 1;
-    return *at == reinterpret_cast<uint64_t>(impl->autograd_meta()) ? at : nullptr;
-  }
-};
-
-static bool all_fixed(const TensorSpec& spec) {
-  auto all = [&](const std::vector<int64_t>& dims, bool checked) {
-    return spec.rank == 0 || (checked && std::find(dims.begin(), dims.end(), kDynamic) == dims.end());
-  };
-  return !tensor_check_may_run_python(spec) && spec.layout == c10::kStrided && all(spec.sizes, spec.check_sizes) &&
-         all(spec.strides, spec.check_strides);
-}
-
-// requires_grad() is `requires_grad_ || grad_fn_`, but for views.
-static bool autograd_words(const c10::TensorImpl* impl, std::vector<TensorWord>* out) {
-  const uint64_t* at = Fields::autograd(impl);
-  if (!at) return false;
-  out->push_back({at, false});
-  if (*at == 0) return true;
-  auto meta = static_cast<const torch::autograd::AutogradMeta*>(impl->autograd_meta());
-  if (meta->is_view_) return false;
-  const auto flag = reinterpret_cast<uintptr_t>(&meta->requires_grad_), view = reinterpret_cast<uintptr_t>(&meta->is_view_);
-  if (flag / 8 != view / 8) return false;
-  out->push_back({reinterpret_cast<const uint64_t*>(flag / 8 * 8), true});
-  if (meta->requires_grad_) return true;
-  if (meta->grad_fn_) return false;  // another one at each call
-  out->push_back({reinterpret_cast<const uint64_t*>(&meta->grad_fn_), true});
-  return true;
-}
-
-bool tensor_words(const TensorSpec& spec, PyObject* obj, std::vector<TensorWord>* out) noexcept {
-  out->clear();
-  if (!all_fixed(spec) || !tensor_matches(spec, obj)) return false;
-  try {
-    const c10::TensorImpl* impl = tensor_of(obj).unsafeGetTensorImpl();
-    const c10::IntArrayRef sizes = impl->sizes(), strides = impl->strides();
-    auto dims = reinterpret_cast<const uint64_t*>(sizes.data());
-    auto steps = reinterpret_cast<const uint64_t*>(strides.data());
-    const auto begin = reinterpret_cast<uintptr_t>(impl), place = reinterpret_cast<uintptr_t>(dims);
-    // Few of them are kept in the TensorImpl itself, behind their number.
-    if (place < begin || place >= begin + sizeof(c10::TensorImpl) || dims[-1] != sizes.size()) return false;
-    const uint64_t *kind = Fields::kind(impl), *extra = Fields::extra(impl);
-    if (!kind || *extra != 0) return false;
-    out->push_back({Fields::keys(impl), false});
-    out->push_back({kind, false});
-    out->push_back({extra, false});
-    out->push_back({dims - 1, false});
-    for (size_t i = 0; i < sizes.size(); ++i) out->push_back({dims + i, false});
-    for (size_t i = 0; i < strides.size(); ++i) out->push_back({steps + i, false});
-    return autograd_words(impl, out);
-  } catch (...) {
-    PyErr_Clear();
-    return false;
-  }
-}
-
-bool TensorTable::add(const TensorSpec& spec, PyObject* obj) {
-  if (!all_fixed(spec) || spec.rank > UINT8_MAX) return false;
-  Row row{};
-  row.impl = tensor_of(obj).unsafeGetTensorImpl();
-  row.keys = spec.keys;
-  row.first = static_cast<uint32_t>(dims_.size());
-  row.dtype = static_cast<uint16_t>(spec.dtype.toScalarType());
-  row.rank = static_cast<uint8_t>(spec.rank);
-  row.requires_grad = spec.requires_grad;
-  row.device_type = static_cast<int8_t>(spec.device.type());
-  row.device_index = static_cast<int8_t>(spec.device.index());
-  dims_.insert(dims_.end(), spec.sizes.begin(), spec.sizes.end());
-  dims_.insert(dims_.end(), spec.strides.begin(), spec.strides.end());
-  rows_.push_back(row);
-  try {
-    if (matches(row)) return true;
-  } catch (...) {
-    PyErr_Clear();
-  }
-  rows_.pop_back();
-  return false;
-}
-
-bool TensorTable::match() const noexcept {
-  try {
-    for (const Row& row : rows_)
-      if (!matches(row)) return false;
-    return true;
-  } catch (...) {  // sizes that have become symbolic
     PyErr_Clear();
     return false;
   }

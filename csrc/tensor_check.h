@@ -31,42 +31,6 @@ bool tensor_check_may_run_python(const TensorSpec& spec);
 // Whether marks that appear on it later (mark_dynamic and the like) ask for another version of the compiled code.
 bool tensor_can_be_marked(const TensorSpec& spec);
 
-// The word of a tensor object that says which TensorImpl it stands for.
-const uint64_t* tensor_impl_word(PyObject* obj);
-
-// A machine word of a TensorImpl, or of what hangs from it (`deeper`: read it only when those that are not have been compared).
-struct TensorWord {
-  const uint64_t* at;
-  bool deeper;
-};
-// The words that stay the same as long as a tensor that matches goes on to match, and its TensorImpl is alive. False: what tells is
-// elsewhere, as for a view, whose requires_grad is that of its base; use a TensorTable.
-bool tensor_words(const TensorSpec& spec, PyObject* obj, std::vector<TensorWord>* out) noexcept;
-
-// Tensors that were found to match, with what is to be found in them, packed for a quick pass. The caller proves that each
-// object still stands for the same TensorImpl before a pass.
-class TensorTable {
- public:
-  // False: what this one needs does not fit into a row; check it with tensor_matches().
-  bool add(const TensorSpec& spec, PyObject* obj);
-  bool match() const noexcept;
-  size_t size() const { return rows_.size(); }
-
- private:
-  struct Row {
-    const void* impl;
-    uint64_t keys;
-    uint32_t first;  // of its sizes, then strides, in dims_
-    uint16_t dtype;
-    uint8_t rank;
-    bool requires_grad;
-    int8_t device_type, device_index;
-  };
-  bool matches(const Row& row) const;
-  std::vector<Row> rows_;
-  std::vector<int64_t> dims_;
-};
-
 // A number that is equal for tensors of the same dtype and sizes; false: not a tensor, or one whose sizes are not plain. And the
 // same of what a guard expects; false: it leaves some size open.
 bool tensor_signature(PyObject* obj, uint64_t* out) noexcept;

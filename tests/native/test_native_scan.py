@@ -61,6 +61,74 @@ def test_a_tensor_that_stays_and_changes(change, requires_grad):
     checked.fails("tensor")
 
 
+LAYOUTS = {
+    "scalar": ((), ()),
+    "vector": ((4,), (1,)),
+    "matrix": ((2, 3), (3, 1)),
+    "transposed": ((2, 3), (1, 2)),
+    "one row": ((1, 3), (3, 1)),
+    "batch": ((2, 3, 2), (6, 2, 1)),
+    "channels last": ((2, 3, 2, 2), (12, 1, 6, 3)),
+    "five": ((2, 2, 2, 2, 2), (16, 8, 4, 2, 1)),
+    "six": ((2, 1, 2, 1, 2, 1), (4, 4, 2, 2, 1, 1)),
+    "empty": ((0, 3), (3, 1)),
+}
+
+
+def _other_layouts(size, stride):
+    """All that differ in one size or in one stride, and one with a dimension more."""
+    for i in range(len(size)):
+        yield (*size[:i], size[i] + 1, *size[i + 1 :]), stride
+        yield size, (*stride[:i], stride[i] + 1, *stride[i + 1 :])
+    yield (*size, 1), (*stride, 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_each_size_and_each_stride_of_a_tensor_that_stays(layout, requires_grad):
+    size, stride = LAYOUTS[layout]
+    memory = torch.zeros(200)
+    for other_size, other_stride in _other_layouts(size, stride):
+        tensors = [torch.as_strided(memory, size, stride).detach().requires_grad_(requires_grad) for _ in range(3)]
+        for tensor in tensors:  # no views
+            tensor.data = torch.empty_strided(size, stride)
+        holder = thing(tensors=tuple(tensors))
+        table = Table()
+        top = table.node(table.node(table.local(0, ("TYPE", Thing)), "dict"), "dictitem", "tensors", ("TYPE", tuple))
+        for i, tensor in enumerate(tensors):
+            table.node(top, "index", i, tensor_guard(tensor))
+        checked = Checked(table, None, [holder])
+        checked.passes()
+        for tensor in tensors:
+            tensor.data = torch.empty_strided(other_size, other_stride)
+            checked.fails("tensor")
+            tensor.data = torch.empty_strided(size, stride)
+            checked.passes()
+
+
+@pytest.mark.parametrize("wide", [torch.nn.Parameter, type("Mine", (torch.nn.Parameter,), {})])
+def test_a_tensor_that_becomes_one_of_another_class(wide):
+    weight = torch.nn.Parameter(torch.zeros(3))
+    other = type("Other", (torch.nn.Parameter,), {})
+    weight.__class__ = wide
+    holder = thing(weight=weight)
+    checked = Checked(attribute_table("weight", ("TYPE", wide), tensor_guard(weight)), None, [holder])
+    checked.passes()
+    weight.__class__ = other
+    checked.fails("type")
+    weight.__class__ = wide
+    checked.passes()
+
+
+def test_tensors_that_are_swapped():
+    one, two = torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(4))
+    holder = thing(weight=one)
+    checked = Checked(attribute_table("weight", ("TYPE", torch.nn.Parameter), tensor_guard(one)), None, [holder])
+    checked.passes()
+    torch.utils.swap_tensors(one, two)
+    checked.fails("tensor")
+
+
 def test_requires_grad_of_a_view_of_a_leaf():
     base = torch.zeros(4)
     view = base[:2]
