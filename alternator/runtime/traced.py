@@ -104,10 +104,16 @@ def disabled(fn: Any) -> Break:
 
 def _disabled(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     original = fn.__dict__.get("_torchdynamo_orig_callable")
-    if getattr(original, "__name__", "") == "_init_group" and original.__module__.startswith("torch.optim."):
-        vm.world.trusted(original)  # the in-tree front-end disables it in passing, for its own sake
+    if _is_part_of_caller(vm, original) and (marks.disable_reason(fn) or "").endswith("not supported"):
+        vm.world.trusted(original)  # the in-tree front-end, which has rules for the caller, says so of itself
         return vm.call(original, args, kwargs)
     raise disabled(fn)
+
+
+def _is_part_of_caller(vm: Any, original: Any) -> bool:
+    """A function of PyTorch's that is called by code of the same package of it."""
+    package = vm.frame.globals.get("__name__", "").rpartition(".")[0]
+    return package.startswith("torch.") and getattr(original, "__module__", "").rpartition(".")[0] == package
 
 
 def _forbidden(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:

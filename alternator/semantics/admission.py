@@ -215,8 +215,11 @@ def admit_number(world: World, obj: Any, source: Source) -> Any:
 
 
 def _may_vary(source: Source) -> bool:
-    """Below an argument or a module, or a global or a closure variable itself; numbers of classes and the like are constants."""
+    """Below an argument, a module, a global or a closure variable; numbers of classes and functions are constants."""
     if source.static is not True:
         return True
-    parent = source.parent
-    return parent is not None and parent.access in ("globals", "closure")
+    while source.parent is not None:
+        if source.access in ("typeattr", "func"):
+            return False
+        source = source.parent
+    return source.access != "object" or type(source.key) is types.ModuleType

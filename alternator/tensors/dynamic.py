@@ -44,16 +44,19 @@ class DynamicPolicy:
         self.static_parameters = config.force_parameter_static_shapes
         self.when_changed = DimDynamic.UNBACKED if config.automatic_dynamic_shapes_mark_as == "unbacked" else DimDynamic.DUCK
 
-    def dims(self, tensor: torch.Tensor, name: str, fixed: bool = False) -> list[DimDynamic] | None:
-        """How each dimension varies; None if all are static.  ``fixed``: only what the user marked varies."""
+    def dims(self, tensor: torch.Tensor, name: str, fixed: Any = False) -> list[DimDynamic] | None:
+        """How each dimension varies; None if all are static.
+
+        ``fixed``: they are static until they were seen to change in the same place (see ``varies``); those of parameters are for
+        good, unless the user marked them.
+        """
         marks = [getattr(tensor, mark, None) or () for mark in MARKS]
-        if self.static_parameters and isinstance(tensor, torch.nn.Parameter):
-            fixed = True
-        if fixed and not any(marks[:-1]):
+        marked = any(marks[:-1])
+        if not marked and isinstance(tensor, torch.nn.Parameter) and (fixed or self.static_parameters):
             return None
         sizes = tuple(tensor.shape)
-        changed = self._changed(name, sizes)
-        if not (self.all_dynamic or any(marks[:-1]) or changed):
+        changed = self._changed_in_place(name, sizes, fixed) if fixed else self._changed(name, sizes)
+        if not (self.all_dynamic and not fixed or marked or changed):
             return None
         dims = [self._dim(i, marks, changed) for i in range(len(sizes))]
         return dims if any(d is not DimDynamic.STATIC for d in dims) else None
@@ -84,6 +87,18 @@ class DynamicPolicy:
             self.state[key] = sizes
             return frozenset()
         merged = self.state[key] = tuple(a if a == b else None for a, b in zip(seen, sizes))
+        return frozenset(i for i, size in enumerate(merged) if size is None)
+
+    def _changed_in_place(self, name: str, sizes: tuple[int, ...], place: Any) -> frozenset[int]:
+        if not self.automatic or self.dynamic is False:
+            return frozenset()
+        key = ("tensor", name, "fixed")
+        seen, where = self.state.setdefault(key, (sizes, place))
+        if len(seen) != len(sizes) or where is not place and None not in seen:
+            self.state[key] = sizes, place
+            return frozenset()
+        merged = tuple(a if a == b else None for a, b in zip(seen, sizes))
+        self.state[key] = merged, place
         return frozenset(i for i, size in enumerate(merged) if size is None)
 
     def varies(self, value: int | float, name: str, fixed: Any = False) -> bool:

@@ -1,5 +1,6 @@
 """Sizes and numbers that vary: one capture for the first value, one for all others."""
 
+import copy
 import math
 
 import pytest
@@ -223,6 +224,68 @@ def test_numbers_of_several_modules_are_constants():
         assert compiled(Wide(width), torch.ones(2)).shape == (width,)
     assert [ops(gm) for gm in recorder.graphs] == [["new_ones"]] * 3
     assert recorder.frame_count == 3
+
+
+class Cached(torch.nn.Module):
+    """Keeps what it has seen, as caches of keys and values do."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+        self.cache = None
+        self.register_buffer("seen", torch.zeros(0, 2))
+
+    def forward(self, x):
+        y = self.linear(x)
+        self.cache = (y,) if self.cache is None else (torch.cat([self.cache[0], y]),)
+        self.seen = torch.cat([self.seen, x])
+        return self.cache[0].sum(0) + self.seen.sum(0)
+
+
+def test_tensors_of_a_module_that_grow():
+    recorder, net = Recorder(), Cached()
+    plain = copy.deepcopy(net)
+    compiled = alternator.compile(net, backend=recorder)
+    with torch.no_grad():
+        for x in torch.randn(9, 1, 2):
+            torch.testing.assert_close(compiled(x), plain(x))
+    assert recorder.frame_count <= 4
+    assert net.seen.equal(plain.seen) and net.cache[0].shape == (9, 2)
+
+
+def test_sizes_of_tensors_of_several_modules_are_constants():
+    class Table(torch.nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.table = torch.ones(width)
+
+        def forward(self, x):
+            return x.new_ones(self.table.shape[0])
+
+    nets = [Table(width) for width in (3, 4, 5)]
+    recorder = Recorder()
+    compiled = alternator.compile(lambda net, x: net(x), backend=recorder)
+    for net in nets + nets:
+        assert compiled(net, torch.ones(2)).shape == net.table.shape
+    assert [gm.graph.find_nodes(op="placeholder") for gm in recorder.graphs] and recorder.frame_count == 3
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_learning_rate_that_is_scheduled(name):
+    recorder = Recorder()
+    nets = [torch.nn.Linear(2, 2) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    optimizers = [getattr(torch.optim, name)(net.parameters(), lr=0.1) for net in nets]
+    schedulers = [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9) for optimizer in optimizers]
+    step = alternator.compile(lambda: optimizers[0].step(), backend=recorder)
+    for x in torch.randn(7, 3, 2):
+        for net, take, scheduler in zip(nets, (step, optimizers[1].step), schedulers):
+            net.zero_grad()
+            net(x).pow(2).sum().backward()
+            take()
+            scheduler.step()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight)
+    assert recorder.frame_count <= 3
 
 
 GLOBAL_STEP = 0
