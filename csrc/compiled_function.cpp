@@ -107,7 +107,7 @@ PyObject* compiled_call(PyObject* obj, PyObject* const* args, size_t nargsf, PyO
   Wrapper* self = cast(obj);
   Own hold = Own::share(obj);
   PyObject* result;
-  if (self->callback && !thread_hook.redirect &&
+  if (self->callback && !thread_hook.redirect && !py::is_traced(PyThreadState_Get()) &&
       call_directly(self, args, static_cast<size_t>(PyVectorcall_NARGS(nargsf)), kwnames, &result)) {
     if (__builtin_expect(!result || !is_root_bounce(result), 1)) return result;
     CallbackScope scope(self->callback);

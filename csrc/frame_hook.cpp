@@ -164,6 +164,7 @@ PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
   constexpr int kFunction = CO_OPTIMIZED | CO_NEWLOCALS;
   if ((py::code_flags(code) & kFunction) != kFunction) return run_frame(tstate, frame, 0);
   if (hook.redirect) return redirect_frame(tstate, frame);
+  if (__builtin_expect(py::is_traced(tstate), 0)) return run_frame(tstate, frame, 0);
   if (!code_can_be_captured(code)) return run_frame(tstate, frame, 0);
   if (ExtraState* extra = find_extra(code)) {
     if (extra->skip == Skip::code) return run_frame(tstate, frame, 0);

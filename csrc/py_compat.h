@@ -42,6 +42,9 @@ inline PyObject* eval_default(PyThreadState* tstate, Frame* frame, int throwflag
   return _PyEval_EvalFrameDefault(tstate, frame, throwflag);
 }
 using EvalFn = PyObject* (*)(PyThreadState*, Frame*, int);
+// A debugger or a tool that measures coverage wants to see each line (a profiler sees calls only).
+inline bool is_traced(const PyThreadState* tstate) { return tstate->c_tracefunc != nullptr; }
+
 inline EvalFn get_eval_hook() { return _PyInterpreterState_GetEvalFrameFunc(PyInterpreterState_Get()); }
 inline void set_eval_hook(EvalFn fn) { _PyInterpreterState_SetEvalFrameFunc(PyInterpreterState_Get(), fn); }
 inline EvalFn default_eval_hook() { return _PyEval_EvalFrameDefault; }

@@ -14,7 +14,7 @@ from alternator.exc import Break
 from alternator.interpreter.lookahead import Ahead
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
-from alternator.provenance.world import MISSING, Outside
+from alternator.provenance.world import MISSING, Outside, module_space
 from alternator.tensors.state import GlobalState
 
 
@@ -203,7 +203,8 @@ def _was_there(obj: Any, name: str) -> bool:
             except AttributeError:
                 return False
             return True
-    return name in getattr(obj, "__dict__", ())
+    space = module_space(obj) if issubclass(type(obj), types.ModuleType) else getattr(obj, "__dict__", ())
+    return name in space
 
 
 def _class(b: Builder, rec: Outside, name: str, value: Any) -> None:

@@ -268,7 +268,7 @@ def _attribute_dict(b: Builder, value: Any) -> str:
     space = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else None
     if not space:
         return ""
-    return "{" + ", ".join(f"{k!r}: {b.value(v)}" for k, v in space.items()) + "}"
+    return "{" + ", ".join(f"{repr(k) if type(k) is str else b.value(k)}: {b.value(v)}" for k, v in space.items()) + "}"
 
 
 def _slots(b: Builder, value: Any, name: str) -> None:
@@ -308,7 +308,7 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(types.MethodType)
 def rebuild_method(b: Builder, value: Any) -> str:
-    if isinstance(value.__self__, TracedGenerator):  # outside of the capture it is a generator
+    if issubclass(type(value.__self__), TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
     if issubclass(type(value.__self__), SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
         kind = type(value.__self__)  # whose functions do not bear the names that they stand under

@@ -72,6 +72,8 @@ def may_be_missed(value: Any) -> bool:
         return any(may_be_missed(item) for item in _HOLDERS[kind](value) if type(item) not in _HOLDERS)
     if kind in _SUSPENDED:
         return True
+    if issubclass(kind, type):  # its bases know their subclasses
+        return bool(value.__flags__ & _HEAP)
     return (
         bool(kind.__flags__ & _HEAP)
         and not issubclass(type(value), _NOT_MISSED)
@@ -86,7 +88,7 @@ def is_outside(vm: Any, value: Any) -> bool:
 
 _HEAP = 1 << 9
 _SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator)
-_NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, type, types.ModuleType)
+_NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, types.ModuleType)
 _HOLDERS: dict[type, Any] = {list: list.__iter__, tuple: tuple.__iter__, dict: dict.values}
 
 

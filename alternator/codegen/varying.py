@@ -33,7 +33,7 @@ Given = list[tuple[str, Any]]
 def expect(state: dict[Any, Any], given: Given) -> None:
     """Note in the state of a continuation's code what varies of that which it is called with."""
     for path, value in _leaves(given):
-        if isinstance(value, FromData):
+        if type(value) is FromData:
             for place, what in value.found:
                 state["expected", path + place] = what
                 if what is not True:
@@ -86,7 +86,7 @@ def counted(frame: Frame) -> frozenset[str]:
     """The variables that hold the numbers that the loops around the frame's instruction count through."""
     names: set[str] = set()
     for position, value in enumerate(frame.stack):
-        iterator = value.iterator if isinstance(value, Ahead) else value
+        iterator = value.iterator if type(value) is Ahead else value
         if type(iterator) is iterators.RANGE or type(iterator) in iterators.COMPOSED:
             names.update(_variables(iterator, _targets(frame, position)))
     return frozenset(names)

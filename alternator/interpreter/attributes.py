@@ -14,7 +14,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, rests, tensor_ops
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
-from alternator.provenance.world import MISSING, Outside
+from alternator.provenance.world import MISSING, Outside, class_space, module_space
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -60,7 +60,7 @@ def load(vm: Any, obj: Any, name: str) -> Any:
     if issubclass(kind, type):
         return load_class(vm, obj, name)
     known = facts(vm, kind)
-    if issubclass(type(obj), types.ModuleType) and known.getattribute is None:
+    if issubclass(kind, types.ModuleType) and known.getattribute is None:
         return load_module(vm, obj, name)
     value = _ordinary(vm, obj, name, known)
     return value if value is not MISSING else load_missing(vm, obj, name, known)
@@ -155,7 +155,7 @@ def native_base(cls: type) -> type:
     """The first class of the MRO that is written in C."""
     for base in cls.__mro__:
         if not base.__flags__ & 0x200 or any(
-            type(raw) in _C_METHODS and raw.__objclass__ is base for raw in base.__dict__.values()
+            type(raw) in _C_METHODS and raw.__objclass__ is base for raw in class_space(base).values()
         ):
             return base
     return object
@@ -197,12 +197,21 @@ def bind(vm: Any, raw: Any, obj: Any, kind: type, name: str) -> Any:
     if raw_kind is staticmethod:
         return vm_trusted(vm, raw.__func__) if type(raw.__func__) is types.FunctionType else raw.__func__
     if raw_kind is classmethod:
-        if not callable(raw.__func__):
-            raise Break("UNSUPPORTED_ATTRIBUTE", f"a classmethod of a {type(raw.__func__).__name__}")
-        return types.MethodType(vm_trusted(vm, raw.__func__), kind)
+        return bind_class(vm, raw, kind)
     if vm.world.class_attr(raw_kind, "__get__") is not MISSING:
         return _through_descriptor(vm, raw, obj, kind)
     return vm.world.class_value(kind, name, raw)
+
+
+def bind_class(vm: Any, raw: Any, cls: type) -> Any:
+    """What a classmethod of a class is: the callable, bound by its own ``__get__`` where it has one."""
+    inner = vm_trusted(vm, raw.__func__)
+    kind = type(inner)
+    if kind is types.FunctionType or vm.world.class_attr(kind, "__get__") is MISSING:
+        return vm.plain(types.MethodType, inner, cls)
+    if kind is property:
+        return calls.call(vm, vm_trusted(vm, inner.fget), (cls,), {})
+    return bind(vm, inner, cls, cls, "")
 
 
 def _is_data_descriptor(vm: Any, kind: type) -> bool:
@@ -310,11 +319,13 @@ def load_module(vm: Any, module: types.ModuleType, name: str) -> Any:
         value = rec.attrs[name]
         if value is not MISSING:
             return value
-    space = vars(module)
+    space = module_space(module)
     if id(space) in vm.shadow_globals and name in vm.shadow_globals[id(space)]:
         return vm.shadow_globals[id(space)][name]
     if name not in space:
         if name == "__dict__":
+            if type(vm.world.class_attr(type(module), name)) is property:
+                raise Break("UNSUPPORTED_ATTRIBUTE", f"__dict__ of a {type(module).__name__}")
             return vm.world.admit(space, vm.world.tree.object(module).child("dict"))
         try:
             getattr(module, name)  # lazy modules put the attribute into their namespace
@@ -362,7 +373,7 @@ def load_class(vm: Any, cls: type, name: str) -> Any:
         inner = raw.__func__
         return vm_trusted(vm, inner) if type(inner) is types.FunctionType else inner
     if raw_kind is classmethod:
-        return types.MethodType(vm_trusted(vm, raw.__func__), cls)
+        return bind_class(vm, raw, cls)
     if raw_kind in _NATIVE_METHODS or raw_kind in _DATA_SETTERS:
         return vm.plain(raw.__get__, None, cls)
     getter = vm.world.class_attr(raw_kind, "__get__")
@@ -395,15 +406,13 @@ def _type_getter(vm: Any, cls: type, name: str) -> Any:
         value = getattr(cls, name)
     except AttributeError as error:
         raise vm.user_raise(error) from None
+    if name == "__mro__" and value is None:
+        raise Break("UNSUPPORTED_ATTRIBUTE", "the bases of a class that is being made")
     if vm.world.is_made(cls):
         return value
     if name == "__dict__":
         raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of a class")
     if cls.__flags__ & 0x200:
-        if type(value) is tuple:
-            for item in value:
-                vm.world.trusted(item)
-            return value
         return vm.world.admit(value, vm.world.tree.object(cls).child("attr", name))
     return value
 
@@ -453,10 +462,10 @@ def store(vm: Any, obj: Any, name: str, value: Any) -> None:
     if issubclass(type(obj), torch.Tensor):
         tensor_ops.store_attr(vm, obj, name, value)
         return
-    if issubclass(type(obj), types.ModuleType):
+    if issubclass(kind, types.ModuleType) and facts(vm, kind).setattr is facts(vm, kind).delattr is None:
         rec = vm.world.trusted(obj)
-        vm._globals_memo.pop((id(vars(obj)), name), None)
-        vm.shadow_globals.setdefault(id(vars(obj)), {})[name] = value
+        vm._globals_memo.pop((id(module_space(obj)), name), None)
+        vm.shadow_globals.setdefault(id(module_space(obj)), {})[name] = value
         vm.world.write_attr(rec, name, value)
         return
     if issubclass(type(obj), type):
@@ -527,6 +536,8 @@ _KNOWN_WRITERS = (
 
 
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
+    if name == "__bases__":
+        raise Break("UNSUPPORTED_ATTRIBUTE", f"the bases of {cls.__name__} are changed")
     meta = type(cls)
     hook = vm.world.class_attr(meta, "__setattr__")
     if type(hook) is types.FunctionType:

@@ -18,7 +18,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, class_space
 from alternator.tensors.graph import SYMBOLIC
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
@@ -368,7 +368,7 @@ def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
     name = fn.__name__
     classes = owner.__mro__ or () if issubclass(type(owner), type) else ()  # None while metaclass.mro() runs
     for base in (*classes, *type(owner).__mro__):
-        found = base.__dict__.get(name)
+        found = class_space(base).get(name)
         if found is None or type(getattr(found, "__func__", found)) is types.FunctionType:
             continue
         if base not in classes or type(found) not in _OF_INSTANCES:
@@ -453,9 +453,11 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     init = vm.world.class_attr(cls, "__init__")
     if type(new) is staticmethod:
         new = attributes.vm_trusted(vm, new.__func__)
+    if type(new) is types.BuiltinFunctionType and cls.__flags__ & 0x200 and _is_borrowed(cls, new):
+        raise Break("UNKNOWN_C_FUNCTION", f"__new__ of {cls.__qualname__}, which is that of another class")
     if type(new) is types.FunctionType:
         obj = _user_new(vm, cls, new, args, kwargs)
-        if not isinstance(obj, cls):
+        if not issubclass(attributes.type_of(vm, obj), cls):
             return obj
     else:
         obj = native_new(vm, cls, new, init, args, kwargs)
@@ -464,6 +466,14 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     if init is not object.__init__ and type(new) is not types.BuiltinFunctionType or init is not object.__init__:
         native_init(vm, cls, obj, init, args, kwargs)
     return obj
+
+
+def _is_borrowed(cls: type, new: Any) -> bool:
+    """A class says ``__new__ = other.__new__``: CPython may call neither that nor what is inherited."""
+    if not issubclass(cls, new.__self__):
+        return True
+    owners = [base for base in cls.__mro__ if class_space(base).get("__new__") is new]
+    return owners[0].__flags__ & 0x200 != 0 and new.__self__ is not owners[0] if owners else False
 
 
 def _user_new(vm: Any, cls: type, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -489,7 +499,7 @@ def _native_base(cls: type) -> type:
     for base in cls.__mro__:
         if not base.__flags__ & 0x200:
             return base
-        if "__new__" in base.__dict__ and type(base.__dict__["__new__"]) is types.BuiltinFunctionType:
+        if type(class_space(base).get("__new__")) is types.BuiltinFunctionType:
             return base
     return object
 

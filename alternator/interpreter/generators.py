@@ -36,11 +36,11 @@ class TracedGenerator:
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
         """Go on with an exception at the yield."""
-        if isinstance(kind, BaseException):
+        if issubclass(type(kind), BaseException):
             if value is not None:
                 raise self.vm.user_raise(TypeError("instance exception may not have a separate value"))
             error = kind
-        elif isinstance(kind, type) and issubclass(kind, BaseException):
+        elif issubclass(type(kind), type) and issubclass(kind, BaseException):
             made = (
                 value
                 if isinstance(value, kind)
@@ -164,12 +164,12 @@ class TracedGenerator:
     def _throw_to(self, receiver: Any, error: BaseException) -> tuple[bool, Any]:
         vm = self.vm
         if isinstance(error, GeneratorExit):
-            if isinstance(receiver, TracedGenerator):
+            if issubclass(type(receiver), TracedGenerator):
                 receiver.close()
             elif hasattr(type(receiver), "close"):
                 vm.call(vm.getattr(receiver, "close"), ())
             return False, None
-        if isinstance(receiver, TracedGenerator):
+        if issubclass(type(receiver), TracedGenerator):
             return True, receiver.resume(None, error)
         if not hasattr(type(receiver), "throw"):
             return False, None
@@ -183,7 +183,7 @@ class TracedGenerator:
         if not _passes_through(frame, frame.at):
             return True
         receiver = self.delegate()
-        return receiver is not None and not isinstance(receiver, TracedGenerator) and hasattr(type(receiver), "close")
+        return receiver is not None and not issubclass(type(receiver), TracedGenerator) and hasattr(type(receiver), "close")
 
 
 def _passes_through(frame: Any, at: int) -> bool:
@@ -200,7 +200,7 @@ def _passes_through(frame: Any, at: int) -> bool:
         if name == "LOAD_GLOBAL":
             classes.append(frame.globals.get(instr.argval, frame.func.__builtins__.get(instr.argval)))
         elif name == "CHECK_EXC_MATCH":
-            if any(not isinstance(cls, type) or issubclass(GeneratorExit, cls) for cls in classes):
+            if any(not issubclass(type(cls), type) or issubclass(GeneratorExit, cls) for cls in classes):
                 return False
             classes.clear()
             at = frame.instrs[at + 1].target - 1

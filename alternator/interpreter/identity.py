@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alternator.provenance.world import SCALARS
+from alternator.provenance.world import SCALARS, class_space
 from alternator.tensors.graph import SYMBOLIC
 
 
@@ -74,7 +74,7 @@ def descriptor_of(method: Any, owner: Any) -> Any:
     """
     name = method.__name__
     for base in type(owner).__mro__:
-        raw: Any = base.__dict__.get(name)
+        raw: Any = class_space(base).get(name)
         if type(raw) in _DESCRIPTORS and raw.__get__(owner, type(owner)) == method:
             return raw
     return None

@@ -8,6 +8,7 @@ prints, and what a recompile is explained with: one table for all.
 
 from __future__ import annotations
 
+import types
 from typing import Any, Iterator
 
 COUNTS: Any = "counts"
@@ -84,11 +85,17 @@ class Source:
 
 
 def _object_name(obj: Any) -> str:
-    for attr in ("__qualname__", "__name__"):
-        name = getattr(obj, attr, None)
-        if isinstance(name, str):
-            return name
-    return f"<{type(obj).__name__}>"
+    """The object's own name; one of a class of the program's is not asked for it."""
+    if type(obj) is types.ModuleType:
+        name = obj.__dict__.get("__name__")
+    elif issubclass(type(obj), type):
+        name = _QUALNAME(obj)
+    else:
+        name = getattr(obj, "__qualname__", None) if not type(obj).__flags__ & 0x200 else None
+    return name if isinstance(name, str) else f"<{type(obj).__name__}>"
+
+
+_QUALNAME: Any = type.__dict__["__qualname__"].__get__
 
 
 def _item_name(parent: str, key: Any) -> str:
@@ -210,7 +217,7 @@ class SourceTree:
 
 
 def _resolve(fact: Any) -> Any:
-    if isinstance(fact, Source):
+    if type(fact) is Source:
         return fact.index
     if type(fact) in (tuple, list):
         return type(fact)(_resolve(part) for part in fact)
@@ -218,10 +225,8 @@ def _resolve(fact: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, Source):
+    if type(value) is Source:
         return value.name
-    if issubclass(type(value), type):
-        return value.__qualname__
     if type(value) in _HASHABLE:
         try:
             return repr(value)
@@ -229,5 +234,4 @@ def _short(value: Any) -> str:
             return f"<{type(value).__name__}>"
     if type(value) is tuple:
         return "(" + ", ".join(map(_short, value)) + ")"
-    name = getattr(value, "__qualname__", None)
-    return name if isinstance(name, str) else f"<{type(value).__name__}>"
+    return _object_name(value)

@@ -210,7 +210,7 @@ class World:
             raise Break("DATA_DEPENDENT_VALUE", self.opaque[cls])
         raw = MISSING
         for base in _MRO(cls) or ():
-            namespace = _NAMESPACE(base)
+            namespace = class_space(base)
             if name in namespace:
                 raw = namespace[name]
                 break
@@ -234,10 +234,10 @@ class World:
 
     def _bases_of_made(self, cls: type, name: str) -> None:
         """Guard what the outside bases of a class that the program made contribute to the lookup of a name."""
-        for base in cls.__mro__:
+        for base in _MRO(cls) or ():
             if id(base) not in self._made:
                 self.class_attr(base, name)
-            if name in base.__dict__:
+            if name in class_space(base):
                 return
 
     def write_class_attr(self, cls: type, rec: "Outside", name: str, value: Any) -> None:
@@ -252,11 +252,11 @@ class World:
 
     def class_value(self, cls: type, name: str, raw: Any) -> Any:
         """A plain class attribute, as a value that was read."""
-        for base in cls.__mro__:
+        for base in _MRO(cls) or ():
             rec = self.records.get(id(base))
             if rec is not None and rec.attrs is not None and name in rec.attrs:
                 return rec.attrs[name]
-            if name in base.__dict__:
+            if name in class_space(base):
                 break
         if id(cls) in self._made:
             owner = next((base for base in cls.__mro__ if name in base.__dict__), cls)
@@ -276,8 +276,10 @@ class World:
 
 
 _MRO = type.__dict__["__mro__"].__get__
-_NAMESPACE = type.__dict__["__dict__"].__get__
+class_space: Any = type.__dict__["__dict__"].__get__
 """What a metaclass of the program cannot hide."""
+module_space: Any = vars(types.ModuleType)["__dict__"].__get__
+"""The namespace of a module, whatever its class makes of ``__dict__``."""
 _NOWHERE = SourceTree().object(None)
 
 

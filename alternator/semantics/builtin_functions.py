@@ -178,7 +178,7 @@ def _flat(vm: Any, classes: Any, depth: int = 0) -> list[Any]:
 
 def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
     for cls in _flat(vm, classes):
-        if not isinstance(cls, type):
+        if not issubclass(type(cls), type):
             hook = vm.world.class_attr(type(cls), "__instancecheck__")
             if hook is MISSING:
                 raise vm.user_raise(TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union"))
@@ -230,7 +230,10 @@ def _hook_of(vm: Any, cls: type, name: str) -> Any:
 
 def _overrides_class(vm: Any, kind: type) -> bool:
     """Whether ``__class__`` of an instance is what code of the program says."""
-    return type(vm.world.class_attr(kind, "__class__")) is property or attributes.facts(vm, kind).getattribute is not None
+    return vm.world.class_attr(kind, "__class__") is not _CLASS or attributes.facts(vm, kind).getattribute is not None
+
+
+_CLASS: Any = object.__dict__["__class__"]
 
 
 def _virtual(cls: type, obj: Any, kind: type) -> bool:
@@ -252,12 +255,12 @@ def _real(vm: Any, obj: Any) -> Any:
 @RULES.rule(issubclass)
 def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
     cls, classes = args
-    if not isinstance(cls, type):
+    if not issubclass(type(cls), type):
         if type(cls).__flags__ & 0x200:  # it may have __bases__, and count as a class
             raise Break("UNSUPPORTED_TYPE", f"issubclass() of a {type(cls).__name__}")
         raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
     for one in _flat(vm, classes):
-        if not isinstance(one, type):  # an alias or special form of typing, an object with __bases__
+        if not issubclass(type(one), type):  # an alias or special form of typing, an object with __bases__
             check = vm.world.class_attr(type(one), "__subclasscheck__")
             if type(check) is types.FunctionType:
                 if vm.truth(calls.call(vm, check, (one, cls), {})):
@@ -265,7 +268,7 @@ def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
                 continue
             if type(one).__flags__ & 0x200:
                 raise Break("UNSUPPORTED_TYPE", f"issubclass() with a {type(one).__name__}")
-        hook = _hook_of(vm, one, "__subclasscheck__") if isinstance(one, type) else None
+        hook = _hook_of(vm, one, "__subclasscheck__") if issubclass(type(one), type) else None
         if vm.truth(hook(one, cls)) if hook is not None else vm.plain(issubclass, cls, one):
             return True
     return False
@@ -381,7 +384,7 @@ def _iterate_until(fn: Any, sentinel: Any) -> Any:
 @RULES.rule(next)
 def rule_next(vm: Any, args: Any, kwargs: Any) -> Any:
     iterator = args[0]
-    if isinstance(iterator, TracedGenerator):
+    if issubclass(type(iterator), TracedGenerator):
         try:
             return iterator.resume(None, None)
         except UserRaise as raised:

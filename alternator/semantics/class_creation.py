@@ -44,7 +44,7 @@ def build_class(vm: Any, args: Any, kwargs: Any) -> Any:
     kwargs = dict(kwargs)
     meta = kwargs.pop("metaclass", None)
     bases = tuple(given)
-    if any(not isinstance(base, type) for base in bases):
+    if any(not issubclass(type(base), type) for base in bases):
         bases = vm.call(types.resolve_bases, (bases,))
     if meta is None:
         meta = attributes.type_of(vm, bases[0]) if bases else type
@@ -187,7 +187,8 @@ def rebuild_class(b: Any, value: Any) -> str:
     if meta not in (type, abc.ABCMeta) or hooks:
         raise Break("UNREBUILDABLE_OUTPUT", f"class {value.__name__}, which a metaclass or __init_subclass__ took part in")
     space = dict(value.__dict__)
-    first = {key: space.pop(key) for key in list(space) if key in _AT_ONCE or _is_taken(meta, key) and key not in _GIVEN}
+    space = {key: item for key, item in space.items() if key not in _GIVEN or key == "__dict__" and type(item) is property}
+    first = {key: space.pop(key) for key in list(space) if key in _AT_ONCE or _is_taken(meta, key)}
     first["__qualname__"] = value.__qualname__
     slots = {raw for raw in space if type(space[raw]) is types.MemberDescriptorType}
     words = ", ".join(f"{key!r}: {b.value(item)}" for key, item in first.items())
@@ -196,7 +197,7 @@ def rebuild_class(b: Any, value: Any) -> str:
     b.register(value, name)
     put = b.constant(type.__setattr__, "set_class")
     for key, item in space.items():
-        if key not in _GIVEN and key not in slots:
+        if key not in slots:
             b.emit(f"{put}({name}, {key!r}, {b.value(item)})")
     if issubclass(type(value), abc.ABCMeta):  # its methods were not there yet when it was made
         b.emit(f"{b.constant(abc.update_abstractmethods, 'update')}({name})")

@@ -187,11 +187,23 @@ def _refuse_outside(vm: Any, value: Any) -> None:
         raise Break("UNSUPPORTED_OPERATION", f"a copy of an outside {type(value).__name__}")
 
 
-@RULES.rule(object.__reduce_ex__, object.__reduce__, object.__getstate__)
-def rule_reduce(vm: Any, args: Any, kwargs: Any) -> Any:
+@RULES.rule(object.__reduce_ex__)
+def rule_reduce_ex(vm: Any, args: Any, kwargs: Any) -> Any:
     """Native code that takes an object apart: not one from outside."""
     _refuse_outside(vm, args[0])
     hook = vm.world.class_attr(type(args[0]), "__reduce__")
     if type(hook) is types.FunctionType:
         return calls.call(vm, hook, args[:1], {})
-    return vm.native(object.__reduce_ex__, args if len(args) > 1 else (*args, 2))
+    return vm.native(object.__reduce_ex__, args)
+
+
+def _of_instances(fn: Any) -> None:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        _refuse_outside(vm, args[0])
+        return vm.native(fn, args)
+
+    RULES.put(fn, rule)
+
+
+_of_instances(object.__reduce__)
+_of_instances(object.__getstate__)

@@ -10,7 +10,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.tables import GETTERS, RULES
-from alternator.provenance.world import MISSING, Unread
+from alternator.provenance.world import MISSING, Unread, class_space
 
 
 @RULES.rule(globals)
@@ -82,13 +82,13 @@ def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
         cls = vm.load_cell(frame.locals[at], "__class__", True)
     except UserRaise:
         raise vm.user_raise(RuntimeError("super(): empty __class__ cell")) from None
-    if not isinstance(cls, type):
+    if not issubclass(type(cls), type):
         raise vm.user_raise(RuntimeError(f"super(): __class__ is not a type ({type(cls).__name__})"))
     return _super(vm, cls, owner)
 
 
 def _super(vm: Any, cls: Any, obj: Any) -> Any:
-    if not isinstance(cls, type):
+    if not issubclass(type(cls), type):
         raise vm.user_raise(TypeError(f"super() argument 1 must be a type, not {type(cls).__name__}"))
     if obj is not None and not (issubclass(type(obj), type) and issubclass(obj, cls)):
         if not issubclass(attributes.type_of(vm, obj), cls):
@@ -110,11 +110,11 @@ def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
     obj = proxy.obj
     start = obj if issubclass(type(obj), type) and issubclass(obj, proxy.cls) else attributes.type_of(vm, obj)
     mro = start.__mro__
-    if proxy.cls not in mro:
+    if mro is None or proxy.cls not in mro:  # None while metaclass.mro() runs
         raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of {start.__name__}, whose bases have changed")
     for base in mro[mro.index(proxy.cls) + 1 :]:
-        if name in base.__dict__:
-            raw = base.__dict__[name]
+        if name in class_space(base):
+            raw = class_space(base)[name]
             vm.world.class_attr(base, name)
             if base.__flags__ & 0x200 and hasattr(type(raw), "__get__"):
                 attributes.vm_trusted(vm, raw)
@@ -134,7 +134,7 @@ def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
 def _super_class_attr(vm: Any, raw: Any, cls: type, base: type, name: str) -> Any:
     kind = type(raw)
     if kind is classmethod:
-        return types.MethodType(attributes.vm_trusted(vm, raw.__func__), cls)
+        return attributes.bind_class(vm, raw, cls)
     if kind is staticmethod:
         return raw.__func__
     if kind is types.FunctionType:

@@ -53,7 +53,7 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
     found = [vm.world.class_attr(kind, name) for name in ("__repr__", "__str__", "__format__")]
     if any(type(one) is types.FunctionType for one in found[:2]):
         return value  # its own code says what is shown: interpreted
-    if isinstance(value, BaseException):
+    if issubclass(type(value), BaseException):
         changed = _check_items(vm, value.args, depth)
         if changed is not None and id(value) not in vm.records:
             value.args = tuple(changed)

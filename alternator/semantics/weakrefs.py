@@ -8,6 +8,8 @@ from typing import Any
 
 from alternator.exc import Break
 from alternator.interpreter.tables import INSTANCE_CALLS, REBUILD, RULES
+from alternator.provenance.source import Source
+from alternator.provenance.world import ADMIT, World
 
 
 @RULES.rule(weakref.ref)
@@ -69,3 +71,9 @@ def rebuild_weakref(b: Any, value: Any) -> str:
     callback = b.vm.states.get(("weakref", id(value)))
     more = "" if callback is None else f", {b.value(callback[1])}"
     return b.assign(f"{b.constant(weakref.ref, 'ref')}({b.value(referent)}{more})")
+
+
+@ADMIT.register(weakref.ProxyType, weakref.CallableProxyType)
+def admit_proxy(world: World, obj: Any, source: Source) -> Any:
+    """It hides what it stands for, and whether that is still there."""
+    raise Break("WEAKREF", f"a weak proxy at {source.name}")

@@ -2,6 +2,8 @@
 
 import collections
 import gc
+import sys
+import types
 import weakref
 
 import pytest
@@ -16,6 +18,16 @@ from alternator import config, utils
 def _strict():
     with config.patch(raise_internal_errors=True, allow_empty_graphs=True):
         yield
+
+
+def alike(fn, *args):
+    """Like ``same``, for a function whose objects are so new in every call that it may be captured again."""
+    expected = fn(*args)
+    alternator.reset()
+    compiled = alternator.compile(fn, backend="eager")
+    for _ in range(2):
+        found = compiled(*args)
+        assert torch.equal(found[0], expected[0]) and found[1:] == expected[1:], (found, expected)
 
 
 class Number:
@@ -173,3 +185,282 @@ def test_garbage_that_changes_what_a_capture_read_is_no_bug():
     gc.collect()
     assert result.item() in (0, len(seen)) and seen
     assert sum(utils.counters["internal_errors"].values()) == internal
+
+
+def test_the_class_of_an_object_is_what_it_says_for_isinstance_and_what_it_is_for_the_tracer():
+    asked = []
+
+    class Liar:
+        __class__ = str
+
+    class Asked:
+        def __getattribute__(self, name):
+            asked.append(name)
+            return object.__getattribute__(self, name)
+
+    def fn(x, one, liar):
+        kept = [one, one.__init__]
+        alternator.graph_break()
+        return x + len(kept), isinstance(liar, str), isinstance(liar, Liar), type(liar) is Liar, [*asked]
+
+    one, liar = Asked(), Liar()
+
+    def plain(x):
+        asked.clear()
+        return fn(x, one, liar)
+
+    alike(plain, torch.ones(2))
+
+
+def test_a_module_of_a_class_of_its_own():
+    log = []
+
+    class Logged(types.ModuleType):
+        def __getattribute__(self, name):
+            log.append(("get", name))
+            return types.ModuleType.__getattribute__(self, name)
+
+        def __setattr__(self, name, value):
+            log.append(("set", name, value))
+            types.ModuleType.__setattr__(self, name, value)
+
+        def __delattr__(self, name):
+            log.append(("delete", name))
+            types.ModuleType.__delattr__(self, name)
+
+    class Shown(types.ModuleType):
+        @property
+        def __dict__(self):
+            return "hidden"
+
+    def fn(x):
+        log.clear()
+        module = Logged("one")
+        module.a = 12
+        seen = module.a
+        del module.a
+        shown = Shown("two")
+        shown.b = 1
+        return x + seen, log[:], shown.__dict__
+
+    alike(fn, torch.ones(2))
+
+    def made(x):
+        class Here(types.ModuleType):
+            __dict__ = property(lambda self: "hidden")
+
+        one = Here("three")
+        return x, one.__dict__
+
+    alike(made, torch.ones(2))
+
+
+def test_new_that_is_that_of_another_class():
+    def fn(x):
+        class Mine(list):
+            __new__ = object.__new__
+
+        class Other:
+            __new__ = list.__new__
+
+        found = []
+        for cls in (Mine, Other):
+            try:
+                found.append(type(cls()).__name__)
+            except TypeError as error:
+                found.append(str(error))
+        return x, found
+
+    alike(fn, torch.ones(2))
+
+
+def test_a_classmethod_binds_by_the_callables_own_get():
+    class Bound:
+        def __get__(self, obj, cls=None):
+            return "bound", cls.__name__
+
+    class Called:
+        def __call__(self, cls, y):
+            return cls.__name__, y
+
+    class Cls:
+        one = classmethod(Bound())
+        two = classmethod(Called())
+        three = classmethod(property(lambda cls: cls.__name__))
+        four = classmethod(classmethod(lambda cls: cls.__name__))
+
+    class Sub(Cls):
+        two = classmethod(Called())
+
+        @classmethod
+        def above(cls):
+            return super().one, super().three
+
+    def fn(x):
+        return x, Cls.one, Cls().one, Cls.two(1), Cls().two(2), Cls.three, Cls().three, Cls.four(), Sub.above()
+
+    same(fn, torch.ones(2))
+
+
+def test_attributes_whose_names_are_no_strings():
+    class Name:
+        def __hash__(self):
+            return hash("name")
+
+        def __eq__(self, other):
+            return self is other
+
+    def fn(x):
+        made, name = Thing(), Name()
+        made.__dict__[name] = 1
+        alternator.graph_break()
+        return x, list(made.__dict__.values())
+
+    alike(fn, torch.ones(2))
+
+
+def test_classes_while_their_bases_change():
+    class A:
+        pass
+
+    class B:
+        pass
+
+    class C(A):
+        pass
+
+    def bases(x):
+        return x, [base.__name__ for base in C.__bases__], [base.__name__ for base in C.__mro__]
+
+    compiled = alternator.compile(bases, backend="eager")
+    assert compiled(1)[1:] == bases(1)[1:]
+    C.__bases__ = (B, A)
+    assert compiled(1)[1:] == bases(1)[1:]
+
+    def conflict(x):
+        class First:
+            pass
+
+        class Second:
+            pass
+
+        class Third(First, Second):
+            pass
+
+        class Fourth(Third, First, Second):
+            pass
+
+        try:
+            Third.__bases__ = (Second, First)
+        except TypeError as error:
+            return x, "consistent" in str(error)
+
+    alike(conflict, torch.ones(2))
+
+    seen = []
+
+    class Meta(type):
+        def mro(cls):
+            seen.append((cls.__mro__, cls.__name__))
+            return type.mro(cls)
+
+    def making(x):
+        seen.clear()
+
+        class Made(metaclass=Meta):
+            pass
+
+        return x, len(Made.__mro__), seen[:]
+
+    alike(making, torch.ones(2))
+
+
+def test_how_an_object_is_taken_apart():
+    class Plain:
+        def __init__(self):
+            self.a = 1
+
+    class Slots:
+        __slots__ = ("b",)
+
+    def fn(x):
+        one, two = Plain(), Slots()
+        two.b = 2
+        words = [
+            one.__reduce_ex__(0)[1][1:],
+            one.__reduce_ex__(2)[2],
+            one.__reduce__()[2],
+            one.__getstate__(),
+            two.__getstate__(),
+        ]
+        return x, words, object().__reduce_ex__(4)[1][0]
+
+    same(fn, torch.ones(2))
+
+
+def test_a_trace_function_sees_every_line():
+    lines = []
+
+    def inner(x):
+        y = x + 1
+        return y * 2
+
+    def fn(x):
+        y = inner(x)
+        return y + 1
+
+    def tracer(frame, event, arg):
+        if event == "line" and frame.f_code.co_name in ("fn", "inner"):
+            lines.append((frame.f_code.co_name, frame.f_lineno - frame.f_code.co_firstlineno))
+        return tracer
+
+    def traced(function):
+        lines.clear()
+        before = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            result = function(torch.ones(2))
+        finally:
+            sys.settrace(before)
+        return result, lines[:]
+
+    expected, wanted = traced(fn)
+    compiled = alternator.compile(fn, backend="eager")
+    for _ in range(2):
+        result, found = traced(compiled)
+        assert torch.equal(result, expected) and found == wanted
+        assert torch.equal(compiled(torch.ones(2)), expected)
+
+
+def test_match_args_that_are_no_tuple_of_strings():
+    class Cls:
+        __match_args__ = None
+
+    def fn(x, args):
+        Cls.__match_args__ = args
+        try:
+            match Cls():
+                case Cls(_):
+                    return x, 1
+        except TypeError as error:
+            return x, str(error)
+        return x, 0
+
+    for args in (None, ["a"], (1,), ("a",), ()):
+        same(fn, torch.ones(2), args)
+
+
+def test_a_weak_proxy_whose_object_is_gone():
+    def fn(x, proxy):
+        try:
+            return x, len(proxy)
+        except ReferenceError as error:
+            return x + 1, str(error)
+
+    alive = collections.deque([1])
+    expected = fn(torch.ones(2), weakref.proxy(alive))
+    assert alternator.compile(fn, backend="eager")(torch.ones(2), weakref.proxy(alive))[1] == expected[1]
+    proxy = weakref.proxy(collections.deque())
+    expected = fn(torch.ones(2), proxy)
+    found = alternator.compile(fn, backend="eager")(torch.ones(2), proxy)
+    assert found[1] == expected[1] and torch.equal(found[0], expected[0])

@@ -87,7 +87,7 @@ def send(f: Any, i: Any) -> None:
     value = f.stack.pop()
     receiver, vm = f.stack[-1], f.vm
     try:
-        if isinstance(receiver, TracedGenerator):
+        if issubclass(type(receiver), TracedGenerator):
             result = receiver.resume(value, None)
         elif value is None:
             result = vm.call(vm.getattr(receiver, "__next__"), ())

@@ -63,10 +63,10 @@ def raise_varargs(f: Any, i: Any) -> None:
 def _exception(vm: Any, value: Any, complaint: str) -> BaseException:
     if issubclass(type(value), type) and issubclass(value, BaseException):
         made = calls.call(vm, value, (), {})
-        if not isinstance(made, BaseException):
+        if not issubclass(type(made), BaseException):
             complaint = not_an_exception(vm, value, repr(attributes.type_of(vm, made)))
         value = made
-    if not isinstance(value, BaseException):
+    if not issubclass(type(value), BaseException):
         raise vm.user_raise(TypeError(complaint))
     return value
 
@@ -101,7 +101,7 @@ def check_exc_match(f: Any, i: Any) -> None:
     stack, vm = f.stack, f.vm
     wanted = stack.pop()
     for cls in wanted if type(wanted) is tuple else (wanted,):
-        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+        if not (issubclass(type(cls), type) and issubclass(cls, BaseException)):
             raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
     stack.append(_matches(stack[-1], wanted))
 
@@ -141,7 +141,7 @@ def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
 
 def _check_classes(vm: Any, wanted: Any) -> None:
     for cls in wanted if type(wanted) is tuple else (wanted,):
-        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+        if not (issubclass(type(cls), type) and issubclass(cls, BaseException)):
             raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
         if issubclass(cls, BaseExceptionGroup):
             raise vm.user_raise(TypeError("catching ExceptionGroup with except* is not allowed. Use except instead."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alternator.interpreter import operations
+from alternator.interpreter import attributes, operations
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import MISSING
@@ -89,7 +89,7 @@ def get_iter(f: Any, i: Any) -> None:
 @op("FOR_ITER")
 def for_iter(f: Any, i: Any) -> None:
     iterator = f.stack[-1]
-    if isinstance(iterator, Ahead) and f.instrs[f.pc].opname == "STORE_FAST":
+    if type(iterator) is Ahead and f.instrs[f.pc].opname == "STORE_FAST":
         value = iterator.take_unread()  # nothing is guarded if the loop's variable is not read
     else:
         value = operations.advance(f.vm, iterator)
@@ -152,9 +152,16 @@ _SELF_MATCH = (bool, bytearray, bytes, dict, float, frozenset, int, list, set, s
 
 def _positional(vm: Any, cls: type, count: int) -> Any:
     names = vm.getattr(cls, "__match_args__") if vm.world.class_attr(cls, "__match_args__") is not MISSING else ()
+    if type(names) is not tuple:
+        kind = attributes.type_of(vm, names).__name__
+        raise vm.user_raise(TypeError(f"{cls.__name__}.__match_args__ must be a tuple (got {kind})"))
     if len(names) < count:
         plural = "s" if len(names) != 1 else ""
         raise vm.user_raise(TypeError(f"{cls.__name__}() accepts {len(names)} positional sub-pattern{plural} ({count} given)"))
+    for name in names[:count]:
+        if type(name) is not str:
+            kind = attributes.type_of(vm, name).__name__
+            raise vm.user_raise(TypeError(f"__match_args__ elements must be strings (got {kind})"))
     return names[:count]
 
 
