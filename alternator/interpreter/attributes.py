@@ -536,7 +536,7 @@ _KNOWN_WRITERS = (
 
 
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
-    if name == "__bases__":
+    if name == "__bases__" and not (vm.world.is_made(cls) and type(cls) is type and not type.__subclasses__(cls)):
         raise Break("UNSUPPORTED_ATTRIBUTE", f"the bases of {cls.__name__} are changed")
     meta = type(cls)
     hook = vm.world.class_attr(meta, "__setattr__")
