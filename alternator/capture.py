@@ -37,7 +37,7 @@ from alternator.codegen.builder import Builder
 from alternator.codegen.calling import IN_TENSORS, call_backend, run_late, try_tensors
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
-from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
+from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
 from alternator.interpreter import overrides
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
@@ -319,9 +319,26 @@ def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
     return rows[::-1]
 
 
+def _reconsider(attempt: Attempt, broken: Break) -> None:
+    """Tensors made of sizes hold symbols, until a break says that the program looks at one: then constants, unless that is the
+    same break again."""
+    if not broken.code.startswith("DATA_DEPENDENT"):
+        return
+    state = attempt.vm.root_state
+    chosen, place = state.get("numbers in tensors"), user_stack(attempt)[-1]
+    if chosen == (place.filename, place.lineno):
+        state["numbers in tensors"] = "symbols"
+    elif chosen is None and "symbols in tensors" in attempt.vm.states:
+        state["numbers in tensors"] = place.filename, place.lineno
+    else:
+        return
+    raise Restart(lambda: None)
+
+
 def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list[Link]) -> Any:
     """An entry that runs up to the break and goes on behind it; ``chain``: the frames that the break came through."""
     func, request = attempt.func, attempt.request
+    _reconsider(attempt, broken)
     stack = user_stack(attempt)
     if request.fullgraph or attempt.breaks_are_errors:
         raise breaks.unsupported(broken, stack)

@@ -1,4 +1,5 @@
-"""Tensors made of nested lists that hold tensors without dimensions: a stack of them, where C code would read each value."""
+"""Tensors made of nested lists that hold what C code would read: tensors without dimensions (a stack of them), and symbolic
+numbers (an operator that knows them)."""
 
 from __future__ import annotations
 
@@ -7,8 +8,12 @@ from typing import Any
 import torch
 import torch._numpy as tnp
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+from alternator.tensors.from_data import MAX_NUMBERS
 
 _NUMBERS = (int, float, bool, complex)
+_SYMBOLS = (torch.SymInt, torch.SymFloat)
 Array: Any = tnp.ndarray
 
 
@@ -55,3 +60,41 @@ def stacked(vm: Any, data: Any, dtype: torch.dtype) -> Any:
     if issubclass(type(tensor), torch.Tensor):
         return vm.call(torch.Tensor.to, (vm.call(torch.Tensor.detach, (tensor,)), "cpu", dtype))
     return vm.call(torch.tensor, (tensor,), {"dtype": dtype})
+
+
+def of_numbers(vm: Any, fn: Any, data: Any, kwargs: dict[str, Any]) -> Any:
+    """``torch.tensor(data)`` of a number, or of nested lists of numbers, symbolic ones too; None: it is something else.
+
+    A program may look at the values of a tensor that it makes of sizes. If that is a break, the capture begins anew with
+    constants (``capture._reconsider``).
+    """
+    found: list[Any] = []
+    if kwargs.keys() - {"dtype", "device"} or not _are_numbers(vm, data, found):
+        return None
+    symbols = [number for number in found if type(number) in _SYMBOLS]
+    if symbols and not any(free_unbacked_symbols(number) for number in symbols):
+        if type(vm.root_state.get("numbers in tensors")) is tuple:
+            return None
+        vm.states["symbols in tensors"] = True
+    plain = _plain(data)
+    made = vm.graph_call(torch._refs.tensor if symbols else fn, (plain,), kwargs)
+    if made.dtype is torch.int64 and len(found) <= MAX_NUMBERS and all(type(number) in (int, torch.SymInt) for number in found):
+        vm.states.setdefault("numbers in tensors", {})[id(made)] = made, made._version, plain
+    return made
+
+
+def _are_numbers(vm: Any, data: Any, found: list[Any]) -> bool:
+    if type(data) in (list, tuple, torch.Size):
+        return all(_are_numbers(vm, item, found) for item in vm.close(data))
+    found.append(data)
+    return type(data) in (*_NUMBERS, *_SYMBOLS)
+
+
+def _plain(data: Any) -> Any:
+    return [_plain(item) for item in data] if type(data) in (list, tuple, torch.Size) else data
+
+
+def numbers_of(vm: Any, tensor: torch.Tensor) -> Any:
+    """What a tensor of whole numbers was made of, as long as nobody has written to it; None: that is not known."""
+    made, version, data = vm.states.get("numbers in tensors", {}).get(id(tensor), (None, 0, None))
+    return _plain(data) if made is tensor and made._version == version else None

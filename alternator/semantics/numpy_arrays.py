@@ -95,6 +95,8 @@ def _unwrapping(fn: Any) -> None:
             dtype = nested_data.fits(args[0], kwargs.get("dtype"))
             if dtype is not None:
                 return nested_data.stacked(vm, args[0], dtype)
+        if len(args) == 1 and (made := nested_data.of_numbers(vm, fn, args[0], kwargs)) is not None:
+            return made
         return vm.graph_call(fn, args, kwargs)
 
     RULES.put(fn, rule)

@@ -14,6 +14,7 @@ from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, World
+from alternator.semantics import nested_data
 from alternator.semantics.symbols import announce_symbols
 from alternator.semantics.tensor_subclasses import admit_wrapper
 from alternator.tensors.from_data import FromData, numbers_from_data
@@ -117,6 +118,9 @@ _register_breaks(
 def item(vm: Any, args: Any, kwargs: Any) -> Any:
     """``tensor.item()``: a value that only running the program can tell."""
     tensor = args[0]
+    number = nested_data.numbers_of(vm, tensor)
+    if type(number) in (int, torch.SymInt):
+        return number
     if vm.config.capture_scalar_outputs or vm.request.fullgraph and getattr(vm.request, "capture_scalars", False):
         result = tensor_ops.execute(vm, tensor.item, (), {})
         vm.recorder.record("call_method", "item", (tensor,), {}, result)
@@ -130,6 +134,8 @@ def item(vm: Any, args: Any, kwargs: Any) -> Any:
 @METHODS.rule(_raw("tolist"))
 def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
+    if (numbers := nested_data.numbers_of(vm, tensor)) is not None:
+        return numbers
     known = tensor_ops.known_value(vm, tensor, torch.Tensor.tolist)
     if known is not MISSING:
         return known
@@ -248,6 +254,17 @@ def tensor_new(vm: Any, args: Any, kwargs: Any) -> Any:
     if kwargs or any(not issubclass(type(size), (int, torch.SymInt)) for size in sizes):
         raise Break("TENSOR_EFFECT", "Tensor.new() of data")
     return tensor_ops.record_method(vm, "new_empty", (args[0], tuple(sizes) or (0,)), {})
+
+
+@METHODS.rule(_raw("new_tensor"))
+def new_tensor(vm: Any, args: Any, kwargs: Any) -> Any:
+    if len(args) == 2:
+        like = {"dtype": args[0].dtype, "device": args[0].device}
+        like |= {name: value for name, value in kwargs.items() if name not in like or value is not None}
+        made = nested_data.of_numbers(vm, torch.tensor, args[1], like)
+        if made is not None:
+            return made
+    return tensor_ops.record_method(vm, "new_tensor", args, kwargs)
 
 
 @METHODS.rule(_raw("type"))
