@@ -35,6 +35,9 @@ constexpr AccessName kAccesses[] = {
     {"method", "self", Access::method_self, false},
     {"method", "func", Access::method_func, false},
     {"call", nullptr, Access::call, false},
+    {"generator", "function", Access::gen_function, false},
+    {"generator", "handled", Access::gen_handled, false},
+    {"slot", nullptr, Access::gen_slot, false},
 };
 
 bool text_is(PyObject* obj, const char* text) {
@@ -106,6 +109,7 @@ bool GuardTree::parse_node(PyObject* item, uint32_t id) {
     case Access::local:
     case Access::closure:
     case Access::index:
+    case Access::gen_slot:
       node.index = PyLong_AsSsize_t(key);
       if (node.index == -1 && PyErr_Occurred()) return false;
       if (node.index < 0) return bad(item, "the index must not be negative");
@@ -192,6 +196,12 @@ bool GuardTree::parse_guard(PyObject* item, int position, Node* node) {
     if (!guard.tensor) return false;
   } else if (text_is(kind, "NOT_NONE") && size == 1) {
     guard.kind = Kind::not_none;
+  } else if (text_is(kind, "WAITS") && size == 3) {
+    guard.kind = Kind::waits;
+    guard.length = PyLong_AsSsize_t(arg(2));
+    if (guard.length == -1 && PyErr_Occurred()) return false;
+    if ((arg(1) == Py_None) != (guard.length < 0)) return bad(item, "WAITS needs a code object and a place in it, or (None, -1)");
+    if (arg(1) != Py_None && !Ref::make(arg(1), &guard.ref)) return false;
   } else if (text_is(kind, "PY") && (size == 2 || size == 3)) {
     guard.kind = Kind::py;
     guard.object = Own::share(arg(1));

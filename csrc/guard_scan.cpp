@@ -162,6 +162,7 @@ void GuardScan::pin_guard(const Guard& guard, PyObject* value, bool proven, bool
       if (PyODict_Check(value) && guard.keys.size() > 1) check();  // a version does not cover the order
       return;
     case Kind::tensor: return;  // see pin_tensor()
+    case Kind::waits:
     case Kind::py: return check();
   }
 }
@@ -311,7 +312,7 @@ bool GuardScan::leaves(const Call& call) {
     if (!value) continue;
     for (const Guard& guard : node.guards) {
       if (check_guard(guard, value)) continue;
-      if ((guard.kind == Kind::is || guard.kind == Kind::type) && guard.ref.dead()) tree_.dead_ = true;
+      if ((guard.kind == Kind::is || guard.kind == Kind::type || guard.kind == Kind::waits) && guard.ref.dead()) tree_.dead_ = true;
       return false;
     }
   }

@@ -132,6 +132,9 @@ std::string GuardTree::path(uint32_t id, const PyFunctionObject* func) const {
     case Access::func_globals: return base + ".__globals__";
     case Access::method_self: return base + ".__self__";
     case Access::method_func: return base + ".__func__";
+    case Access::gen_function: return "function(" + base + ")";
+    case Access::gen_handled: return "handled(" + base + ")";
+    case Access::gen_slot: return base + ".gi_frame[" + std::to_string(node.index) + "]";
     case Access::call: return short_repr(node.object.get()) + "(" + base + ")";
   }
   return base;

@@ -24,9 +24,10 @@ enum class Access : uint8_t {
   dictitem,                                                                      // covered by the version of a dict
   typeattr,                                                                      // covered by the version of a class
   dict, attr, index, type, cell, code, defaults, kwdefaults, func_closure, func_globals, method_self, method_func, call,
+  gen_function, gen_handled, gen_slot,
 };
 
-enum class Kind : uint8_t { type, is, eq, value, items, len, keys, tensor, not_none, py };
+enum class Kind : uint8_t { type, is, eq, value, items, len, keys, tensor, not_none, waits, py };
 
 // A key of a dict. Plain constants are held; other objects are held weakly where they can be.
 struct Key {
@@ -44,9 +45,9 @@ struct Guard {
   Kind kind;
   int position = 0;  // in the node's tuple of guards
   bool plain = true;  // EQ: compared without running Python
-  Ref ref;            // TYPE, IS
+  Ref ref;            // TYPE, IS; WAITS: the code
   Own object;         // EQ, VALUE: the constant; ITEMS: a tuple of constants; PY: the function
-  Py_ssize_t length = 0;
+  Py_ssize_t length = 0;  // LEN; WAITS: the place
   std::vector<Key> keys;
   TensorSpecPtr tensor;
   std::string text;
@@ -185,6 +186,9 @@ bool same_items(PyObject* constants, PyObject* set);
 
 // The length of a builtin container or of a subclass, from its storage, without running Python; -1: it has none.
 Py_ssize_t native_length(PyObject* obj);
+
+// A generator waits in this place of this code, or (null, -1) is finished.
+bool waits_at(PyObject* code, Py_ssize_t place, PyObject* generator);
 
 bool keys_match(const std::vector<Key>& keys, PyObject* dict);
 std::string keys_mismatch(const std::vector<Key>& keys, PyObject* dict);

@@ -248,6 +248,18 @@ Result Walk::follow(uint32_t id, PyObject* parent, bool same) {
       if (PyMethod_Check(parent)) return fixed(PyMethod_GET_SELF(parent));
       if (PyCFunction_Check(parent) && PyCFunction_GET_SELF(parent)) return fixed(PyCFunction_GET_SELF(parent));
       return wrong("a bound method");
+    case Access::gen_function:
+    case Access::gen_handled:
+    case Access::gen_slot: {  // of one that was seen to wait at its place
+      if (!PyGen_CheckExact(parent) || py::generator_waits(parent) < py::Waits::at_start) return wrong("a generator that waits");
+      if (node.access == Access::gen_function) return fresh(reinterpret_cast<PyObject*>(py::generator_function(parent)));
+      if (node.access == Access::gen_handled) {
+        PyObject* handled = *py::generator_handles(parent);
+        return fresh(handled == Py_None ? nullptr : handled);
+      }
+      const py::Slots slots = py::generator_slots(parent);
+      return fresh(node.index < slots.count ? slots.at[node.index] : nullptr);
+    }
     case Access::method_func: return PyMethod_Check(parent) ? fixed(PyMethod_GET_FUNCTION(parent)) : wrong("a bound method");
     case Access::local:
     case Access::globals:

@@ -48,7 +48,7 @@ class Walk {
     return fail(id, 0, [&] { return std::string(text); });
   }
   Result fail_guard(uint32_t id, const Guard& guard, PyObject* value) {
-    if ((guard.kind == Kind::is || guard.kind == Kind::type) && guard.ref.dead()) tree_.dead_ = true;
+    if ((guard.kind == Kind::is || guard.kind == Kind::type || guard.kind == Kind::waits) && guard.ref.dead()) tree_.dead_ = true;
     return fail(id, guard.position, [&] { return guard_mismatch(guard, value); });
   }
 

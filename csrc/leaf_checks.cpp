@@ -132,6 +132,14 @@ Py_ssize_t native_length(PyObject* obj) {
   return n;
 }
 
+bool waits_at(PyObject* code, Py_ssize_t place, PyObject* generator) {
+  if (!PyGen_CheckExact(generator)) return false;
+  const py::Waits state = py::generator_waits(generator);
+  if (place < 0) return state == py::Waits::finished;
+  if (state != py::Waits::at_start && state != py::Waits::at_yield) return false;
+  return reinterpret_cast<PyObject*>(py::generator_code(generator)) == code && py::generator_place(generator) == place;
+}
+
 bool keys_match(const std::vector<Key>& keys, PyObject* dict) {
   if (static_cast<size_t>(PyDict_GET_SIZE(dict)) != keys.size()) return false;
   if (PyODict_Check(dict)) {
@@ -171,6 +179,7 @@ bool check_other_guard(const Guard& guard, PyObject* value) {
     case Kind::items: return same_items(guard.object.get(), value);
     case Kind::tensor: return tensor_matches(*guard.tensor, value);
     case Kind::not_none: return value != Py_None;
+    case Kind::waits: return waits_at(guard.ref.get(), guard.length, value);
     case Kind::keys: return PyDict_Check(value) && keys_match(guard.keys, value);
     case Kind::len: return native_length(value) == guard.length;
     case Kind::py: {
@@ -216,6 +225,7 @@ std::string guard_mismatch(const Guard& guard, PyObject* value) {
       return PyDict_Check(value) ? keys_mismatch(guard.keys, value) : "expected a dict, found " + short_repr(value);
     case Kind::tensor: return tensor_mismatch(*guard.tensor, value);
     case Kind::not_none: return "expected something else than None";
+    case Kind::waits: return "the generator does not wait where it did";
     case Kind::py: return "no longer true: " + guard.text;
   }
   return "";
@@ -232,6 +242,7 @@ bool guard_is_stable(const Guard& guard, PyObject* value) {
     case Kind::items: return PyFrozenSet_Check(value);
     case Kind::keys:
     case Kind::tensor:
+    case Kind::waits:
     case Kind::py: return false;
   }
   return false;

@@ -4,7 +4,8 @@
 
 namespace alt {
 
-bool init_build(PyObject* module);  // build_object.cpp
+bool init_build(PyObject* module);       // build_object.cpp
+bool init_generators(PyObject* module);  // generators.cpp
 
 namespace {
 
@@ -45,7 +46,7 @@ bool fill(PyObject* module) {
   Own counts = opcode_caches();
   return counts && PyModule_AddObjectRef(caches, "py_opcode_caches", counts.get()) == 0 &&
          PyModule_AddObjectRef(eval_frame, "py_opcode_caches", counts.get()) == 0 && init_cache(eval_frame) &&
-         init_frame_hook(eval_frame) && init_drive(eval_frame) && init_compiled_function(eval_frame) && init_guard_tree_type(guards);
+         init_frame_hook(eval_frame) && init_drive(eval_frame) && init_compiled_function(eval_frame) && init_generators(eval_frame) && init_guard_tree_type(guards);
 }
 
 }  // namespace

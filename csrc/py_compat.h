@@ -55,6 +55,51 @@ inline bool other_threads(PyThreadState* tstate) {
   return head != tstate || PyThreadState_Next(head) != nullptr;
 }
 
+// ---- generators -----------------------------------------------------------------------------------------------------
+
+enum class Waits : int8_t { no, finished, at_start, at_yield };
+
+inline Frame* generator_frame(PyObject* generator) {
+  return reinterpret_cast<Frame*>(reinterpret_cast<PyGenObject*>(generator)->gi_iframe);
+}
+
+// Whether a generator waits; not one whose steps a debugger follows.
+inline Waits generator_waits(PyObject* generator) {
+  const int8_t state = reinterpret_cast<PyGenObject*>(generator)->gi_frame_state;
+  if (state >= FRAME_COMPLETED) return Waits::finished;
+  const Frame* frame = generator_frame(generator);
+  if (state == FRAME_EXECUTING || (frame->frame_obj && frame->frame_obj->f_trace)) return Waits::no;
+  return state == FRAME_CREATED ? Waits::at_start : Waits::at_yield;
+}
+
+// What follows is for those that wait at a place. The place: that of the last instruction, in bytes.
+inline PyCodeObject* generator_code(PyObject* generator) { return generator_frame(generator)->f_code; }
+inline PyFunctionObject* generator_function(PyObject* generator) { return generator_frame(generator)->f_func; }
+inline int generator_place(PyObject* generator) { return 2 * _PyInterpreterFrame_LASTI(generator_frame(generator)); }
+inline void place_generator(PyObject* generator, int offset, bool started) {
+  Frame* frame = generator_frame(generator);
+  frame->prev_instr = _PyCode_CODE(frame->f_code) + offset / 2;
+  reinterpret_cast<PyGenObject*>(generator)->gi_frame_state = started ? FRAME_SUSPENDED : FRAME_CREATED;
+}
+inline int code_size(PyCodeObject* code) { return static_cast<int>(Py_SIZE(code)) * 2; }
+
+// Its variables, and behind them its stack; all of it is `count` long, and may be as long as `room`.
+struct Slots {
+  PyObject** at;
+  int locals, count, room;
+};
+inline Slots generator_slots(PyObject* generator) {
+  Frame* frame = generator_frame(generator);
+  const int locals = frame->f_code->co_nlocalsplus;
+  return {frame->localsplus, locals, frame->stacktop, locals + frame->f_code->co_stacksize};
+}
+inline void set_generator_stack(PyObject* generator, int count) { generator_frame(generator)->stacktop = count; }
+
+// The exception that it is handling.
+inline PyObject** generator_handles(PyObject* generator) {
+  return &reinterpret_cast<PyGenObject*>(generator)->gi_exc_state.exc_value;
+}
+
 // ---- code objects ---------------------------------------------------------------------------------------------------
 
 inline int code_nlocals(const PyCodeObject* code) { return code->co_nlocals; }

@@ -29,7 +29,6 @@ from .continuation import (
     stack_below,
 )
 from .decode import DecodedCode, ExceptionEntry, Instr, decode
-from .suspended import Suspended, make_suspended
 
 __all__ = [
     "CodeCache",
@@ -39,7 +38,6 @@ __all__ = [
     "Instr",
     "Layout",
     "Step",
-    "Suspended",
     "decode",
     "in_handler",
     "in_loop",
@@ -48,7 +46,6 @@ __all__ = [
     "make_call_continuation",
     "make_continuation",
     "make_step",
-    "make_suspended",
     "new_function",
     "origin_of",
     "original_place",

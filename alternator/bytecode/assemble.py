@@ -26,7 +26,6 @@ __all__ = [
     "checked_index",
     "layout_at",
     "origin_of",
-    "suspended_layout",
     "super_needs_local0",
     "template",
 ]
@@ -59,13 +58,11 @@ _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_I
 _templates: Final[CodeCache[Template]] = CodeCache()
 
 
-def template(code: CodeType, suspends: bool = False) -> Template:
-    """The template of a code object, made once. ValueError for what is not the code of a plain function, or of a generator
-    where it `suspends`."""
+def template(code: CodeType) -> Template:
+    """The template of a code object, made once. ValueError for what is not the code of a plain function."""
     made = _templates.get(code)
-    if bool(code.co_flags & inspect.CO_GENERATOR) is not suspends or code.co_flags & _ASYNC:
-        what = "no generator" if suspends else "a generator or coroutine: its frame cannot be left and continued"
-        raise ValueError(f"{code.co_qualname} is {what}")
+    if code.co_flags & (inspect.CO_GENERATOR | _ASYNC):
+        raise ValueError(f"{code.co_qualname} is a generator or coroutine: its frame cannot be left and continued")
     if made is None:
         if not code.co_flags & inspect.CO_OPTIMIZED:
             raise ValueError(f"{code.co_qualname} is not the body of a function: it has no fast locals")
@@ -155,21 +152,6 @@ def layout_at(
     return Layout(index, locals_, state.depth, tuple(sorted(nulls)), missing, _made_positions(state), state.levels > 0, kept)
 
 
-def suspended_layout(shape: Template, index: int, nulls: frozenset[int], unbound: frozenset[str]) -> Layout:
-    """What a generator is called with that is to wait in YIELD_VALUE `index`: all of its locals, and the stack without the
-    value that it has yielded."""
-    state = stack_state(shape.decoded, index)
-    state = state.cut(state.depth - 1)
-    kinds = zip(shape.decoded.localsplus_names, shape.decoded.localsplus_kinds)
-    locals_ = tuple(name for name, kind in kinds if kind == "local" and name not in unbound)
-    if super_needs_local0(shape.decoded):
-        name0 = shape.decoded.varnames[0]
-        locals_ = (name0, *(name for name in locals_ if name != name0))
-    return Layout(
-        index, locals_, state.depth, tuple(sorted(nulls)), unbound, _made_positions(state), state.levels > 0, frozenset()
-    )
-
-
 def _made_positions(state: StackState) -> tuple[int, ...]:
     """Positions of saved exception states that can be had from elsewhere, and of offsets."""
     kept = {state.position_of(level) for level in range(1, state.levels)}
@@ -198,7 +180,6 @@ class Assembler:
     def __init__(self, shape: Template, location_of: int, tagged: bool = False) -> None:
         self.shape = shape
         self.tagged = tagged
-        self.suspends = bool(shape.decoded.flags & inspect.CO_GENERATOR)
         self.ops: list[Op | Label | TryBegin | TryEnd] = []
         self.link = -1
         self._origins: list[int] = []
@@ -263,9 +244,6 @@ class Assembler:
         self.argnames = [*names, *items.values(), *handled, *more]
         if shape.free_names:
             self.emit("COPY_FREE_VARS", len(shape.free_names))
-        if self.suspends:
-            self.emit("RETURN_GENERATOR")
-            self.emit("POP_TOP")
         self.emit(FACTS.resume, 0)
         if shape.arg0 and layout.stack_depth > 1:  # perhaps `super` is on the stack, to be called next
             self.emit("LOAD_DEREF", FreeVar(shape.arg0))

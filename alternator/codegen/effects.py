@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
+from alternator._C.eval_frame import set_finished, set_waiting
+from alternator.bytecode.analysis import stack_state
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
 from alternator.interpreter.lookahead import Ahead
+from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
 from alternator.provenance.world import MISSING, Outside, module_space
@@ -166,6 +169,30 @@ def _replay_iterator(b: Builder, rec: Outside) -> None:
 
 _REPLAY: dict[type, Any] = {list: _replay_list, dict: _replay_dict, set: _replay_set, collections.deque: _replay_deque}
 _REPLAY[Ahead] = _replay_iterator
+
+
+def _replay_generator(b: Builder, rec: Outside) -> None:
+    target, standin = b.load(rec.source), rec.standin
+    frame = standin.frame
+    if standin.finished:
+        b.emit(f"{b.constant(set_finished, 'finished')}({target})")
+        return
+    if standin.running:
+        raise Break("GENERATOR_STATE", "a generator that is running leaves the captured code")
+    changed = [i for i in range(len(frame.locals)) if not standin.is_unchanged(i)]
+    variables = ", ".join(f"{i}: {b.value(frame.locals[i])}" for i in changed)
+    b.emit_late(f"{b.constant(set_waiting, 'wait')}({target}, {waiting_state(b, frame, variables)})")
+
+
+_REPLAY[OutsideGenerator] = _replay_generator
+
+
+def waiting_state(b: Builder, frame: Any, variables: str) -> str:
+    """Where a frame waits, its variables (as an expression), its stack, and what it is handling: for ``set_waiting``."""
+    offsets = stack_state(frame.decoded, frame.at).lasti
+    stack = [frame.instrs[item].offset // 2 if i in offsets else item for i, item in enumerate(frame.stack)]
+    items = b.values(stack) + ("," if len(stack) == 1 else "")
+    return f"{frame.instrs[frame.at].offset}, {{{variables}}}, ({items}), {b.value(frame.handled)}"
 
 
 # ---- attributes, cells, globals, deferred calls

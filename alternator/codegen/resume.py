@@ -29,6 +29,7 @@ from alternator.interpreter import rests
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link
+from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.world import Unread
 
 # ---- what runs
@@ -87,7 +88,7 @@ def is_outside(vm: Any, value: Any) -> bool:
 
 
 _HEAP = 1 << 9
-_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator)
+_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator, OutsideGenerator)
 _NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, types.ModuleType)
 _HOLDERS: dict[type, Any] = {list: list.__iter__, tuple: tuple.__iter__, dict: dict.values}
 

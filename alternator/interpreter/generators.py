@@ -116,11 +116,12 @@ class TracedGenerator:
         raise UserRaise(stop_iteration(result))
 
     def _check(self, value: Any, error: BaseException | None) -> None:
-        vm, started = self.vm, self.frame.started
+        vm = self.vm
         if self.running:
             raise vm.user_raise(ValueError("generator already executing"))
         if self.finished:
             raise vm.user_raise(error if error is not None else StopIteration())
+        started = self.frame.started
         if error is not None and not started:
             self.finished = True
             raise vm.user_raise(error)

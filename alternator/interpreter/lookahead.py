@@ -15,7 +15,7 @@ from alternator.provenance.source import COUNTS, Source
 from alternator.provenance.world import MISSING, Unread
 
 
-class Ahead(iterators.LookAhead):
+class Ahead(iterators.StandIn):
     """The stand-in of an iterator from outside."""
 
     kind: type

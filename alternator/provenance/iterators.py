@@ -99,8 +99,8 @@ def fork(iterator: Any) -> Any:
     return copy.copy(iterator)
 
 
-class LookAhead:
-    """A stand-in of an iterator, from which the program takes items that stay in the iterator."""
+class StandIn:
+    """Stands for an iterator, which stays where it is for as long as the capture lives."""
 
     def moved(self) -> bool:
         """Whether the program took any, or saw that there are none."""

@@ -71,6 +71,10 @@ class Source:
             node = node.parent
         return node
 
+    def call_it(self, name: str) -> None:
+        """Give the node a name of its own."""
+        self._name = name
+
     @property
     def name(self) -> str:
         """A readable expression, e.g. ``self.layers['0'].weight``."""
@@ -121,6 +125,8 @@ _NAMES = {
     "func": lambda p, k: f"{p}.__{k}__",
     "method": lambda p, k: f"{p}.__{k}__",
     "call": lambda p, k: f"{getattr(k, '__name__', k)}({p})",
+    "generator": lambda p, k: f"{k}({p})",
+    "slot": lambda p, k: f"{p}.gi_frame[{k}]",
     "dictkey": lambda p, k: f"list({p})[{k}]",
 }
 

@@ -183,6 +183,8 @@ def _contents(value: Any) -> list[Any]:
     if kind is functools.partial:
         return [value.func, value.args, value.keywords]
     if issubclass(kind, TracedGenerator):
+        if value.frame is None:  # one from outside that was not looked at
+            return []
         return [*value.frame.locals, *value.frame.stack, value.frame.pc]
     if isinstance(value, Iterator):
         raise Break("HOP_BODY", f"the body can reach a {kind.__name__}, which it may advance")

@@ -6,11 +6,13 @@ import inspect
 import types
 from typing import Any
 
-from alternator.bytecode import make_suspended
+from alternator._C.eval_frame import set_waiting
+from alternator.codegen.effects import waiting_state
 from alternator.exc import Break
 from alternator.interpreter import attributes, generators
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedIndexing, TracedMap, TracedUntil
+from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
@@ -47,12 +49,33 @@ def generator_close(vm: Any, args: Any, kwargs: Any) -> Any:
     return args[0].close()
 
 
-@ADMIT.register(types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+@ADMIT.register(types.GeneratorType)
 def admit_generator(world: World, obj: Any, source: Source) -> Any:
-    """A generator from outside can be passed on, but not advanced."""
+    """A generator from outside is read when it is advanced."""
+    source.guard("TYPE", type(obj))
+    standin = OutsideGenerator(world.vm, obj, source)
+    world.record(obj, source, standin).snapshot = 0
+    return standin
+
+
+@ADMIT.register(types.CoroutineType, types.AsyncGeneratorType)
+def admit_coroutine(world: World, obj: Any, source: Source) -> Any:
+    """One from outside can be passed on, but not advanced."""
     source.guard("TYPE", type(obj))
     world.record(obj, source)
     return obj
+
+
+def load_outside_attr(vm: Any, generator: OutsideGenerator, name: str) -> Any:
+    """``generator.name`` of one from outside."""
+    if name in ("__name__", "__qualname__", "gi_code"):
+        value = getattr(generator.generator, name)
+        return vm.world.admit(value, generator.source.child("attr", name))
+    return generators.load_attr(vm, generator, name)
+
+
+GETATTR.put(OutsideGenerator, load_outside_attr)
+attributes.show_as(OutsideGenerator, types.GeneratorType)
 
 
 def _exhausted() -> Any:
@@ -95,21 +118,23 @@ REBUILD.put(TracedGenerator, rebuild_generator)
 
 def _rebuild_suspended(b: Any, value: TracedGenerator) -> str:
     frame = value.frame
-    names, kinds = frame.decoded.localsplus_names, frame.decoded.localsplus_kinds
-    slots = dict(zip(names, frame.locals))
-    unbound = [name for name, kind in zip(names, kinds) if kind == "local" and slots[name] is NULL]
-    nulls = [i for i, item in enumerate(frame.stack) if item is NULL]
-    made = make_suspended(frame.code, frame.at, null_positions=nulls, unbound=unbound)
-    given = [slots[name] for name in made.local_names] + [frame.stack[i] for i in made.passed]
-    words = b.values([*given, frame.handled] if made.handles else given)
-    closure = f"({b.values(slots[name] for name in made.free_names)},)" if made.free_names else "None"
+    closure = f"({b.values(frame.func.__closure__)},)" if frame.func.__closure__ else "None"
     space = b.load(b.vm.globals_source(frame.func))
-    make, code = b.constant(types.FunctionType, "Function"), b.constant(made.code, "code")
+    make, code = b.constant(types.FunctionType, "Function"), b.constant(frame.code, "code")
     function = b.assign(f"{make}({code}, {space}, {frame.func.__name__!r}, None, {closure})")
     b.emit(f"{function}.__qualname__ = {frame.func.__qualname__!r}")
-    name = b.assign(f"{function}({words})")
-    b.emit(f"{b.constant(next)}({name})")
+    name = b.assign(f"{b.constant(_begun, 'begun')}({function})")
+    b.register(value, name)
+    variables = ", ".join(f"{i}: {b.value(item)}" for i, item in enumerate(frame.locals))
+    b.emit(f"{b.constant(set_waiting, 'wait')}({name}, {waiting_state(b, frame, variables)})")
     return str(name)
+
+
+def _begun(fn: types.FunctionType) -> Any:
+    """A generator of the function, whatever its arguments."""
+    code = fn.__code__
+    count = code.co_argcount
+    return fn(*[None] * count, **dict.fromkeys(code.co_varnames[count : count + code.co_kwonlyargcount]))
 
 
 @REBUILD.rule(*generators.ITERATORS)

@@ -16,7 +16,7 @@ from typing import Any, Callable, Sequence
 
 import torch
 
-from alternator._C.eval_frame import skip_code
+from alternator._C.eval_frame import NULL, skip_code, waiting
 from alternator.exc import GuardMismatch
 from alternator.provenance.iterators import dict_items
 from alternator.tensors.dynamic import MARKS
@@ -109,6 +109,19 @@ def _cell(cell: Any, key: Any) -> Any:
         return GONE
 
 
+def _generator(value: Any, key: str) -> Any:
+    """What a generator that waits is handling, or its function; as far as plain Python can tell."""
+    state = waiting(value)
+    part = None if state is None else state[3 if key == "handled" else 2]
+    return GONE if part is None else part
+
+
+def _slot(value: Any, index: int) -> Any:
+    state = waiting(value)
+    slots = () if state is None else state[4] + state[5]
+    return GONE if index >= len(slots) or slots[index] is NULL else slots[index]
+
+
 _READ: dict[str, Callable[[Any, Any], Any]] = {
     "dict": _instance_dict,
     "dictitem": lambda value, key: dict.get(value, key, GONE),
@@ -120,6 +133,8 @@ _READ: dict[str, Callable[[Any, Any], Any]] = {
     "func": lambda value, key: getattr(value, f"__{key}__"),
     "method": lambda value, key: getattr(value, f"__{key}__"),
     "call": lambda value, key: key(value),
+    "generator": _generator,
+    "slot": _slot,
 }
 
 
@@ -228,6 +243,7 @@ _CHECKS: dict[str, Callable[..., Check]] = {
     "ABSENT": lambda: ("is missing", lambda value: value is GONE),
     "UNSET": lambda: ("is not set", lambda value: value is GONE),
     "TENSOR": _tensor,
+    "WAITS": lambda code, place: (f"waits at {place}", lambda value: (waiting(value) or ())[:2] == (code, place)),
     "NOT_NONE": lambda: ("is not None", lambda value: value is not None),
     "PY": lambda fn, text: (text, lambda value: bool(fn(value))),
 }

@@ -21,7 +21,12 @@ def _no_traceback(vm: Any, obj: Any, name: str) -> Any:
     raise Break("EXCEPTION_STATE", f"{name} of a traceback")
 
 
+def _no_frame(vm: Any, obj: Any, name: str) -> Any:
+    raise Break("FRAME_INTROSPECTION", f"{name} of a frame")  # it may be that of a generator that moves
+
+
 GETATTR.put(types.TracebackType, _no_traceback)
+GETATTR.put(types.FrameType, _no_frame)
 
 
 def traceback_of(vm: Any, error: BaseException) -> Any:

@@ -1,0 +1,144 @@
+"""Generators from outside: their frame is read where it waits, with guards, and goes on in the interpreter.
+
+Nothing of one is relied on until it is advanced. Then: the place where it waits, and of its variables those that are read. The
+original stays where it is until the captured code is left; then it is put where its stand-in waits (``codegen/effects.py``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from typing import Any
+
+from alternator._C.eval_frame import waiting
+from alternator.bytecode.analysis import stack_state
+from alternator.exc import Break
+from alternator.interpreter.frame import NULL, Frame
+from alternator.interpreter.generators import TracedGenerator
+from alternator.provenance.iterators import StandIn
+from alternator.provenance.source import Source
+from alternator.provenance.world import Unread
+
+
+class OutsideGenerator(TracedGenerator, StandIn):
+    """The stand-in of a generator from outside."""
+
+    def __init__(self, vm: Any, generator: types.GeneratorType[Any, Any, Any], source: Source) -> None:
+        self.vm = vm
+        self.generator = generator
+        self.source = source
+        self.frame: Any = None
+        self.running = False
+        self.finished = False
+        self.was_finished = False
+        self.first: list[Any] = []
+        self._moved = False
+
+    def moved(self) -> bool:
+        """Whether the program advanced it."""
+        return self._moved and not self.was_finished
+
+    def must_be_closed(self) -> bool:
+        """It lives outside, where it is closed when nobody holds it any more."""
+        return False
+
+    def resume(self, value: Any, error: BaseException | None) -> Any:
+        """Run to the next yield."""
+        self.open()
+        self._moved = True
+        return super().resume(value, error)
+
+    def close(self) -> None:
+        """Have the generator clean up."""
+        self.open()
+        self._moved = True
+        super().close()
+
+    def delegate(self) -> Any:
+        """The iterator that a suspended ``yield from`` waits for, or None."""
+        self.open()
+        return None if self.finished else super().delegate()
+
+    def open(self) -> None:
+        """Read the frame; Break where it cannot be read."""
+        if self.frame is not None or self.finished:
+            return
+        state = waiting(self.generator)
+        if state is None:
+            raise Break("OUTSIDE_ITERATOR", "a generator that is running, or being traced")
+        code, place, func, handled, variables, stack = state
+        if code is None or func is None:
+            self.source.guard("WAITS", None, -1)
+            self.finished = self.was_finished = True
+            return
+        if func.__code__ is not code or code.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            raise Break("OUTSIDE_ITERATOR", "a generator of a function that changed, or a coroutine")
+        frame = Frame(self.vm, func, self._variables(code, variables), None)
+        at = frame.decoded.index_of_offset(place)
+        frame.started = frame.suspended = frame.instrs[at].opname == "YIELD_VALUE"
+        if not frame.started and frame.instrs[at].opname != "RETURN_GENERATOR":
+            raise Break("OUTSIDE_ITERATOR", "a generator that waits at no yield")
+        self.source.guard("WAITS", code, place)
+        self._check_globals(func)
+        self.vm.inlined.add(code)
+        frame.locals = [self._cell(i, value) if type(value) is Unread else value for i, value in enumerate(frame.locals)]
+        self.first = list(frame.locals)
+        frame.at, frame.pc = at, at + frame.started
+        frame.stack = self._stack(frame, len(variables), stack)
+        inner = self.source.child("generator", "handled")
+        if handled is None:
+            inner.guard("UNSET")
+        else:
+            frame.handled = self.vm.world.admit(handled, inner)
+        self.frame = frame
+
+    def _variables(self, code: types.CodeType, values: tuple[Any, ...]) -> list[Any]:
+        """The variables, which are guarded when they are read; those that are not bound, now."""
+        names = code.co_varnames + tuple(name for name in code.co_cellvars if name not in code.co_varnames) + code.co_freevars
+        made: list[Any] = []
+        for i, value in enumerate(values):
+            source = self.source.child("slot", i)
+            source.call_it(names[i])
+            if value is NULL:
+                source.guard("UNSET")
+            made.append(NULL if value is NULL else Unread(value, source))
+        return made
+
+    def _cell(self, index: int, value: Unread) -> Any:
+        """A variable that is in a cell is that cell from the beginning."""
+        return self.vm.world.admit(value.obj, value.source) if type(value.obj) is types.CellType else value
+
+    def _stack(self, frame: Frame, count: int, values: tuple[Any, ...]) -> list[Any]:
+        offsets = stack_state(frame.decoded, frame.at).lasti if frame.started else ()
+        made: list[Any] = []
+        for i, value in enumerate(values):
+            source = self.source.child("slot", count + i)
+            if value is NULL:
+                source.guard("UNSET")
+            elif i in offsets:  # the interpreter counts instructions
+                source.guard("EQ", value)
+                value = frame.decoded.index_of_offset(2 * value)
+            else:
+                value = self.vm.world.admit(value, source)
+            made.append(value)
+        return made
+
+    def _check_globals(self, func: types.FunctionType) -> None:
+        """The same code may belong to functions of other modules."""
+        vm = self.vm
+        source = self.source.child("generator", "function")
+        if id(func) not in vm.records:
+            source.guard("TYPE", types.FunctionType)
+            vm.world.record(func, source)
+        here = source.child("func", "globals")
+        space = vm.globals_source(func)
+        if space is not here:
+            vm.world.tree.alias(space, here)
+
+    def is_unchanged(self, index: int) -> bool:
+        """Whether the variable has the value that it had at first."""
+        first, now = self.first[index], self.frame.locals[index]
+        if type(first) is Unread:
+            known = self.vm.records.get(id(first.obj))
+            return now is first or now is first.obj or known is not None and now is known.standin
+        return now is first
