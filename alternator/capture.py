@@ -44,6 +44,7 @@ from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
+from alternator.interpreter.opcodes.stack import watch_generators
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
@@ -122,6 +123,8 @@ class Attempt:
         names = decoded.localsplus_names
         slots = [NULL if v is NULL else Unread(v, tree.local(i, names[i])) for i, v in enumerate(values)]
         self.frame = Frame(self.vm, func, slots, None)
+        if origin_of(func.__code__) is not None:  # nobody else holds what it was called with
+            watch_generators(self.frame)
         for i, cell in enumerate(func.__closure__ or ()):
             world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))
         self.result: Any = None

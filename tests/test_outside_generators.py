@@ -484,3 +484,36 @@ def test_a_generator_that_holds_itself() -> None:
         return next(g) is g, x + 1
 
     both(run, lambda: (X,))
+
+
+def test_one_that_loses_its_variable_is_closed_between_the_effects() -> None:
+    def gen(log: list[Any], safe: bool) -> Any:
+        if safe:
+            yield 0
+            return
+        try:
+            yield 1
+        finally:
+            log.append("closed")
+
+    def bound_anew(x: Any, log: list[Any], safe: bool) -> Any:
+        for i in range(4):
+            alternator.graph_break()
+            log.append("before")
+            g = gen(log, safe)
+            log.append("after")
+            x = x + next(g)
+        return x
+
+    def deleted(x: Any, log: list[Any], safe: bool) -> Any:
+        g = gen(log, safe)
+        x = x + next(g)
+        alternator.graph_break()
+        log.append("before")
+        del g
+        log.append("after")
+        return x * 2
+
+    for run in (bound_anew, deleted):
+        both(run, lambda: (X, [], False))
+        assert set(both(run, lambda: (X, [], True)).breaks) == {"GRAPH_BREAK_CALL"}

@@ -6,6 +6,7 @@ original stays where it is until the captured code is left; then it is put where
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from typing import Any
@@ -40,6 +41,13 @@ class OutsideGenerator(TracedGenerator, StandIn):
 
     def must_be_closed(self) -> bool:
         """It lives outside, where it is closed when nobody holds it any more."""
+        return False
+
+    def waits_in_handlers(self) -> bool:
+        """Whether giving it up now, if nobody else holds it, would run code of the user's."""
+        with contextlib.suppress(Break):  # one that runs is held by what runs it
+            self.open()
+            return super().must_be_closed()
         return False
 
     def resume(self, value: Any, error: BaseException | None) -> Any:
