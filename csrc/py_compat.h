@@ -201,6 +201,42 @@ inline PyObject* own_attribute(PyObject* obj, PyObject* name) {
     if (entries[i].me_key == name) return reinterpret_cast<PyDictValues*>(base[-4])->values[i];
   return nullptr;
 }
+// The names that instances of a class have a place for in front of them, before they have a __dict__.
+class InlineNames {
+ public:
+  explicit InlineNames(PyTypeObject* type)
+      : keys_(type->tp_flags & Py_TPFLAGS_MANAGED_DICT ? reinterpret_cast<PyHeapTypeObject*>(type)->ht_cached_keys : nullptr) {
+    if (keys_ && keys_->dk_kind == DICT_KEYS_GENERAL) keys_ = nullptr;
+  }
+  Py_ssize_t count() const { return keys_ ? keys_->dk_nentries : 0; }
+  PyObject* operator[](Py_ssize_t at) const { return DK_UNICODE_ENTRIES(keys_)[at].me_key; }
+  Py_ssize_t room() const { return keys_->dk_nentries + keys_->dk_usable; }  // for names that come later, too
+
+ private:
+  PyDictKeysObject* keys_;
+};
+// Values of such names, for an object that is being made. As CPython lays them out: behind the order in which they were set, the number
+// of these, and how long all this is.
+class InlineValues {
+ public:
+  explicit InlineValues(Py_ssize_t room) {
+    const auto size = static_cast<size_t>(room), before = (size + 2 + sizeof(PyObject*) - 1) / sizeof(PyObject*) * sizeof(PyObject*);
+    auto memory = static_cast<uint8_t*>(PyMem_Calloc(1, before + size * sizeof(PyObject*)));
+    if (!memory) return;
+    memory[before - 1] = static_cast<uint8_t>(before);
+    values_ = reinterpret_cast<PyDictValues*>(memory + before);
+  }
+  explicit operator bool() const { return values_ != nullptr; }
+  void set(Py_ssize_t at, PyObject* value) {
+    values_->values[at] = Py_NewRef(value);
+    _PyDictValues_AddToInsertionOrder(values_, at);
+  }
+  // To a new object of a class with such names, which has nothing yet. Once.
+  void give_to(PyObject* obj) { reinterpret_cast<PyDictValues**>(obj)[-4] = values_; }
+
+ private:
+  PyDictValues* values_ = nullptr;
+};
 // The words that say that it has none, in two levels (the second is looked at only if the first stands); empty: they don't.
 struct NoAttributes {
   std::array<const uint64_t*, 2> first{};

@@ -478,8 +478,9 @@ def _copied(b: Builder, value: Any) -> str:
             varying[name] = text
     if len(fixed) - len(varying) < 2 or any(type(name) is not str for name in fixed):
         return ""
-    parts = [b.value(type(value)), b.constant(fixed, "attributes"), repr(tuple(varying)), *varying.values()]
-    return f"{b.constant(build.like, 'like')}({', '.join(parts)})"
+    names = tuple(name for name in fixed if name in varying)
+    given = [b.value(type(value)), *map(varying.__getitem__, names)]
+    return f"{b.constant(build.Mold(fixed, names), 'mold')}({', '.join(given)})"
 
 
 def _is_plain(kind: type) -> bool:

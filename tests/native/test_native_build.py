@@ -1,5 +1,10 @@
 """What generated code makes objects with."""
 
+import copy
+import gc
+import pickle
+import weakref
+
 import pytest
 
 from alternator._C import build
@@ -25,22 +30,68 @@ def test_instances_get_their_dict_and_nothing_runs():
     assert type(made) is Thing and made.__dict__ is space and Thing.asked == 0
 
 
+class Plain:
+    """Its instances keep their attributes in themselves."""
+
+    def __init__(self):
+        self.a, self.b, self.c = 0, 1, 2
+
+
 def test_copies_differ_in_the_names_given_and_in_nothing_else():
     shared = []
     template = {"a": None, "b": shared, "c": None}
-    one = build.like(Thing, template, ("a", "c"), 1, 2)
-    other = build.like(Thing, template, ("a", "c"), 3, 4)
-    assert list(one.__dict__.items()) == [("a", 1), ("b", shared), ("c", 2)] and one.b is other.b is shared
-    assert (other.a, other.c) == (3, 4) and template == {"a": None, "b": shared, "c": None} and Thing.asked == 0
-    one.__dict__["b"] = 5
-    assert other.b is shared and build.like(Thing, template, ()).b is shared
+    mold = build.Mold(template, ("a", "c"))
+    for cls in (Thing, Plain):
+        one, other = mold(cls, 1, 2), mold(cls, 3, 4)
+        assert list(one.__dict__.items()) == [("a", 1), ("b", shared), ("c", 2)] and one.b is other.b is shared
+        assert (other.a, other.c) == (3, 4) and template == {"a": None, "b": shared, "c": None} and Thing.asked == 0
+        one.__dict__["b"] = 5
+        assert other.b is shared and mold(cls, None, None).b is shared
+    template["a"] = 7
+    assert build.Mold({"a": 1}, ())(Plain).a == 1 and mold(Plain, 1, 2).a == 1
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "a", "b"), ("b", "late", "a"), ("new", "a"), ("a",)])
+def test_what_comes_out_of_a_mold_is_an_object_like_others(order):
+    Plain()
+    late = Plain()
+    late.late = 3
+    refs = []
+    for cls in (Plain, type("Sub", (Plain,), {}), type("Odd", (Plain,), {"__slots__": ("x",)})):
+        for _ in range(3):
+            made = build.Mold(dict.fromkeys(order, 0), order)(cls, *order)
+            assert list(vars(made).items()) == [(name, name) for name in order] and type(made) is cls
+            made = build.Mold(dict.fromkeys(order, 0), order)(cls, *order)
+            made.extra, made.a = made, 5
+            del made.a
+            assert not hasattr(made, "a") and made.extra is made and gc.is_tracked(made)
+            assert [name for name in vars(copy.copy(made)) if name != "extra"] == [name for name in order if name != "a"]
+            assert list(pickle.loads(pickle.dumps(build.Mold({"a": 1}, ())(Plain))).__dict__) == ["a"]
+            for i in range(40):
+                setattr(made, f"more{i}", i)
+            assert made.more39 == 39
+            refs.append(weakref.ref(made))
+    del made
+    gc.collect()
+    assert len(refs) == 9 and all(ref() is None for ref in refs)
+
+
+def test_a_class_that_changes_between_two_objects_of_a_mold():
+    mold = build.Mold({"a": 1, "b": 2}, ("b",))
+    first = type("First", (), {})
+    assert vars(mold(first, 3)) == {"a": 1, "b": 3}
+    one = first()
+    one.b, one.a = 1, 2
+    assert list(vars(mold(first, 4))) == ["a", "b"] and mold(first, 4).b == 4
+    second = type("Second", (), {})
+    other = second()
+    other.x, other.a, other.b = 1, 2, 3
+    assert vars(mold(second, 5)) == {"a": 1, "b": 5} and vars(mold(first, 6)) == {"a": 1, "b": 6}
 
 
 @pytest.mark.parametrize(
     "args",
     [
-        (),
-        (Thing, {}),
         (Thing, {}, ("a",)),
         (Thing, {}, ["a"], 1),
         (Thing, [], ()),
@@ -51,4 +102,5 @@ def test_copies_differ_in_the_names_given_and_in_nothing_else():
 )
 def test_what_cannot_be_made_is_refused(args):
     with pytest.raises(TypeError):
-        build.like(*args)
+        cls, attributes, names, *values = args
+        build.Mold(attributes, names)(cls, *values)
