@@ -52,7 +52,7 @@ class Builder:
         self.outputs: list[Any] = []
         self._by_source: dict[int, str] = {}
         self._names: dict[int, str] = {}
-        self._outputs: dict[int, str] = {}
+        self._outputs: dict[Any, str] = {}
         self._open: set[int] = set()
         self._count = 0
         self._pins: list[Any] = []
@@ -206,7 +206,7 @@ class Builder:
             if text is not None:
                 return text
         self.vm.recorder.symbolic_node(value)
-        key = hash((str(value.node.expr), "expr"))
+        key = type(value), value.node.expr  # not its text, which has 15 digits
         name = self._outputs.get(key)
         if name is None:
             name = self._outputs[key] = f"g{len(self.outputs)}"

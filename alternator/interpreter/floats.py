@@ -13,6 +13,7 @@ from typing import Any, Callable
 import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.utils._sympy import functions
 from torch.utils._sympy.functions import ToFloat
 
 from alternator.exc import Break
@@ -29,6 +30,13 @@ _WRITTEN: dict[Any, Any] = {
     operator.mul: sympy.Mul,
     operator.imul: sympy.Mul,
 }
+_TAKEN_APART = (
+    sympy.Add,
+    sympy.Mul,
+    sympy.Pow,
+    *[kind for name, kind in vars(functions).items() if name.startswith("OpaqueUnaryFn_")],
+)
+"""What sympy knows laws of: ``acos(v) == c`` is no ``v == cos(c)`` to a machine."""
 _PLAIN = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -89,7 +97,7 @@ def _is_as_written(fn: Callable[..., Any], args: tuple[Any, ...], expr: sympy.Ex
     """Whether the expression is the one operation, on these operands."""
     head = _WRITTEN.get(fn)
     if head is None:
-        return not isinstance(expr, (sympy.Add, sympy.Mul, sympy.Pow)) or fn is operator.neg and expr == -args[0].node.expr
+        return not isinstance(expr, _TAKEN_APART) or fn is operator.neg and expr == -args[0].node.expr
     if not isinstance(expr, head) or len(expr.args) != 2:
         return False
     left, right = args

@@ -124,10 +124,12 @@ def _shifts(vm: Any, left: Any, right: Any) -> bool:
 
 
 def _raises(vm: Any, left: Any, right: Any) -> bool:
-    """Powers are of one type and defined for natural exponents, and for positive bases."""
+    """Powers are of one type and defined for natural exponents, and for positive bases; those of 1 and less are not too large."""
     if type(right) is int and right >= 0:
         return True
-    return not issubclass(type(right), SYMBOLIC) and vm.truth(vm.symbolic(operator.gt, left, 0))
+    if issubclass(type(right), SYMBOLIC):
+        return type(left) is float and 0 < left <= 1 and vm.truth(vm.symbolic(operator.ge, right, 0))
+    return vm.truth(vm.symbolic(operator.gt, left, 0))
 
 
 _PARTIAL: dict[Any, Callable[[Any, Any, Any], bool]] = {

@@ -378,3 +378,27 @@ def test_functions_of_floats_that_vary_are_compared_exactly():
         return x + 1, math.acos(s) == math.acos(0.1), math.sin(s) > 0.5, math.acos(s) == 1.47062890563334
 
     same(f, X, 0.2, then=[(X, s) for s in (0.3, 0.1, 0.5, 0.1, math.cos(1.47062890563334))])
+
+
+@pytest.mark.parametrize("fn", [math.cos, math.sqrt, math.atan, math.tanh, math.log2, math.sin])
+def test_functions_of_math(fn):
+    def f(x, s):
+        y = fn(s)
+        return (x * y if y < 0.9 else x - y), 1 + y
+
+    recorder, compiled = Recorder(), None
+    compiled = alternator.compile(f, backend=recorder)
+    for s in (0.5, 0.75, 0.6, 0.3, 0.9):
+        torch.testing.assert_close(compiled(torch.ones(2), s), f(torch.ones(2), s))
+    assert recorder.frame_count <= 3
+
+
+def test_powers_of_small_floats():
+    def f(x, n, b):
+        return x * (1 - 0.9**n), b**n
+
+    calls = [(torch.ones(2), n, 0.5) for n in (2, 3, 4, 50, 700)]
+    assert _graphs(f, calls) == 2
+    assert _graphs(f, [*calls, (torch.ones(2), -3, 0.5), (torch.ones(2), 3, 1.5)]) <= 4
+    with pytest.raises(OverflowError):
+        alternator.compile(f, backend="eager")(torch.ones(2), 5000, 1.5)
