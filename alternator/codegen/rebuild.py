@@ -85,7 +85,10 @@ def torch_size(b: Builder, value: Any) -> str:
 
 
 def _mentions(text: str, name: str) -> bool:
-    return re.search(rf"\b{name}\b", text) is not None
+    return name in text and name in _WORDS.findall(text)
+
+
+_WORDS = re.compile(r"\w+")  # compiled once: the cache of ``re`` is something that programs read
 
 
 def _of_value(base: Any) -> None:

@@ -284,19 +284,23 @@ def rule_callable(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(getattr)
 def rule_getattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    obj, name = args[0], args[1]
-    if not issubclass(type(name), str):
-        raise vm.user_raise(TypeError("attribute name must be string, not " + repr(type(name).__name__)))
+    _check_name(vm, args[1])
     try:
-        return attributes.load(vm, obj, name)
+        return attributes.load(vm, args[0], args[1])
     except UserRaise as raised:
         if len(args) > 2 and isinstance(raised.exc, AttributeError):
             return args[2]
         raise
 
 
+def _check_name(vm: Any, name: Any) -> None:
+    if not issubclass(type(name), str):
+        raise vm.user_raise(TypeError(f"attribute name must be string, not {attributes.type_of(vm, name).__name__!r}"))
+
+
 @RULES.rule(hasattr)
 def rule_hasattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    _check_name(vm, args[1])
     try:
         attributes.load(vm, args[0], args[1])
     except UserRaise as raised:
@@ -308,11 +312,13 @@ def rule_hasattr(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(setattr)
 def rule_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    _check_name(vm, args[1])
     attributes.store(vm, *args)
 
 
 @RULES.rule(delattr)
 def rule_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    _check_name(vm, args[1])
     attributes.store(vm, args[0], args[1], MISSING)
 
 

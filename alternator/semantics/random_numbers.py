@@ -38,7 +38,7 @@ def _drawing(name: str, example: Any) -> None:
             raise Break("RNG", f"random.{name}() of ints that no tensor holds")
 
         def draw(builder: Any) -> str:
-            words = ", ".join([*map(repr, given), *(f"{key}={value!r}" for key, value in named.items())])
+            words = ", ".join([*map(builder.value, given), *(f"{key}={builder.value(value)}" for key, value in named.items())])
             return f"{builder.constant(_as_tensor, 'number')}({builder.load(rec.source)}.{name}({words}))"
 
         vm.ticks += 1

@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import random
 import sys
 import types
 import weakref
@@ -464,3 +465,31 @@ def test_a_weak_proxy_whose_object_is_gone():
     expected = fn(torch.ones(2), proxy)
     found = alternator.compile(fn, backend="eager")(torch.ones(2), proxy)
     assert found[1] == expected[1] and torch.equal(found[0], expected[0])
+
+
+def test_names_of_attributes_are_strings():
+    def fn(x, name):
+        found = []
+        for what in (
+            lambda: hasattr(x, name),
+            lambda: setattr(x, name, 1),
+            lambda: getattr(x, name, None),
+            lambda: delattr(x, name),
+        ):
+            try:
+                found.append(what())
+            except TypeError as error:
+                found.append(str(error))
+        return x + 1, found
+
+    same(fn, torch.ones(2), 1)
+
+
+def test_numbers_drawn_between_bounds_that_have_no_literal():
+    def fn(x, low, high):
+        drawn = random.Random(1).uniform(low, high) if low != low else 1.0
+        chosen = generator.uniform(low, high)
+        return x + 1, str(chosen), drawn == 1.0
+
+    generator = random.Random(3)
+    same(fn, torch.ones(2), float("-inf"), 0.0, then=[(torch.ones(2), 1.0, float("inf"))])
