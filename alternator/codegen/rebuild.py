@@ -313,12 +313,8 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 def rebuild_method(b: Builder, value: Any) -> str:
     if issubclass(type(value.__self__), TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
-    if issubclass(type(value.__self__), SYMBOLIC):  # and this is a number, in parentheses lest it be a literal
-        kind = type(value.__self__)  # whose functions do not bear the names that they stand under
-        name = next((name for base in kind.__mro__ for name, fn in vars(base).items() if fn is value.__func__), None)
-        if name is None:
-            raise Break("UNREBUILDABLE_OUTPUT", f"a method of a {kind.__name__}")
-        return b.assign(f"({b.value(value.__self__)}).{name}")
+    if issubclass(type(value.__self__), SYMBOLIC):  # no method that a number has (semantics/numbers.py)
+        raise Break("UNREBUILDABLE_OUTPUT", f"a method of a {type(value.__self__).__name__}")
     return b.assign(f"{b.constant(types.MethodType, 'Method')}({b.value(value.__func__)}, {b.value(value.__self__)})")
 
 

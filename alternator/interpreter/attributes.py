@@ -59,9 +59,15 @@ def load(vm: Any, obj: Any, name: str) -> Any:
         return tensor_ops.load_attr(vm, obj, name)
     if issubclass(kind, type):
         return load_class(vm, obj, name)
-    known = facts(vm, kind)
-    if issubclass(kind, types.ModuleType) and known.getattribute is None:
+    if issubclass(kind, types.ModuleType) and facts(vm, kind).getattribute is None:
         return load_module(vm, obj, name)
+    return load_ordinary(vm, obj, name)
+
+
+@passes_on
+def load_ordinary(vm: Any, obj: Any, name: str) -> Any:
+    """An attribute of an instance whose type has no rule of its own."""
+    known = facts(vm, type(obj))
     value = _ordinary(vm, obj, name, known)
     return value if value is not MISSING else load_missing(vm, obj, name, known)
 

@@ -321,8 +321,11 @@ def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dic
         return tensor_ops.call(vm, fn, args, kwargs)
     if issubclass(type(args[0]), torch.Tensor) and fn.__objclass__ is object:
         return call_native_method(vm, fn.__get__(args[0]), args[0], args[1:], kwargs)
-    bound = vm.plain(fn.__get__, args[0], type(args[0]))
-    return call_native_method(vm, bound, args[0], args[1:], kwargs)
+    owner = hashable(vm, args[0]) if issubclass(type(args[0]), SYMBOLIC) else args[0]
+    if kind is not types.ClassMethodDescriptorType and not issubclass(type(owner), fn.__objclass__):
+        vm.plain(lambda: fn(owner))  # which says what is wrong in other words than __get__ does
+    bound = vm.plain(fn.__get__, owner, type(owner))
+    return call_native_method(vm, bound, owner, args[1:], kwargs)
 
 
 def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

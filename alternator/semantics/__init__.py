@@ -23,6 +23,7 @@ from alternator.semantics import (  # noqa: F401
     legacy_tensors,
     memoizing,
     nn_module,
+    numbers,
     numpy_arrays,
     numpy_scalars,
     output_calls,

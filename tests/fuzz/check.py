@@ -106,7 +106,14 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     ]
     args[-2] = list(args[-2])
     scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)] + [m.Tall.made]
-    seen.update(out=out.getvalue(), args=args[:-1], counter=m.COUNTER, log=m.LOG, scales=scales, weight=m.weight)
+    seen.update(
+        out=out.getvalue(),
+        args=args[:-1],
+        counter=m.COUNTER,
+        log=[NameError.__name__ if row == UnboundLocalError.__name__ else row for row in m.LOG],
+        scales=scales,
+        weight=m.weight,
+    )
     net = {name: value for name, value in vars(m.net).items() if not name.startswith("_")}
     seen.update(net=net, weights=dict(m.net.named_parameters()), buffers=dict(m.net.named_buffers()))
     seen["random"] = random.getstate(), torch.get_rng_state()

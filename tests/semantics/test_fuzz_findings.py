@@ -423,3 +423,17 @@ def test_writing_into_an_expanded_tensor() -> None:
 
     for how in range(5):
         same(f, torch.arange(3.0), how, breaks=0)
+
+
+def test_methods_of_numbers_that_vary() -> None:
+    def f(x, a, b):
+        out = [(a + 1).__sub__(b), a.__radd__(b * 2), getattr(a, "__eq__")(b), a.real, type(a.__add__), a.__class__]
+        try:
+            out.append(int.__sub__(a, 1))
+        except TypeError as error:
+            out.append(str(error))
+        return x + 1, out
+
+    numbers = [(5, 1.5), (6, 2.5), (7, 3.5), (8, 2), (9, 3), (1.5, 2.5), (2.5, 3.5)]
+    same(f, torch.ones(1), 4, 0.5, breaks=0, then=[(torch.ones(1), a, b) for a, b in numbers])
+    same(f, torch.ones(1), 4, 2, breaks=0, then=[(torch.ones(1), a, b) for a, b in numbers[3:5]])
