@@ -15,7 +15,7 @@ import threading
 import traceback
 import types
 import weakref
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import torch
 
@@ -128,8 +128,7 @@ def known_codes() -> list[types.CodeType]:
     return [code for code in (ref() for ref, _ in list(_code_states.values())) if code is not None]
 
 
-@dataclasses.dataclass(frozen=True)
-class GuardFail:
+class GuardFail(NamedTuple):
     """What ``guard_fail_fn`` is told."""
 
     reason: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 import sys
 import types
 import weakref
@@ -11,7 +12,7 @@ from typing import Any, cast
 
 from alternator.exc import Break
 from alternator.interpreter import operations
-from alternator.interpreter.tables import PURE_TYPES, READABLE, RULES, SHALLOW
+from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
@@ -89,6 +90,12 @@ def admit_proxy(world: World, obj: Any, source: Source) -> Any:
     made = types.MappingProxyType(world.vm.fill_value(inner))
     world.record(obj, source, made)
     return made
+
+
+@REBUILD.rule(types.MappingProxyType)
+def rebuild_proxy(b: Any, value: Any) -> str:
+    """A view that the program made, of the same dict."""
+    return str(b.assign(f"{b.constant(types.MappingProxyType, 'MappingProxyType')}({b.value(gc.get_referents(value)[0])})"))
 
 
 @ADMIT.register(dict)

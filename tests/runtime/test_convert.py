@@ -135,6 +135,7 @@ def test_guard_fail_fn() -> None:
     compiled(X, "ab")
     (failure,) = failures
     assert failure.orig_code is add.__code__ and "n" in failure.reason
+    assert failure == (failure.reason, add.__code__)
     assert list(utils.guard_failures) == [add.__code__]
 
 
