@@ -354,8 +354,23 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         if args and issubclass(type(owner), (dict, set, frozenset)):
             args = (hashable(vm, args[0]), *args[1:])
             if issubclass(type(owner), (set, frozenset)) and fn.__name__ not in ("add", "remove", "discard", "__contains__"):
-                args = tuple([[hashable(vm, item) for item in arg] if type(arg) in (list, tuple) else arg for arg in args])
+                args = tuple([[hashable(vm, item) for item in arg] if type(arg) in _SEQUENCES else arg for arg in args])
+                if fn.__name__ == "update" and any(hasattr(type(arg), "__next__") for arg in args):
+                    return _update(vm, owner, args)
     return run_pure(vm, fn, depth, args, kwargs)
+
+
+def _update(vm: Any, owner: Any, args: tuple[Any, ...]) -> None:
+    """``set.update`` of iterators that may give symbolic numbers: item by item, as it does."""
+    for arg in args:
+        if not hasattr(type(arg), "__next__"):
+            run_pure(vm, owner.update, SHALLOW, (arg,), {})
+            continue
+        while (item := vm.native(next, (arg, _SEQUENCES))) is not _SEQUENCES:
+            run_pure(vm, owner.add, SHALLOW, (hashable(vm, item),), {})
+
+
+_SEQUENCES = (list, tuple, torch.Size)
 
 
 _OF_NUMBERS = frozenset({int, float, bool, complex})

@@ -47,8 +47,8 @@ def hashable(vm: Any, key: Any) -> Any:
     if issubclass(type(key), SYMBOLIC):
         return vm.symbolic(float if kind is torch.SymFloat else bool if kind is torch.SymBool else operator.index, key)
     vm.close(key)
-    if kind is tuple and any(issubclass(type(item), (tuple, *SYMBOLIC)) for item in key):
-        return tuple([hashable(vm, item) for item in key])
+    if kind in (tuple, torch.Size) and any(issubclass(type(item), (tuple, *SYMBOLIC)) for item in key):
+        return kind([hashable(vm, item) for item in key])
     return key
 
 
