@@ -430,6 +430,12 @@ _CHECK_FAILED = (
 )
 
 
+@RULES.rule(torch.SymFloat.is_integer)
+def is_integer(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Of a symbolic float, which stands for finite numbers."""
+    return vm.symbolic(operator.eq, args[0], vm.call(math.floor, args))
+
+
 @RULES.rule(symbolic_shapes.guard_size_oblivious)
 def guard_size_oblivious(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.symbolic(symbolic_shapes.guard_size_oblivious, *args)

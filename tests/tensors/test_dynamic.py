@@ -402,3 +402,12 @@ def test_powers_of_small_floats():
     assert _graphs(f, [*calls, (torch.ones(2), -3, 0.5), (torch.ones(2), 3, 1.5)]) <= 4
     with pytest.raises(OverflowError):
         alternator.compile(f, backend="eager")(torch.ones(2), 5000, 1.5)
+
+
+def test_whole_floats():
+    def f(x, v):
+        return x * 2 if v.is_integer() else x + v, (v * 2).is_integer(), float.is_integer(v / 3)
+
+    then = [(X, v) for v in (2.0, 2.75, 3.0, -0.5, 1e300, 2.0**53 + 2, -0.0, 0.1 + 0.2, 5e-324)]
+    same(f, X, 1.5, fullgraph=True, then=then)
+    same(f, X, 1.5, fullgraph=True, dynamic=True, then=then)
