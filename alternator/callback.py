@@ -61,14 +61,9 @@ class CallbackHandler:
 
     def running(
         self, compile_id: str, trigger: CallbackTrigger = CallbackTrigger.DYNAMO
-    ) -> contextlib.AbstractContextManager[None]:
-        """A compilation runs inside of this."""
-        if not self.start_callbacks and not self.end_callbacks:
-            return _NOBODY_LISTENS
-        return _Running(self, compile_id, trigger)
-
-
-_NOBODY_LISTENS = contextlib.nullcontext()
+    ) -> contextlib.AbstractContextManager[None] | None:
+        """A compilation runs inside of this; None: nobody listens."""
+        return _Running(self, compile_id, trigger) if self.start_callbacks or self.end_callbacks else None
 
 
 class _Running(contextlib.AbstractContextManager[None]):

@@ -213,7 +213,7 @@ def listening_to_entries(listener: Callable[[Any], None]) -> Iterator[None]:
 
 @dataclasses.dataclass(init=False)
 class CompileMetrics:
-    """One frame that was looked at.  In a ``with`` statement: the current one; it is timed, and kept."""
+    """One frame that was looked at.  In a ``with`` statement it is timed, and kept; ``inner`` is entered with it."""
 
     compile_id: str | None = None
     co_name: str | None = None
@@ -240,17 +240,20 @@ class CompileMetrics:
     recompile_reason: str | None = None
     break_code: str | None = None
 
-    def __init__(self, **known: Any) -> None:
-        self.__dict__.update(known)  # the rest are defaults of the class: one is made before each capture
+    def __init__(self, inner: contextlib.AbstractContextManager[Any] | None = None) -> None:
+        self._inner = inner  # what it tells is written down behind the capture, which must not wait for it
 
     def __enter__(self) -> CompileMetrics:
-        self._before, _current.metrics = _current.metrics, self
+        if self._inner is not None:
+            self._inner.__enter__()
         self.start_time = time.time()
         self._start = time.perf_counter()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        _current.metrics = self._before
+    def __exit__(self, *exc_info: Any) -> None:
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.__exit__(*exc_info)
         self.entire_frame_compile_time_s = time.perf_counter() - self._start
         compile_times["frame"].append(self.entire_frame_compile_time_s)
         add_compilation_metrics(self)
@@ -279,18 +282,6 @@ def set_compilation_metrics_limit(new_size: int) -> None:
     """Keep this many."""
     global _metrics
     _metrics = collections.deque(_metrics, maxlen=new_size)
-
-
-class _Current(threading.local):
-    metrics: CompileMetrics | None = None
-
-
-_current = _Current()
-
-
-def current_metrics() -> CompileMetrics:
-    """The record of the frame that this thread captures; a scratch one outside of a capture."""
-    return _current.metrics or CompileMetrics()
 
 
 compile_times: collections.defaultdict[str, list[float]] = collections.defaultdict(list)

@@ -7,7 +7,6 @@ object, because a compiled entry belongs to the callback that made it.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import itertools
 import logging
 import sys
@@ -157,7 +156,7 @@ class Callback:
     def __init__(self, options: Options) -> None:
         self.backend = hold_backend(options.backend)
         self.options = dataclasses.replace(options, backend=_nobody)
-        self.collections = 0
+        self.garbage = _Garbage()
 
     def __call__(self, func: types.FunctionType, values: list[Any]) -> Any:
         """None (run plainly), False (and compile nothing below), ``SKIP_CODE``, ``SKIP_CODE_RECURSIVE`` or a new entry."""
@@ -168,7 +167,8 @@ class Callback:
             if skip.of_code(code) is not verdict:  # it is this function that is special, not its code
                 return None if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
             return eval_frame.SKIP_CODE if verdict is Verdict.PLAIN else eval_frame.SKIP_CODE_RECURSIVE
-        if config.disable or stance.current().runs_plainly or ((_fx_traces() or _jit_traces()) and not _may_compile_here()):
+        settings = config.snapshot()
+        if settings.disable or stance.current().runs_plainly or ((_fx_traces() or _jit_traces()) and not _may_compile_here()):
             return None
         with compile_lock:
             present = eval_frame.usable_entries(code, self)
@@ -176,19 +176,19 @@ class Callback:
                 entry = eval_frame.find(func, values, self)  # another thread may have compiled it while this one waited
                 if entry is not None:
                     return entry
-            elif not (config.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
+            elif not (settings.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
                 if not trampoline.is_frame_of_c(func):
                     return None
-            return self._convert(func, values, present)
+            return self._convert(func, values, present, settings)
 
     # -- one frame --------------------------------------------------------------------------------------------------
 
-    def _convert(self, func: types.FunctionType, values: list[Any], present: list[Any]) -> Any:
+    def _convert(self, func: types.FunctionType, values: list[Any], present: list[Any], settings: config.Snapshot) -> Any:
         """``present``: the entries that there are, and that do not fit."""
         code = func.__code__
         state = _state_of(code)
         state.calls += 1
-        if state.calls < config.minimum_call_count:
+        if state.calls < settings.minimum_call_count:
             return None
         now = stance.current()
         if state.calls == 1 and now.compiles_later:
@@ -202,30 +202,23 @@ class Callback:
         reasons = recompiles.Reasons(present, func, values)
         if recompiles.is_rare_size(frame_states.of(code), reasons):
             return False
-        if not self._may_have_another(func, state, reasons):
+        if not self._may_have_another(func, state, reasons, settings):
             # neither here nor in what it calls: what keeps changing here changes there, too
-            return False if config.skip_code_recursive_on_recompile_limit_hit else None
+            return False if settings.skip_code_recursive_on_recompile_limit_hit else None
         for module, prepare in before_capture:
             if module in sys.modules:
                 prepare()
-        self.collections = _collections()
-        request = self._request(state)
-        metrics = utils.CompileMetrics(
-            compile_id=request.compile_id,
-            co_name=code.co_name,
-            co_filename=code.co_filename,
-            co_firstlineno=code.co_firstlineno,
-            cache_size=len(present),
-            accumulated_cache_size=state.captures,
-        )
+        self.garbage.leave()
+        request = self._request(state, settings)
+        metrics = utils.CompileMetrics(callbacks.callback_handler.running(request.compile_id))
         try:
-            with metrics, callbacks.callback_handler.running(request.compile_id):
+            with metrics:
                 result = self._capture(func, values, request, state, metrics)
         except exc.Restart as restart:
             restart.prepare()
-            return self._convert(func, values, eval_frame.usable_entries(code, self))
+            return self._convert(func, values, eval_frame.usable_entries(code, self), config.snapshot())
         finally:
-            self._tell_why_again(code, state, reasons, metrics)
+            self._write_down(code, state, reasons, metrics, request)
         if isinstance(result, eval_frame._CacheEntry):
             state.captures += 1
             metrics.has_guarded_code = True
@@ -237,13 +230,13 @@ class Callback:
         utils.counters["frames"]["ok"] += 1
         return result
 
-    def _request(self, state: _CodeState) -> CompileRequest:
+    def _request(self, state: _CodeState, settings: config.Snapshot) -> CompileRequest:
         options = self.options
         now = stance.current()
         return CompileRequest(
             now.backend or self.backend() or _nobody,
             now.backend_name if now.backend else options.backend_name,
-            config.snapshot(),
+            settings,
             f"{state.frame_id}/{state.captures}",
             options,
         )
@@ -312,14 +305,16 @@ class Callback:
 
     def guards_do_not_hold(self, func: types.FunctionType, why: str) -> None:
         """The frame hook found that a new entry does not fit the call that it was made from."""
-        if _collections() != self.collections:
+        if self.garbage.was_collected():
             return  # a finalizer or a weak reference's callback has changed what was read: run plainly this time
         error = exc.InternalError(f"the guards of the new entry for {_name_of(func)} do not hold for its own call: {why}")
         self._internal_error(func, error, _state_of(func.__code__), utils.CompileMetrics())
 
     # -- entries that exist -----------------------------------------------------------------------------------------
 
-    def _may_have_another(self, func: types.FunctionType, state: _CodeState, reasons: recompiles.Reasons) -> bool:
+    def _may_have_another(
+        self, func: types.FunctionType, state: _CodeState, reasons: recompiles.Reasons, settings: config.Snapshot
+    ) -> bool:
         """Whether there may be a further entry; ``reasons``: why those that there are do not fit."""
         code = func.__code__
         if stance.current().fails_on_recompile:
@@ -328,7 +323,7 @@ class Callback:
                 f"function: {_where(code)}"
                 + (f"\n    triggered by the following guard failure(s):\n{reasons.listed()}" if reasons else "")
             )
-        most = config.accumulated_recompile_limit
+        most = settings.accumulated_recompile_limit
         if not reasons.entries:
             if state.captures < most:
                 return True
@@ -338,19 +333,19 @@ class Callback:
             return False
         if self.options.guard_fail_fn is not None:
             self.options.guard_fail_fn(GuardFail(reasons[0], code))
-        if config.error_on_recompile:
+        if settings.error_on_recompile:
             self._report_recompile(code, reasons)
             raise exc.RecompileError(
                 f"Recompiling {_where(code)}, although config.error_on_recompile is set\n"
                 f"    triggered by the following guard failure(s):\n{reasons.listed()}"
             )
-        limit = self.options.recompile_limit if self.options.recompile_limit is not None else config.recompile_limit
+        limit = self.options.recompile_limit if self.options.recompile_limit is not None else settings.recompile_limit
         if state.captures >= most:
             self._report_limit(func, state, reasons, "accumulated_recompile_limit", most)
             return False
         if len(reasons.entries) >= limit and not self._replaced(func, state, reasons, limit):
             return False
-        if config.log_recompiles or log.isEnabledFor(logging.INFO):  # somebody reads along
+        if settings.log_recompiles or log.isEnabledFor(logging.INFO):  # somebody reads along
             self._report_recompile(code, reasons)
             log.info("compiling %s again:\n%s", _where(code), reasons.listed())
         return True
@@ -362,10 +357,18 @@ class Callback:
                 utils.guard_failures[code].append(reasons[0])
             utils.report_recompile(_where(code), code, reasons)
 
-    def _tell_why_again(
-        self, code: types.CodeType, state: _CodeState, reasons: recompiles.Reasons, metrics: utils.CompileMetrics
+    def _write_down(
+        self,
+        code: types.CodeType,
+        state: _CodeState,
+        reasons: recompiles.Reasons,
+        metrics: utils.CompileMetrics,
+        request: CompileRequest,
     ) -> None:
-        """Behind the capture, which need not wait for the words."""
+        """What was captured and why, behind the capture, which need not wait for the words."""
+        metrics.compile_id = request.compile_id
+        metrics.co_name, metrics.co_filename, metrics.co_firstlineno = code.co_name, code.co_filename, code.co_firstlineno
+        metrics.cache_size, metrics.accumulated_cache_size = len(reasons), state.captures
         if reasons:
             self._report_recompile(code, reasons)
             metrics.recompile_reason = reasons[0]
@@ -461,9 +464,24 @@ def _name_of(func: types.FunctionType) -> str:
     return func.__qualname__
 
 
-def _collections() -> int:
-    """How often garbage was collected so far."""
-    return sum(generation["collections"] for generation in gc.get_stats())
+class _Garbage:
+    """Tells whether garbage was collected since it was left there."""
+
+    class _Piece:
+        __slots__ = ("__weakref__", "itself")
+
+    def __init__(self) -> None:
+        self._left: Callable[[], Any] = lambda: None
+
+    def leave(self) -> None:
+        """From now on."""
+        piece: Any = self._left() or self._Piece()
+        piece.itself = piece
+        self._left = weakref.ref(piece)
+
+    def was_collected(self) -> bool:
+        """Nothing else lets go of it."""
+        return self._left() is None
 
 
 def _where(code: types.CodeType) -> str:
