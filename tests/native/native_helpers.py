@@ -44,3 +44,20 @@ class Checked:
         if position is not None:
             assert why[1] == position, why
         return why[2]
+
+
+class Thing:
+    pass
+
+
+def instance_with(*guards, access="dictitem", value=1):
+    """A Thing whose attribute x is guarded: (checked, thing)."""
+    thing = Thing()
+    thing.x = value
+    table = Table()
+    root = table.local(0, ("TYPE", Thing))
+    table.node(table.node(root, "dict"), access, "x", *guards)
+    return Checked(table, None, [thing]), thing
+
+
+# ---- guards on values -----------------------------------------------------------------------------------------------

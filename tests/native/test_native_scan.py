@@ -10,11 +10,7 @@ import types
 
 import pytest
 import torch
-from native_helpers import Checked, Table
-
-
-class Thing:
-    pass
+from native_helpers import Checked, Table, Thing
 
 
 class Slotted:
