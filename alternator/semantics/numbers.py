@@ -12,7 +12,7 @@ import torch
 
 from alternator.interpreter import attributes
 from alternator.interpreter.identity import hashable
-from alternator.interpreter.tables import GETATTR
+from alternator.interpreter.tables import GETATTR, RULES
 
 _VISIBLE: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 
@@ -23,7 +23,7 @@ def _number_attr(vm: Any, value: Any, name: str) -> Any:
         return kind
     if name == "real" and kind is not bool:
         return value
-    if not hasattr(kind, name):
+    if not hasattr(kind, name) or RULES.get(getattr(type(value), name, None)) is not None:
         return attributes.load_ordinary(vm, value, name)
     return attributes.load(vm, hashable(vm, value), name)
 
