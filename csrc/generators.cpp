@@ -1,4 +1,4 @@
-// The frames of generators that wait: what is in them, and how it is changed.
+// The frames of generators that wait, what is in them, and how it is changed; how far an enumerate has counted.
 #include "util.h"
 
 #include <vector>
@@ -96,6 +96,15 @@ PyObject* set_finished(PyObject*, PyObject* arg) {
   return PyObject_CallMethod(generator, "close", nullptr);
 }
 
+// set_count(enumerate, n): the number that it gives next.
+PyObject* set_count(PyObject*, PyObject* args) {
+  PyObject* counter;
+  Py_ssize_t count;
+  if (!PyArg_ParseTuple(args, "O!n:set_count", &PyEnum_Type, &counter, &count)) return nullptr;
+  if (!py::set_enumerate(counter, count)) return PyErr_Format(PyExc_OverflowError, "the number is too large");
+  Py_RETURN_NONE;
+}
+
 }  // namespace
 
 bool init_generators(PyObject* module) {
@@ -104,6 +113,7 @@ bool init_generators(PyObject* module) {
       {"set_waiting", set_waiting, METH_VARARGS,
        "set_waiting(generator, place, variables, stack, handled) -> the generator, which waits there now"},
       {"set_finished", set_finished, METH_O, "set_finished(generator): as if it had returned"},
+      {"set_count", set_count, METH_VARARGS, "set_count(enumerate, n): the number that it gives next"},
       {nullptr, nullptr, 0, nullptr}};
   return PyModule_AddFunctions(module, methods) == 0;
 }

@@ -100,6 +100,19 @@ inline PyObject** generator_handles(PyObject* generator) {
   return &reinterpret_cast<PyGenObject*>(generator)->gi_exc_state.exc_value;
 }
 
+// How far an `enumerate` has counted, as long as that is a small number.
+struct Enumerate {
+  PyObject_HEAD
+  Py_ssize_t count;
+  PyObject *iterator, *result, *large_count, *one;
+};
+inline bool set_enumerate(PyObject* enumerate, Py_ssize_t count) {
+  auto inner = reinterpret_cast<Enumerate*>(enumerate);
+  if (inner->large_count || count == PY_SSIZE_T_MAX || PyEnum_Type.tp_basicsize != sizeof(Enumerate)) return false;
+  inner->count = count;
+  return true;
+}
+
 // ---- code objects ---------------------------------------------------------------------------------------------------
 
 inline int code_nlocals(const PyCodeObject* code) { return code->co_nlocals; }

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from alternator._C.eval_frame import set_finished, set_waiting
+from alternator._C.eval_frame import set_count, set_finished, set_waiting
 from alternator.bytecode.analysis import stack_state
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
-from alternator.interpreter.lookahead import Ahead
+from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
@@ -47,7 +47,7 @@ def has_effects(vm: Any) -> bool:
 
 def _takes_from_unchanged(rec: Outside) -> bool:
     """Items were taken before what they are in was changed."""
-    return isinstance(rec.standin, Ahead) and rec.standin.pinned is None
+    return isinstance(rec.standin, Ahead) and not isinstance(rec.standin, Counting) and rec.standin.pinned is None
 
 
 def _keep_apart(b: Builder, changed: list[Outside]) -> None:
@@ -159,6 +159,9 @@ def _replay_deque(b: Builder, rec: Outside) -> None:
 
 def _replay_iterator(b: Builder, rec: Outside) -> None:
     target, ahead = b.load(rec.source), rec.standin
+    if isinstance(ahead, Counting):
+        b.emit(f"{b.constant(set_count, 'set_count')}({target}, {b.value(ahead.count)})")
+        return
     if ahead.pinned is None:
         b.emit(f"{b.constant(iterators.take, 'take')}({target}, {ahead.taken + ahead.ended})")
         return

@@ -6,6 +6,7 @@ import sys
 import types
 from typing import Any
 
+from alternator._C.eval_frame import NULL
 from alternator.exc import Break, UserRaise
 from alternator.interpreter.tracebacks import not_an_exception
 
@@ -95,7 +96,7 @@ class TracedGenerator:
             frame.suspended = False
             result = frame.run()
         except UserRaise as raised:
-            self.finished = True
+            self.left_by_error()
             if isinstance(raised.exc, StopIteration):
                 wrong = RuntimeError("generator raised StopIteration")
                 wrong.__cause__ = wrong.__context__ = raised.exc
@@ -114,6 +115,10 @@ class TracedGenerator:
             return result
         self.finished = True
         raise UserRaise(stop_iteration(result))
+
+    def left_by_error(self) -> None:
+        """An exception has left the frame: that is its end."""
+        self.finished = True
 
     def _check(self, value: Any, error: BaseException | None) -> None:
         vm = self.vm
@@ -233,12 +238,18 @@ _HOLDERS = 4
 class TracedMap(TracedGenerator):
     """What ``map`` gives: its function and its iterators are all of its state."""
 
+    def left_by_error(self) -> None:
+        """C code has no frame that could be left: the next step begins anew."""
+        frame = self.frame
+        frame.locals[2:] = [NULL] * len(frame.locals[2:])
+        frame.stack, frame.pc, frame.started = [], 0, False
 
-class TracedFilter(TracedGenerator):
+
+class TracedFilter(TracedMap):
     """What ``filter`` gives."""
 
 
-class TracedUntil(TracedGenerator):
+class TracedUntil(TracedMap):
     """What ``iter(callable, sentinel)`` gives."""
 
 

@@ -6,6 +6,8 @@ captured once, serves every iteration.
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import Any
 
 from alternator.exc import Break
@@ -74,9 +76,7 @@ class Ahead(iterators.StandIn):
     def _changed(self) -> bool:
         """Whether the program has written to what the iterator goes over."""
         for part in iterators.parts_of(self.iterator):
-            kind = type(part)
-            if kind not in iterators.COMPOSED:
-                over = iterators.sequence(part) if kind in iterators.KINDS else iterators.table_of(part)
+            for over in iterators.contents_of(part):
                 rec = self.vm.records.get(id(over))
                 if rec is not None and has_changed(rec):
                     return True
@@ -100,8 +100,10 @@ class Ahead(iterators.StandIn):
 def _mark_counts(iterator: Any, item: Source) -> None:
     """Numbers that the loop itself counts through are another in each iteration: none of them is taken for a constant."""
     kind = type(iterator)
-    if kind is iterators.RANGE:
+    if kind in iterators.COUNTERS:
         item.static = COUNTS
+    elif kind is itertools.islice:
+        _mark_counts(iterator.__reduce__()[1][0], item)
     elif kind in iterators.COMPOSED:
         parts = iterator.__reduce__()[1]
         if kind is enumerate:
@@ -112,8 +114,30 @@ def _mark_counts(iterator: Any, item: Source) -> None:
                 _mark_counts(part, item.child("index", number))
 
 
-STANDINS: dict[type, type[Ahead]] = {
-    kind: type(f"Ahead_{kind.__name__}", (Ahead,), {"kind": kind})
-    for kind in (*iterators.KINDS, *iterators.HASHED, *iterators.COMPOSED)
-}
+class Counting(Ahead):
+    """The stand-in of an ``enumerate`` over what cannot be looked ahead in: it counts what the stand-in of that gives."""
+
+    kind = enumerate
+
+    def __init__(self, vm: Any, source: Source, inner: Any, count: Any) -> None:
+        self.vm = vm
+        self.source = source
+        self.inner = inner
+        self.count = self.first = count
+
+    def moved(self) -> bool:
+        return self.count is not self.first
+
+    def take_unread(self) -> Any:
+        """The next pair."""
+        self.vm.ticks += 1
+        value = self.vm.call(next, (self.inner, MISSING))
+        if value is MISSING:
+            return MISSING
+        count = self.count
+        self.count = self.vm.symbolic(operator.add, count, 1)
+        return count, value
+
+
+STANDINS: dict[type, type[Ahead]] = {kind: type(f"Ahead_{kind.__name__}", (Ahead,), {"kind": kind}) for kind in iterators.KNOWN}
 """Kind of an iterator -> the class of its stand-in."""

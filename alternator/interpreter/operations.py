@@ -528,7 +528,7 @@ def advance(vm: Any, iterator: Any) -> Any:
             raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not an iterator"))
         vm.ticks += 1
         rec = vm.records.get(id(iterator))
-        if rec is not None:
+        if rec is not None and rec.standin is rec.obj:
             raise Break("OUTSIDE_ITERATOR", kind.__name__)
         return vm.native(next, (iterator, MISSING))
     except UserRaise as raised:

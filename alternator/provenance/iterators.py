@@ -6,26 +6,43 @@ import collections
 import copy
 import gc
 import itertools
-from typing import Any
+from typing import Any, Callable
 
 KINDS: tuple[type, ...] = (
     type(iter([])),
     type(iter(())),
     type(iter(range(0))),
     type(iter("")),
+    type(iter("\xe9")),
     type(reversed([])),
     type(iter(b"")),
 )
 """Those over sequences: they show both (``__reduce__``), and their position can be set (``__setstate__``)."""
 
-HASHED: tuple[type, ...] = tuple(
-    type(make({})) for make in (iter, lambda d: iter(d.values()), lambda d: iter(d.items()), lambda d: reversed(d))
-) + (type(iter(set())),)
+_views: tuple[Any, ...] = ({}, {}.values(), {}.items())
+HASHED: tuple[type, ...] = (
+    *(type(make(view)) for view in _views for make in (iter, reversed)),
+    type(iter(set())),
+    type(iter(collections.OrderedDict())),
+)
 """Those over dicts and sets: they show what is left."""
 
 RANGE: type = type(iter(range(0)))
 COMPOSED: tuple[type, ...] = (enumerate, zip)
-"""Those that take from other iterators."""
+"""Those that take from other iterators, and give tuples with what they took."""
+
+ALONE: tuple[type, ...] = (
+    itertools.count,
+    itertools.repeat,
+    itertools.product,
+    itertools.permutations,
+    itertools.combinations,
+    itertools.combinations_with_replacement,
+)
+"""Those that nothing moves but they themselves: a copy is another one."""
+
+COUNTERS: tuple[type, ...] = (RANGE, itertools.count)
+"""Those that give the numbers that a loop counts through."""
 
 
 def sequence(iterator: Any) -> Any:
@@ -59,25 +76,98 @@ def table_of(iterator: Any) -> Any:
     return next((obj for obj in gc.get_referents(iterator) if issubclass(type(obj), (dict, set, frozenset))), None)
 
 
+def _chained(iterator: Any) -> tuple[Any, list[Any]]:
+    """What a chain takes from now, None if it is at its start or end; and what comes behind that."""
+    made = iterator.__reduce__()
+    if len(made) < 3:
+        return None, []
+    source, active = made[2][0], made[2][1] if len(made[2]) > 1 else None
+    if type(source) not in (type(iter(())), type(iter([]))):
+        raise ValueError("a chain over an iterator")
+    rest = list(sequence(source))[max(position(source), 0) :]
+    if any(type(one) not in _CONTAINERS and not can_look_ahead(one) for one in rest):
+        raise ValueError("a chain over something else than containers and iterators")
+    return active, rest
+
+
+_CONTAINERS = (list, tuple, str, bytes, range, dict, set, frozenset)
+
+
+def _fork_chain(iterator: Any) -> Any:
+    active, rest = _chained(iterator)
+    made = itertools.chain(*[one if type(one) in _CONTAINERS else fork(one) for one in rest])
+    return made if active is None else itertools.chain(fork(active), made)
+
+
+def _fork_cycle(iterator: Any) -> Any:
+    _, (inner,), (saved, again) = iterator.__reduce__()
+    made: Any = itertools.cycle(fork(inner))
+    made.__setstate__((list(saved), again))
+    return made
+
+
+def _fork_islice(iterator: Any) -> Any:
+    _, (inner, *numbers), taken = iterator.__reduce__()
+    made: Any = itertools.islice(fork(inner), *numbers)
+    made.__setstate__(taken)
+    return made
+
+
+def _fork_longest(iterator: Any) -> Any:
+    _, inner, fill = iterator.__reduce__()
+    return itertools.zip_longest(*[one if one == () else fork(one) for one in inner], fillvalue=fill)
+
+
+def _fork_enumerate(iterator: Any) -> Any:
+    inner, count = iterator.__reduce__()[1]
+    return enumerate(fork(inner), count)
+
+
+def _fork_zip(iterator: Any) -> Any:
+    made = iterator.__reduce__()
+    return zip(*map(fork, made[1]), strict=len(made) > 2 and made[2])
+
+
+Nested = tuple[Callable[[Any], "list[Any]"], Callable[[Any], Any]]
+NESTED: dict[type, Nested] = {
+    enumerate: (lambda it: [it.__reduce__()[1][0]], _fork_enumerate),
+    zip: (lambda it: [*it.__reduce__()[1]], _fork_zip),
+    itertools.cycle: (lambda it: [it.__reduce__()[1][0]], _fork_cycle),
+    itertools.islice: (lambda it: [it.__reduce__()[1][0]], _fork_islice),
+    itertools.zip_longest: (lambda it: [one for one in it.__reduce__()[1] if type(one) is not tuple], _fork_longest),
+    itertools.chain: (lambda it: [one for one in _flat(*_chained(it)) if type(one) not in _CONTAINERS], _fork_chain),
+}
+"""Those that take from other iterators: these, and how another one is made that will give the same items."""
+
+
+def _flat(active: Any, rest: list[Any]) -> list[Any]:
+    return rest if active is None else [active, *rest]
+
+
 def parts_of(iterator: Any) -> list[Any]:
     """The iterators that it takes from, itself first."""
+    row = NESTED.get(type(iterator))
+    return [iterator] if row is None else [iterator, *(part for one in row[0](iterator) for part in parts_of(one))]
+
+
+def contents_of(iterator: Any) -> list[Any]:
+    """The containers that it goes over, without those of its parts."""
     kind = type(iterator)
-    if kind not in COMPOSED:
-        return [iterator]
-    given = iterator.__reduce__()[1]
-    inner = given[:1] if kind is enumerate else given
-    return [iterator, *(part for one in inner for part in parts_of(one))]
+    if kind is itertools.chain:
+        return [one for one in _chained(iterator)[1] if type(one) in _CONTAINERS]
+    if kind in NESTED or kind in ALONE:
+        return []
+    return [sequence(iterator) if kind in KINDS else table_of(iterator)]
 
 
 def can_look_ahead(iterator: Any) -> bool:
     """Whether what comes next can be seen without taking it: each part is of a known kind, and nobody else's."""
-    parts = parts_of(iterator)
-    known = (*KINDS, *HASHED, *COMPOSED)
-    if any(type(part) not in known for part in parts) or len({id(part) for part in parts}) < len(parts):
-        return False
     try:
+        parts = parts_of(iterator)
+        if any(type(part) not in KNOWN for part in parts) or len({id(part) for part in parts}) < len(parts):
+            return False
         fork(iterator)
-    except RuntimeError:  # a dict that changed since
+    except (RuntimeError, ValueError):  # a dict that changed since; a chain over what gives iterators one after the other
         return False
     return True
 
@@ -85,18 +175,26 @@ def can_look_ahead(iterator: Any) -> bool:
 def fork(iterator: Any) -> Any:
     """Another iterator that will give the same items."""
     kind = type(iterator)
-    if kind is enumerate:
-        inner, count = iterator.__reduce__()[1]
-        return enumerate(fork(inner), count)
-    if kind is zip:
-        made = iterator.__reduce__()
-        return zip(*map(fork, made[1]), strict=len(made) > 2 and made[2])
+    row = NESTED.get(kind)
+    if row is not None:
+        return row[1](iterator)
     if kind in KINDS and position(iterator) >= 0:
         make, (over,), at = iterator.__reduce__()
         again = make(over)
         set_position(again, at)
         return again
     return copy.copy(iterator)
+
+
+KNOWN: frozenset[type] = frozenset({*KINDS, *HASHED, *ALONE, *NESTED})
+"""Those that can be looked ahead in, if their parts can."""
+
+
+def made_of(iterator: Any) -> tuple[Any, ...]:
+    """What a ``map``, ``filter``, ``zip`` or ``enumerate`` is made of by now; last, for ``zip``, whether it is strict."""
+    made = iterator.__reduce__()
+    given: tuple[Any, ...] = made[1]
+    return (*given, len(made) > 2 and bool(made[2])) if type(iterator) is zip else given
 
 
 class StandIn:

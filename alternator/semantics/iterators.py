@@ -7,10 +7,10 @@ from typing import Any
 
 from alternator.exc import Break
 from alternator.interpreter import attributes
-from alternator.interpreter.lookahead import STANDINS, Ahead
+from alternator.interpreter.lookahead import STANDINS, Ahead, Counting
 from alternator.interpreter.tables import GETATTR, RULES
 from alternator.provenance import iterators
-from alternator.provenance.source import Source
+from alternator.provenance.source import COUNTS, Source
 from alternator.provenance.world import ADMIT, World
 
 
@@ -19,11 +19,37 @@ def admit_iterator(world: World, obj: Any, source: Source) -> Any:
     """One that can be looked ahead in, unless another one takes from it too."""
     source.guard("TYPE", type(obj))
     if type(obj) not in STANDINS or not iterators.can_look_ahead(obj) or not _kept_apart(world, obj, source):
-        world.record(obj, source)
-        return obj
+        return admit_composed(world, obj, source)
     standin = STANDINS[type(obj)](world.vm, obj, source)
     world.record(obj, source, standin).snapshot = 0
     return standin
+
+
+@ADMIT.register(map, filter)
+def admit_composed(world: World, obj: Any, source: Source) -> Any:
+    """One that is made of others: its stand-in is made of theirs. All that moves are those; and the number of ``enumerate``."""
+    kind = type(obj)
+    source.guard("TYPE", kind)
+    if kind not in _COMPOSED:
+        world.record(obj, source)
+        return obj
+    made = iterators.made_of(obj)
+    parts = source.child("call", iterators.made_of)
+    parts.guard("LEN", len(made))
+    if kind is enumerate:
+        parts.child("index", 1).static = COUNTS
+    given = tuple([world.admit(part, parts.child("index", i)) for i, part in enumerate(made)])
+    if kind is enumerate:
+        standin: Any = Counting(world.vm, source, *given)
+        world.record(obj, source, standin).snapshot = 0
+        return standin
+    kwargs = {"strict": given[-1]} if kind is zip else {}
+    standin = world.vm.call(kind, given[:-1] if kind is zip else given, kwargs)
+    world.record(obj, source, standin)
+    return standin
+
+
+_COMPOSED = (map, filter, zip, enumerate)
 
 
 def _kept_apart(world: World, obj: Any, source: Source) -> bool:
@@ -61,3 +87,5 @@ def load_attr(vm: Any, iterator: Ahead, name: str) -> Any:
 for _kind, _standin in STANDINS.items():
     attributes.show_as(_standin, _kind)
     GETATTR.put(_standin, load_attr)
+attributes.show_as(Counting, enumerate)
+GETATTR.put(Counting, load_attr)

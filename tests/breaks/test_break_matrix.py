@@ -33,6 +33,12 @@ CONSTRUCTS = {
     "grad mode": "with torch.no_grad():\n    {body}\n    s.log.append(torch.is_grad_enabled())",
     "manager": "with Manager(s) as m:\n    {body}\n    x = x + m",
     "manager that swallows": "with Manager(s) as m:\n    {body}\n    raise ValueError('swallowed')\nx = x + 1",
+    "generator's manager": "with noting(s) as m:\n    {body}\n    x = x + m",
+    "generator's manager that swallows": "with noting(s) as m:\n    {body}\n    raise ValueError('swallowed')\nx = x + 1",
+    "loop over a generator": "for y in numbers(x):\n    x = x + y\n    {body}",
+    "generator half consumed": "g = numbers(x)\nx = x + next(g)\n{body}\nx = x + next(g) + len(list(g))",
+    "generator from outside": "g = s.numbers\nx = x + next(g)\n{body}\nx = x + next(g)",
+    "iterator from outside": "for i, y in s.pairs:\n    x = x + y + i\n    {body}\n    if i == 1:\n        break",
     "lambda": "x = (lambda v: tick(s, v))(x)\n{body}",
     "comprehension": "xs = [tick(s, x + i) for i in range(3)]\n{body}\nx = x + xs[0] + xs[2]",
     "constructor": "x = Made(s, x).value\n{body}",
@@ -59,6 +65,7 @@ EFFECTS = {
 }
 
 HEAD = """
+import contextlib
 import torch, alternator
 
 COUNTER = 0
@@ -72,6 +79,8 @@ class State:
         self.table = {}
         self.seen = set()
         self.buffer = torch.zeros(3)
+        self.numbers = endless(self)
+        self.pairs = enumerate(endless(self))
 
 class Manager:
     def __init__(self, s):
@@ -101,6 +110,24 @@ class Reads:
         return tick(self.s, self.x)
     def __getitem__(self, k):
         return tick(self.s, self.x) * k
+
+@contextlib.contextmanager
+def noting(s):
+    s.log.append("in")
+    try:
+        with torch.no_grad():
+            yield 3
+    except ValueError as error:
+        s.log.append(str(error))
+    finally:
+        s.log.append(torch.is_grad_enabled())
+
+def endless(s):
+    n = 0
+    while True:
+        n += 1
+        s.log.append(n)
+        yield n
 
 def numbers(x):
     yield x
@@ -179,6 +206,8 @@ def check(construct: str, before: str, after: str, depth: int, caller: str) -> A
         for a, b in zip(one, other):
             if type(a).__name__ == "State":
                 a, b = vars(a), vars(b)
+                for one in (a, b):
+                    one["numbers"], one["pairs"] = next(one["numbers"]), next(one["pairs"])
                 a["other"], b["other"] = (vars(o["other"]) if "other" in o else None for o in (a, b))
             assert_same(a, b, where)
         counts.append(len(backend.graphs))
@@ -199,6 +228,8 @@ GRAPHS = {
     "for else": 3,
     "while": 4,
     "except": None,  # the handler runs plainly
+    "loop over a generator": 3,
+    "iterator from outside": 3,
     "lambda": 3,
     "comprehension": 5,
     "constructor": 3,
