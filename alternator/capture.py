@@ -56,6 +56,7 @@ from alternator.tensors.recheck import Recheck
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState
+from alternator.tensors.static_inputs import announce
 
 IDLE_PIECES = 16
 """So many pieces of a function without tensor work are tolerated, if those with tensor work are few."""
@@ -554,6 +555,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     levels = functorch.TransformState()
     mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
     context = TracingContext(mode)
+    announce(module, request.compile_id)
     try:
         with _outside_inference_mode(), tracing(context):
             compiled = call_backend(request.backend, module, examples)

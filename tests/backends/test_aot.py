@@ -8,7 +8,9 @@ from typing import Any, Callable
 import numpy
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import nn
+from torch._functorch.aot_autograd import aot_module_simplified
 
 import alternator
 from alternator.exc import BackendCompilerFailed
@@ -268,3 +270,42 @@ def test_numbers_that_the_graph_computes() -> None:
             compiled = alternator.compile(fn, backend=aot, fullgraph=True)
             for x in (torch.ones(3), torch.full((3,), 2.5)):
                 torch.testing.assert_close(compiled(x), fn(x))
+
+
+def static_inputs(fn: Callable[..., Any], *args: Any, **options: Any) -> list[tuple[list[int], int]]:
+    """Of each graph that AOTAutograd compiles: (the inputs that it was told stay where they are, how many inputs there are)."""
+    told = []
+
+    def compiler(gm: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        told.append((torch._guards.TracingContext.get().fw_metadata.static_input_indices, len(inputs)))
+        return make_boxed_func(gm.forward)
+
+    def backend(gm: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        return aot_module_simplified(gm, inputs, fw_compiler=compiler, bw_compiler=make_boxed_func_of)
+
+    compiled = alternator.compile(fn, backend=backend, **options)
+    for arg in args:
+        compiled(*arg)
+    return told
+
+
+def make_boxed_func_of(gm: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+    return make_boxed_func(gm.forward)
+
+
+def test_parameters_buffers_and_what_was_marked_stay_where_they_are() -> None:
+    layer = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    x = torch.randn(4, 3)
+    assert static_inputs(layer, (x,)) == [([1, 2, 3, 4, 5, 6, 7], 8)]
+    other = torch.ones(3)
+    assert static_inputs(lambda a: layer[0](a) + other, (x,)) == [([1, 2], 4)]
+    alternator.mark_static_address(other)
+    assert static_inputs(lambda a: layer[0](a) + other, (x,)) == [([1, 2, 3], 4)]
+    with torch.no_grad():
+        assert static_inputs(lambda a, b: a + b, (x, other)) == [([1], 2)]
+
+
+def test_symbolic_sizes_leave_overlaps_to_the_facts_on_sizes() -> None:
+    layer = nn.Linear(3, 3)
+    with torch.no_grad():
+        assert [indices for indices, _ in static_inputs(layer, (torch.randn(4, 3),), dynamic=True)] == [[]]
