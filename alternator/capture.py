@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import random
 import sys
@@ -31,7 +32,7 @@ from alternator._C.eval_frame import (
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
-from alternator.codegen import checks, exceptions, rebuild  # noqa: F401  (fill the REBUILD table)
+from alternator.codegen import checks, exceptions, numbers, rebuild  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
 from alternator.codegen.calling import IN_TENSORS, call_backend, run_late, try_tensors
@@ -115,7 +116,7 @@ class Attempt:
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.vm.root_state = request.frame_state(func.__code__)
         if getattr(request.backend, "floats_in_tensors", False) or self.vm.root_state.get(IN_TENSORS):
-            self.recorder.tensor_of_float = self.fakes.around_float
+            self.recorder.float_in_tensor = functools.partial(numbers.in_tensor, self.vm)
         self.vm.careful = careful
         self.vm.stop = stop
         self.recorder.annotate = _Annotator(self.vm)
@@ -534,15 +535,13 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
 
 
 def _input_text(b: Builder, entry: Any) -> str:
-    if entry.kind == "made":
+    if entry.kind in ("made", "number"):
         return str(entry.make(b))
     name = b.load(entry.source)
     if entry.kind in ("tensor", "int", "float"):
         return name
     if entry.kind == "array":
         return f"{b.constant(torch.as_tensor, 'as_tensor')}({name})"
-    if entry.kind == "number":
-        return f"{b.constant(torch.tensor, 'tensor')}({name}, dtype={b.constant(torch.float64, 'float64')})"
     if entry.kind == "offset":
         return f"{name}.storage_offset()"
     return f"{name}.{entry.kind}({entry.dim})"

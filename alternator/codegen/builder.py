@@ -198,13 +198,9 @@ class Builder:
             )
         if issubclass(type(value), torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
             return self.value(float(value.node.expr))
-        source = self.vm.recorder.source_of(value.node.expr)
-        if source is not None:
-            return self.load(source)
-        if isinstance(value, torch.SymFloat):
-            text = numbers.text_of(self, value)
-            if text is not None:
-                return text
+        text = numbers.text_of(self, value)
+        if text is not None:
+            return text
         self.vm.recorder.symbolic_node(value)
         key = type(value), value.node.expr  # not its text, which has 15 digits
         name = self._outputs.get(key)

@@ -1,34 +1,108 @@
-"""Floats that leave the captured code and are made of outside numbers: computed in Python, for few backends return numbers."""
+"""Numbers that are made of outside numbers: computed by generated code, exactly as the program wrote it.
+
+What leaves the captured code need not go through the graph then, and to backends that take no floats they go in tensors.
+"""
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import sympy
 import torch
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.utils._sympy import functions as f
+
+from alternator.tensors.fake import SymbolSource
+from alternator.tensors.memo import dense_fake
 
 _SIGNS = {sympy.Add: "+", sympy.Mul: "*"}
+_OPERATORS = {
+    f.FloorDiv: "//",
+    f.PythonMod: "%",
+    f.IntTrueDiv: "/",
+    f.FloatTrueDiv: "/",
+    f.FloatPow: "**",
+    f.PowByNatural: "**",
+}
+_FUNCTIONS: dict[Any, Any] = {
+    f.Max: max,
+    f.Min: min,
+    f.ToFloat: float,
+    f.TruncToInt: math.trunc,
+    f.FloorToInt: math.floor,
+    f.CeilToInt: math.ceil,
+    sympy.Abs: abs,
+}
+_OF_INTS = (f.ToFloat, f.IntTrueDiv)
+_OF_FLOATS = (f.TruncToInt, f.FloorToInt, f.CeilToInt)
 
 
 def text_of(b: Any, value: Any) -> str | None:
-    """The expression of a symbolic number over the parameters of the generated function; None: only the graph computes it."""
-    if not isinstance(value, (torch.SymFloat, torch.SymInt)):
-        return repr(value) if type(value) in (int, float) and value - value == 0 else None
-    return _of(b, value.node.expr)
+    """The expression of a number over the parameters of the generated function; None: only the graph computes it."""
+    if isinstance(value, (torch.SymFloat, torch.SymInt)):
+        return _of(b, value.node.expr, type(value) is torch.SymInt)
+    return repr(value) if type(value) is int or type(value) is float and math.isfinite(value) else None
 
 
-def _of(b: Any, expr: Any) -> str | None:
+def _of(b: Any, expr: Any, whole: bool) -> str | None:
     source = b.vm.recorder.source_of(expr)
     if source is not None:
-        return b.load(source)
+        return str(b.load(source))
     made = b.vm.fakes.formulas.of.get(expr)
     if made is not None:
         fn, args = made
-        words = [text_of(b, arg) for arg in args]
-        return None if None in words else f"{b.constant(fn, 'formula')}({', '.join(map(str, words))})"
-    if type(expr) in (sympy.Float, sympy.Integer, sympy.core.numbers.NegativeOne, sympy.core.numbers.One):
-        return repr(float(expr))
-    if type(expr) not in _SIGNS or len(expr.args) != 2 or any(arg.is_integer and arg.free_symbols for arg in expr.args):
+        return _call(b.constant(fn, "formula"), [text_of(b, arg) for arg in args])
+    if expr.is_number:
+        return repr(int(expr) if whole else float(expr)) if expr.is_Integer or expr.is_Float else None
+    kind = expr.func
+    if kind in _SIGNS:
+        if not whole and len(expr.args) != 2:  # floats are added and multiplied one by one (interpreter/floats.py)
+            return None
+        return _joined(_SIGNS[kind], [_of(b, arg, whole) for arg in expr.args])
+    words = [_of(b, arg, kind in _OF_INTS or whole and kind not in _OF_FLOATS) for arg in expr.args]
+    if kind in _OPERATORS:
+        return _joined(_OPERATORS[kind], words)
+    return _call(b.constant(_FUNCTIONS[kind], "number"), words) if kind in _FUNCTIONS else None
+
+
+def _joined(sign: str, words: list[str | None]) -> str | None:
+    return None if None in words else f"({f' {sign} '.join(map(str, words))})"
+
+
+def _call(name: str, words: list[str | None]) -> str | None:
+    return None if None in words else f"{name}({', '.join(map(str, words))})"
+
+
+class _Dry:
+    """Takes the place of the builder to see whether there is an expression."""
+
+    def __init__(self, vm: Any) -> None:
+        self.vm = vm
+
+    def load(self, source: Any) -> str:
+        return "load"
+
+    def constant(self, value: Any, hint: str) -> str:
+        return hint
+
+
+def in_tensor(vm: Any, value: Any) -> tuple[Any, Any, Any] | None:
+    """For a float that goes to the backend in a tensor: the tensor, a fake whose item it is, what makes one in generated code."""
+    if text_of(_Dry(vm), value) is None:
         return None
-    words = [_of(b, arg) for arg in expr.args]  # one operation, as the program wrote it (interpreter/floats.py)
-    return None if None in words else f"({words[0]} {_SIGNS[type(expr)]} {words[1]})"
+    number = vm.fakes.number(value)
+    with unset_fake_temporarily():
+        real = torch.tensor(number, dtype=torch.float64)
+    fake: Any = dense_fake(vm.fakes.mode, real.shape, real.stride(), real.dtype, real.device)
+    if not value.node.expr.is_Symbol:  # the backend looks for symbols, and must not take it apart
+        named = vm.fakes.derived_float(number, SymbolSource(None, f"number({value.node.expr})"))
+        vm.fakes.formulas.of[named.node.expr] = operator.pos, (value,)
+        value = named
+    fake.item_memo = value
+
+    def make(b: Any) -> str:
+        return f"{b.constant(torch.tensor, 'tensor')}({text_of(b, value)}, dtype={b.constant(torch.float64, 'float64')})"
+
+    return real, fake, make

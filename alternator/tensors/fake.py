@@ -7,7 +7,7 @@ from typing import Any, Callable, Sequence
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import Source as TorchSource
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatefulSymbolicContext, SubclassSymbolicContext
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
@@ -159,14 +159,6 @@ class Fakes:
                 return self.shape_env.create_unbacked_symfloat()
         symbol = self.shape_env.create_unspecified_symbol(value, source=where, dynamic_dim=DimDynamic.DYNAMIC)
         return self.shape_env.create_symfloatnode(symbol, hint=value, source=where)
-
-    def around_float(self, value: torch.SymFloat) -> tuple[torch.Tensor, torch.Tensor]:
-        """A tensor for a symbolic float, and a fake of it whose item that is."""
-        with unset_fake_temporarily():
-            real = torch.tensor(value.node.hint, dtype=torch.float64)
-        fake: Any = dense_fake(self.mode, real.shape, real.stride(), real.dtype, real.device)
-        fake.item_memo = value
-        return real, fake
 
     def number(self, value: Any) -> Any:
         """What a symbolic number is in this capture; None if only the graph knows."""

@@ -29,8 +29,8 @@ class Input:
     """A graph input: the placeholder, the source that its value is loaded from, and how.
 
     ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" or "float" (the number itself), or "size" or
-    "stride" (of dimension ``dim`` of the tensor at the source); "number" (a float in a tensor of its own); or "made" (by an
-    expression: ``make(builder)``, no source).
+    "stride" (of dimension ``dim`` of the tensor at the source); "number" (a float in a tensor of its own) or "made" (drawn, in
+    order): by an expression, ``make(builder)``, without a source.
     """
 
     __slots__ = ("node", "source", "kind", "dim", "example", "make")
@@ -61,8 +61,8 @@ class Recorder:
         self.closers: list[Callable[[], None]] = []
         self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
         self._last_input: torch.fx.Node | None = None
-        self.tensor_of_float: Callable[[Any], tuple[torch.Tensor, torch.Tensor]] | None = None
-        """For backends that take no floats: makes a tensor for a symbolic one, and a fake of it that knows its item."""
+        self.float_in_tensor: Callable[[Any], tuple[torch.Tensor, torch.Tensor, Any] | None] | None = None
+        """For backends that take no floats (``codegen/numbers.py``): a tensor for a symbolic one, its fake, what makes it."""
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
         self._tracer = _TRACER(self)
 
@@ -178,7 +178,7 @@ class Recorder:
         expr = value.node.expr
         node = self._exprs.get(expr)
         if node is None:
-            node = self._expression(expr)
+            node = self._number_input(value) or self._expression(expr)
             if isinstance(node, torch.fx.Node):
                 node.meta.setdefault("example_value", value)
                 self._exprs[expr] = node
@@ -214,22 +214,30 @@ class Recorder:
             else:
                 source, kind, dim, example = origin
                 source.want()
-                if kind == "float" and self.tensor_of_float is not None:
-                    node = self._item_of_number(symbol, source, example, *self.tensor_of_float(example))
-                else:
+                node = self._number_input(example)
+                if node is None:
                     node = self._placeholder(str(symbol), example)
                     self.inputs.append(Input(node, source, kind, dim, example))
             self._exprs[symbol] = node
         return torch.fx.Proxy(node, self._tracer)
 
-    def _item_of_number(self, symbol: Any, source: Source, example: Any, real: torch.Tensor, fake: torch.Tensor) -> torch.fx.Node:
-        place = self._placeholder(str(symbol), fake)
+    def _number_input(self, value: Any) -> torch.fx.Node | None:
+        """The item of an input that holds a float which outside numbers give, where the backend takes no floats."""
+        if self.float_in_tensor is None or type(value) is not torch.SymFloat:
+            return None
+        found = self.float_in_tensor(value)
+        if found is None:
+            return None
+        real, fake, make = found
+        place = self._placeholder("number", fake)
         place.meta["tensor_dict"] = {}
-        self.inputs.append(Input(place, source, "number", -1, real))
+        entry = Input(place, None, "number", -1, real)
+        entry.make = make
+        self.inputs.append(entry)
         self.bind(fake, place)
-        with self.graph.inserting_after(place):  # it is one of the inputs to whatever comes first
+        with self.graph.inserting_after(place):  # in front of whatever uses it
             node = self.graph.call_method("item", (place,))
-        node.meta["example_value"] = example
+        node.meta["example_value"] = value
         return node
 
     def _formula_node(self, formula: "_Formula") -> torch.fx.Node:

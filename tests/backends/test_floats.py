@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -61,3 +62,13 @@ def test_numbers_behind_a_break_go_on_as_they_are(backend: Any) -> None:
         return x * n + x, n, s + n
 
     check(f, backend)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor", by_hand])
+def test_numbers_that_the_program_computes_are_not_constants_of_the_graph(backend: Any) -> None:
+    def f(x, s):
+        s = s + 2
+        warm, cool = min(1.0, s / 4), max(0.1, 0.5 * (1 + math.cos(math.pi * s)))
+        return x * warm * cool * (1 - 0.9 ** int(s)), warm, cool, s * 2 - 1
+
+    assert check(f, backend) <= 4
