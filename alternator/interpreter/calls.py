@@ -321,7 +321,12 @@ def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dic
         return tensor_ops.call(vm, fn, args, kwargs)
     if issubclass(type(args[0]), torch.Tensor) and fn.__objclass__ is object:
         return call_native_method(vm, fn.__get__(args[0]), args[0], args[1:], kwargs)
-    owner = hashable(vm, args[0]) if issubclass(type(args[0]), SYMBOLIC) else args[0]
+    owner = args[0]
+    if issubclass(type(owner), SYMBOLIC):
+        rule = RULES.get(getattr(type(owner), fn.__name__, None))
+        if rule is not None:
+            return rule(vm, args, kwargs)
+        owner = hashable(vm, owner)
     if kind is not types.ClassMethodDescriptorType and not issubclass(type(owner), fn.__objclass__):
         vm.plain(lambda: fn(owner))  # which says what is wrong in other words than __get__ does
     bound = vm.plain(fn.__get__, owner, type(owner))
