@@ -11,6 +11,8 @@ namespace {
 PyObject* skip_code = nullptr;
 PyObject* skip_code_recursive = nullptr;
 PyObject* run_plain = nullptr;
+PyObject* builtins_module = nullptr;
+PyObject* own_builtins = nullptr;  // those that our own code uses, as they were when we were loaded
 
 int64_t active_threads = 0;
 py::EvalFn previous_hook = nullptr;  // the one that we replaced, usually CPython's own
@@ -124,7 +126,22 @@ PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry
   return run_frame(tstate, frame, 0);
 }
 
+// The program has taken away or replaced a builtin that our own code needs: that cannot run now.
+bool builtins_are_changed() {
+  static uint64_t known = 0;
+  PyObject* space = PyModule_GetDict(builtins_module);
+  if (py::dict_version(space) == known) return false;
+  PyObject *key, *value;
+  Py_ssize_t at = 0, present = 0;
+  while (PyDict_Next(space, &at, &key, &value))  // no look-up: a key of the program's may have code to compare it
+    if (PyUnicode_CheckExact(key) && PyDict_GetItemWithError(own_builtins, key) == value) ++present;
+  if (present != PyDict_GET_SIZE(own_builtins)) return true;
+  known = py::dict_version(space);
+  return false;
+}
+
 PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
+  if (__builtin_expect(builtins_are_changed(), 0)) return run_frame(tstate, frame, 0);
   Own result;
   {
     PyObject* callback = exchange_callback(nullptr);
@@ -374,6 +391,12 @@ bool init_frame_hook(PyObject* module) {
       {"set_guard_error_hook", set_guard_error_hook, METH_O,
        "set_guard_error_hook(fn or None) -> the one before; fn gets the exceptions that guards raise"},
       {nullptr, nullptr, 0, nullptr}};
+  builtins_module = PyImport_ImportModule("builtins");
+  own_builtins = builtins_module ? PyDict_Copy(PyModule_GetDict(builtins_module)) : nullptr;
+  if (!own_builtins) return false;
+  for (const char* name : {"_", "__import__", "print", "input", "open", "help", "breakpoint", "exit", "quit", "display"}) {
+    if (PyDict_GetItemString(own_builtins, name) && PyDict_DelItemString(own_builtins, name) < 0) return false;
+  }
   return PyModule_AddFunctions(module, methods) == 0 && PyModule_AddObjectRef(module, "NULL", null_value) == 0 &&
          add_sentinel(module, "SKIP_CODE", &skip_code) &&
          add_sentinel(module, "SKIP_CODE_RECURSIVE", &skip_code_recursive) && add_sentinel(module, "RUN_PLAIN", &run_plain);

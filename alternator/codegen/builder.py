@@ -19,7 +19,7 @@ from alternator.codegen import numbers
 from alternator.exc import Break
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
-from alternator.provenance.world import MISSING, Outside, Unread
+from alternator.provenance.world import MISSING, Outside, Unread, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 _LITERALS = frozenset({int, str, bool, type(None), bytes})
@@ -148,7 +148,7 @@ class Builder:
                 if rule is not None or base in REBUILD:
                     break
         if rule is None:
-            raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
+            raise Break("UNREBUILDABLE_OUTPUT", f"a {module_of(kind)}.{kind.__qualname__}")
         return rule(self, value)
 
     def register(self, value: Any, name: str) -> None:

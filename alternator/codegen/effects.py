@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 import threading
 import types
@@ -126,6 +127,9 @@ def _replay_dict(b: Builder, rec: Outside) -> None:
     target = b.load(rec.source)
     ordered = issubclass(type(rec.standin), collections.OrderedDict)
     base = b.constant(collections.OrderedDict, "OrderedDict") if ordered else "dict"
+    if rec.obj is vars(builtins):
+        raise Break("UNSUPPORTED_EFFECT", "a change of the builtins, which all code uses")
+    old = _without_the_deleted(b, target, base, old, new)
     if len(new) >= len(old) and all(a[0] is c[0] for a, c in zip(old, new)):
         values = dict.fromkeys(range(len(old)))
         for i, (key, value) in enumerate(new):
@@ -139,6 +143,18 @@ def _replay_dict(b: Builder, rec: Outside) -> None:
         b.emit(f"for k, v in {fresh}: {base}.__setitem__({target}, k, v)")
     else:
         b.emit(f"dict.update({target}, {fresh})")
+
+
+def _without_the_deleted(b: Builder, target: str, base: str, old: Any, new: Any) -> Any:
+    """Delete the keys that are gone, one by one, if that leaves the order of the others as it is: what is left of ``old``."""
+    keys = {id(key) for key, _ in new}
+    kept = [item for item in old if id(item[0]) in keys]
+    if len(kept) == len(old) or any(a[0] is not c[0] for a, c in zip(kept, new)) or len(new) < len(kept):
+        return old
+    for key, _ in old:
+        if id(key) not in keys:
+            b.emit(f"{base}.__delitem__({target}, {b.value(key)})")
+    return kept
 
 
 def _replay_set(b: Builder, rec: Outside) -> None:

@@ -24,7 +24,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
-from alternator.provenance.world import MISSING, Unread
+from alternator.provenance.world import MISSING, Unread, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 _new_object = object.__new__
@@ -168,7 +168,7 @@ def rebuild_tuple(b: Builder, value: Any) -> str:
     items = b.values(value)
     if kind is tuple:
         return b.assign(f"({items}{',' if len(value) == 1 else ''})" if value else "()")
-    if kind.__module__ == "torch.return_types":
+    if module_of(kind) == "torch.return_types":
         return b.assign(f"{b.constant(kind, 'cls')}(({items}{',' if len(value) == 1 else ''}))")
     name = b.assign(f"tuple.__new__({b.value(kind)}, ({items}{',' if len(value) == 1 else ''}))")
     _attributes(b, value, name)
@@ -443,14 +443,14 @@ def rebuild_instance(b: Builder, value: Any) -> str:
     kind = type(value)
     if (
         not kind.__flags__ & 0x200
-        or kind.__module__.startswith("alternator.")
-        and kind.__module__ != "alternator.decorators"  # the program's objects
+        or module_of(kind).startswith("alternator.")
+        and module_of(kind) != "alternator.decorators"  # the program's objects
         or kind.__new__ is not object.__new__
         and type(kind.__new__) is types.BuiltinFunctionType
     ):
-        raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {module_of(kind)}.{kind.__qualname__}")
     if native_base(kind) is not object:
-        raise Break("UNREBUILDABLE_OUTPUT", f"a {kind.__module__}.{kind.__qualname__}")
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {module_of(kind)}.{kind.__qualname__}")
     made = f"{b.constant(_new_object, 'new_object')}({b.value(kind)})"
     name = b.assign(made)
     b.register(value, name)

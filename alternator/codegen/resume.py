@@ -30,7 +30,7 @@ from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link
 from alternator.interpreter.outside_generators import OutsideGenerator
-from alternator.provenance.world import Unread
+from alternator.provenance.world import Unread, module_of
 
 # ---- what runs
 
@@ -78,7 +78,7 @@ def may_be_missed(value: Any) -> bool:
     return (
         bool(kind.__flags__ & _HEAP)
         and not issubclass(type(value), _NOT_MISSED)
-        and kind.__module__.split(".")[0] != "alternator"
+        and module_of(kind).split(".")[0] != "alternator"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 import threading
 import types
@@ -326,8 +327,14 @@ def load_module(vm: Any, module: types.ModuleType, name: str) -> Any:
         if value is not MISSING:
             return value
     space = module_space(module)
-    if id(space) in vm.shadow_globals and name in vm.shadow_globals[id(space)]:
-        return vm.shadow_globals[id(space)][name]
+    if name in vm.shadow_globals.get(id(space), ()):
+        value = vm.shadow_globals[id(space)][name]
+        if value is not MISSING:
+            return value
+        if "__getattr__" in space:
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of {module.__name__}, which was deleted")
+        error = AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
+        raise vm.user_raise(error)
     if name not in space:
         if name == "__dict__":
             if type(vm.world.class_attr(type(module), name)) is property:
@@ -469,6 +476,8 @@ def store(vm: Any, obj: Any, name: str, value: Any) -> None:
         tensor_ops.store_attr(vm, obj, name, value)
         return
     if issubclass(kind, types.ModuleType) and facts(vm, kind).setattr is facts(vm, kind).delattr is None:
+        if obj is builtins:
+            raise Break("UNSUPPORTED_EFFECT", f"a change of {name} of the builtins, which all code uses")
         rec = vm.world.trusted(obj)
         vm._globals_memo.pop((id(module_space(obj)), name), None)
         vm.shadow_globals.setdefault(id(module_space(obj)), {})[name] = value

@@ -15,7 +15,7 @@ from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.tables import DEEP, SHALLOW
-from alternator.provenance.world import MISSING, SCALARS
+from alternator.provenance.world import MISSING, SCALARS, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 NUMBERS = frozenset({int, float, bool, torch.SymInt, torch.SymFloat})
@@ -105,7 +105,7 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         return TEXT_OPERATIONS[0](vm, left, right)
     attributes.check_readable(vm, left)
     attributes.check_readable(vm, right)
-    if kind.__module__ == "numpy" or other.__module__ == "numpy":
+    if any(not cls.__flags__ & _HEAP and cls.__module__ == "numpy" for cls in (kind, other)):
         return NUMPY_OPERATIONS[0](vm, fn, left, right)
     vm.close(left, DEEP)
     vm.close(right, DEEP)
@@ -163,7 +163,7 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     if kind in tensor_ops.NUMBERS_BESIDE:
         number = tensor_ops.NUMBERS_BESIDE[kind](vm, foreign)
         return tensor_binary(vm, fn, left, number) if foreign is right else tensor_binary(vm, fn, number, right)
-    if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and kind.__module__ != "torch":
+    if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and module_of(kind) != "torch":
         if issubclass(type(foreign), (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
             return vm.native(fn, (left, right))
         special = _SPECIAL.get(fn, ())

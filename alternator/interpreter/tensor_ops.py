@@ -24,7 +24,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
 from alternator.interpreter import assertions, expectations, overrides, wrappers
 from alternator.interpreter.tables import IdentityTable
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, module_of
 from alternator.tensors.eager_errors import eager_error
 from alternator.tensors.from_data import sizes_from_data
 from alternator.tensors.graph import SYMBOLIC
@@ -270,7 +270,7 @@ def _check(vm: Any, value: Any) -> bool:
     elif (
         kind.__flags__ & 0x200
         and not issubclass(type(value), _IN_GRAPH)
-        and kind.__module__.split(".")[0] not in ("torch", "numpy")
+        and module_of(kind).split(".")[0] not in ("torch", "numpy")
     ):
         if overrides.is_overloaded(vm, value):
             return False

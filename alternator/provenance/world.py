@@ -280,6 +280,18 @@ class_space: Any = type.__dict__["__dict__"].__get__
 """What a metaclass of the program cannot hide."""
 module_space: Any = vars(types.ModuleType)["__dict__"].__get__
 """The namespace of a module, whatever its class makes of ``__dict__``."""
+_MODULE: Any = type.__dict__["__module__"].__get__
+
+
+def module_of(cls: type) -> str:
+    """The name of a class's module, whatever its metaclass, or the class, makes of ``__module__``."""
+    try:
+        name = _MODULE(cls)
+    except AttributeError:
+        return ""
+    return name if type(name) is str else ""
+
+
 _NOWHERE = SourceTree().object(None)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from alternator import marks
 from alternator.bytecode.assemble import origin_of
-from alternator.provenance.world import SCALARS
+from alternator.provenance.world import SCALARS, module_of
 from alternator.registry import Table
 
 
@@ -225,7 +225,7 @@ def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
         return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj)[:64])  # type: ignore[call-overload]
     if isinstance(obj, dict):
         return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj.values())[:64])
-    if kind.__module__ == "numpy" or kind.__module__.startswith("torch"):
+    if module_of(kind) == "numpy" or module_of(kind).startswith("torch"):
         return True
     if isinstance(obj, types.MethodType):
         return _leads_to_tensors(obj.__self__, seen, depth)

@@ -181,6 +181,8 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
         if not issubclass(type(cls), type):
             hook = vm.world.class_attr(type(cls), "__instancecheck__")
             if hook is MISSING:
+                if type(cls).__flags__ & 0x200:  # it may have __bases__, and count as a class
+                    raise Break("UNSUPPORTED_OPERATION", f"isinstance() of a {type(cls).__name__}")
                 raise vm.user_raise(TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union"))
             if vm.truth(
                 calls.call(vm, hook, (cls, obj), {}) if type(hook) is types.FunctionType else vm.plain(isinstance, obj, cls)

@@ -168,6 +168,9 @@ def process_class(vm: Any, args: Any, kwargs: Any) -> Any:
 _AT_ONCE = frozenset({"__module__", "__qualname__", "__slots__", "__doc__"})
 
 
+_OWN = types.GetSetDescriptorType
+
+
 def _is_taken(meta: type, key: str) -> bool:
     """Whether setting this attribute of a class means something else to the metaclass than an entry of the class's namespace."""
     return any(hasattr(type(base.__dict__[key]), "__set__") for base in meta.__mro__ if key in base.__dict__)
@@ -187,7 +190,7 @@ def rebuild_class(b: Any, value: Any) -> str:
     if meta not in (type, abc.ABCMeta) or hooks:
         raise Break("UNREBUILDABLE_OUTPUT", f"class {value.__name__}, which a metaclass or __init_subclass__ took part in")
     space = dict(value.__dict__)
-    space = {key: item for key, item in space.items() if key not in _GIVEN or key == "__dict__" and type(item) is property}
+    space = {key: item for key, item in space.items() if key not in _GIVEN or key == "__dict__" and type(item) is not _OWN}
     first = {key: space.pop(key) for key in list(space) if key in _AT_ONCE or _is_taken(meta, key)}
     first["__qualname__"] = value.__qualname__
     slots = {raw for raw in space if type(space[raw]) is types.MemberDescriptorType}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 import functools
 import gc
@@ -100,6 +101,8 @@ def rebuild_proxy(b: Any, value: Any) -> str:
 
 @ADMIT.register(dict)
 def admit_dict(world: World, obj: Any, source: Source) -> Any:
+    if obj is vars(builtins):
+        raise Break("UNSUPPORTED_TYPE", "the namespace of the builtins, which all code uses")
     source.guard("TYPE", type(obj))
     standin = _new(type(obj))
     if issubclass(type(obj), collections.defaultdict):

@@ -1,5 +1,6 @@
 """Rules that CPython's own tests found broken (see docs/conformance.md), each with a program of ours."""
 
+import builtins
 import collections
 import gc
 import random
@@ -493,3 +494,124 @@ def test_numbers_drawn_between_bounds_that_have_no_literal():
 
     generator = random.Random(3)
     same(fn, torch.ones(2), float("-inf"), 0.0, then=[(torch.ones(2), 1.0, float("inf"))])
+
+
+def test_keys_of_an_outside_dict_that_are_deleted():
+    def fn(x, table, gone):
+        for key in gone:
+            del table[key]
+        table["new"] = 1
+        if "b" in table:
+            table["b"] += 1
+        return x + len(table)
+
+    for gone in ("a", "ac", "cb", "abc", ""):
+        same(fn, torch.ones(2), {"a": 1, "b": 2, "c": 3}, gone)
+        same(fn, torch.ones(2), collections.OrderedDict(a=1, b=2, c=3), gone)
+
+    def again(x, table):
+        table["a"] = table.pop("a")
+        return x + len(table)
+
+    same(again, torch.ones(2), {"a": 1, "b": 2})
+
+
+def test_a_builtin_that_the_program_replaces():
+    def fn(x):
+        space, before = builtins.__dict__, builtins.hex
+        del space["hex"]
+        try:
+            space["hex"] = lambda number: "mine"
+            return x + 1, hex(12)
+        finally:
+            space["hex"] = before
+
+    alike(fn, torch.ones(2))
+
+
+def test_while_a_builtin_is_gone_or_replaced_everything_runs_plainly():
+    def inner(x):
+        return x + 1
+
+    def deleted(x):
+        before = builtins.reversed
+        del builtins.reversed
+        try:
+            return inner(x), hasattr(builtins, "reversed")
+        finally:
+            builtins.reversed = before
+
+    def replaced(x):
+        before = builtins.isinstance
+        builtins.isinstance = None
+        try:
+            return inner(x), isinstance is None
+        finally:
+            builtins.isinstance = before
+
+    alike(deleted, torch.ones(2))
+    alike(replaced, torch.ones(2))
+
+
+def test_an_attribute_of_a_module_that_was_deleted():
+    module = types.ModuleType("some_module")
+    module.a, module.b = 1, 2
+
+    def fn(x):
+        module.a = 1
+        before = module.a
+        del module.a
+        try:
+            return x + module.a, before
+        except AttributeError as error:
+            return x + module.b, before, str(error), hasattr(module, "a"), getattr(module, "a", 3)
+
+    same(fn, torch.ones(2))
+
+
+def test_a_class_whose_module_is_computed():
+    class Meta(type):
+        @property
+        def __module__(self):
+            raise ZeroDivisionError
+
+    class Odd(metaclass=Meta):
+        def __add__(self, other):
+            return other + 2
+
+    class Field:
+        __module__ = property(lambda self: "field")
+
+    def fn(x):
+        odd, field = Odd(), Field()
+        alternator.graph_break()
+        return x + (odd + 1), field.__module__, [odd].index(odd)
+
+    same(fn, torch.ones(2))
+
+
+def test_an_object_that_counts_as_a_class():
+    class Counts:
+        def __init__(self, *bases):
+            self.bases = bases
+
+        @property
+        def __bases__(self):
+            return self.bases
+
+    class Instance:
+        def __init__(self, cls):
+            self.__class__ = cls
+
+        __class__ = None
+
+    def fn(x):
+        above = Counts()
+        found = [isinstance(Instance(Counts(above)), above), isinstance(x, Counts())]
+        try:
+            found.append(isinstance(1, Thing()))
+        except TypeError as error:
+            found.append(str(error))
+        return x + 1, found
+
+    same(fn, torch.ones(2))
