@@ -428,10 +428,11 @@ def test_writing_into_an_expanded_tensor() -> None:
 def test_methods_of_numbers_that_vary() -> None:
     def f(x, a, b):
         out = [(a + 1).__sub__(b), a.__radd__(b * 2), getattr(a, "__eq__")(b), a.real, type(a.__add__), a.__class__]
-        try:
-            out.append(int.__sub__(a, 1))
-        except TypeError as error:
-            out.append(str(error))
+        for act in (lambda: int.__sub__(a, 1), lambda: a.name, lambda: (a * 2).append):
+            try:
+                out.append(act())
+            except (TypeError, AttributeError) as error:
+                out.append(str(error))
         return x + 1, out
 
     numbers = [(5, 1.5), (6, 2.5), (7, 3.5), (8, 2), (9, 3), (1.5, 2.5), (2.5, 3.5)]
