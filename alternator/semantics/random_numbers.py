@@ -6,15 +6,17 @@ To the program such a number is one that only running it can tell: it can be com
 from __future__ import annotations
 
 import random
+import types
 from typing import Any
 
+import numpy
 import torch
 from torch.utils._mode_utils import no_dispatch
 
 from alternator.exc import Break
 from alternator.interpreter import tensor_ops
 from alternator.interpreter.identity import hashable
-from alternator.interpreter.tables import RULES
+from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, RULES
 
 
 def _as_tensor(value: Any) -> torch.Tensor:
@@ -63,3 +65,32 @@ for _name in ("random", "uniform", "gauss", "normalvariate", "expovariate", "bet
     _drawing(_name, 0.5)
 for _name in ("randint", "randrange"):
     _drawing(_name, 1)
+
+
+def _chosen(name: str) -> None:
+    """What it gives decides on what follows, or is not a number: one break, and not one for each draw inside of it."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        raise Break("RNG", f"random.{name}()")
+
+    RULES.put(getattr(random.Random, name), rule)
+
+
+for _name in ("choice", "choices", "sample", "shuffle", "seed"):
+    _chosen(_name)
+
+
+_CYTHON = type(numpy.random.Generator.__dict__["uniform"])
+"""NumPy's own functions that draw, and those of its generators."""
+
+
+@INSTANCE_CALLS.rule(_CYTHON)
+def _draw_of_numpy(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("RNG" if "random" in (obj.__module__ or "") else "UNKNOWN_C_FUNCTION", f"{obj.__qualname__}()")
+
+
+@DESCRIPTORS.rule(_CYTHON)
+def _bound(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
+    """A method: the break is the call, not the look at it."""
+    vm.world.trusted(raw)
+    return raw if obj is None else types.MethodType(raw, obj)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
-from helpers import same
+from helpers import Recorder, same
 
 import alternator
+from alternator import utils
 from alternator._C.eval_frame import unsupported
 
 X = torch.ones(2)
@@ -121,3 +123,43 @@ def test_bound_methods_of_numbers_that_vary_cross_a_break():
         return x + s, method(), s.is_integer()
 
     same(f, torch.ones(2), 1.5, then=[(torch.ones(2), 2.5), (torch.ones(2), 3.0)])
+
+
+OWN = random.Random(5)
+GENERATOR = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: random.choice("abc"),
+        lambda: random.sample(range(9), 4),
+        lambda: random.choices([1, 2, 3], k=2),
+        lambda: OWN.choice([1.5, 2.5]),
+        lambda: GENERATOR.uniform(),
+        lambda: GENERATOR.permutation(4),
+        lambda: np.random.randint(1, 9),
+        lambda: np.random.beta(2.0, 1.0),
+    ],
+)
+def test_what_is_chosen_is_one_break(draw):
+    def f(x):
+        y = x * 2
+        drawn = draw()
+        return y + 1, drawn
+
+    def seeded(fn):
+        random.seed(1)
+        OWN.seed(1)
+        np.random.seed(1)
+        GENERATOR.bit_generator.state = np.random.default_rng(1).bit_generator.state
+        return [fn(X) for _ in range(3)], random.random(), OWN.random(), np.random.rand(), GENERATOR.random()
+
+    recorder = Recorder()
+    before = dict(utils.counters["graph_break"])
+    results, *after = seeded(alternator.compile(f, backend=recorder))
+    plain, *rest = seeded(f)
+    assert after == rest and recorder.frame_count <= 4
+    assert len(utils.counters["graph_break"]) - len(before) == 1
+    for (y, drawn), (z, expected) in zip(results, plain):
+        assert y.equal(z) and type(drawn) is type(expected) and np.all(drawn == expected)
