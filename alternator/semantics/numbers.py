@@ -24,7 +24,7 @@ def _number_attr(vm: Any, value: Any, name: str) -> Any:
     if name == "real" and kind is not bool:
         return value
     if not hasattr(kind, name) or RULES.get(getattr(type(value), name, None)) is not None:
-        if hasattr(type(value), name):
+        if hasattr(value, name):  # what library code asks for
             return attributes.load_ordinary(vm, value, name)
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=value))
     return attributes.load(vm, hashable(vm, value), name)
