@@ -171,8 +171,7 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     if issubclass(type(obj), frozenset):
         _read_items(world, source, tuple(frozenset.__iter__(obj)))
-        if type(obj) is not frozenset:
-            world.record(obj, source)
+        world.record(obj, source)
         return obj
     rec = world.record(obj, source, _new(type(obj)), filled=False)
     rec.state = fill_set

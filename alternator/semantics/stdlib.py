@@ -266,6 +266,9 @@ def _method_attr(vm: Any, obj: Any, name: str) -> Any:
     if name in ("__self__", "__func__"):
         value = getattr(obj, name)
         return value if rec is None else vm.world.admit(value, rec.source.child("method", name.strip("_")))
+    raw = vm.world.class_attr(types.MethodType, name) if name != "__doc__" else MISSING
+    if raw is not MISSING:  # what methods have themselves; the rest is the function's
+        return types.MethodType if name == "__class__" else attributes.bind(vm, raw, obj, types.MethodType, name)
     func = obj.__func__
     if rec is not None:
         func = vm.world.admit(func, rec.source.child("method", "func"))

@@ -615,3 +615,45 @@ def test_an_object_that_counts_as_a_class():
         return x + 1, found
 
     same(fn, torch.ones(2))
+
+
+class Made:
+    @classmethod
+    def make(cls, y):
+        return cls, y
+
+
+def test_what_a_bound_method_has_itself():
+    def fn(x):
+        method = Made().make
+        words = method.__reduce__()[1][1:], method.__reduce_ex__(2)[1][1:], method.__reduce__()[0] is getattr
+        return (
+            x,
+            words,
+            method.__class__ is types.MethodType,
+            method.__name__,
+            method.__call__(3)[1],
+            hash(method) == method.__hash__(),
+        )
+
+    same(fn, torch.ones(2))
+
+    def outside(x, method):
+        return x, method.__class__ is types.MethodType, method.__name__, method.__doc__, method.__qualname__
+
+    same(outside, torch.ones(2), Made.make)
+
+
+def test_an_outside_frozenset_is_itself_behind_a_break():
+    def fn(x, kept, plain):
+        one = next(iter(kept))
+        alternator.graph_break()
+        return x + 1, one.attr is kept, plain is PLAIN, 2 in plain
+
+    thing = Thing()
+    thing.attr = kept = frozenset([thing])
+    alike(fn, torch.ones(2), kept, PLAIN)
+    alike(fn, torch.ones(2), kept, frozenset([1, 2, 4]))
+
+
+PLAIN = frozenset([1, 2, 3])
