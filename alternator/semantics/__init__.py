@@ -14,6 +14,7 @@ from alternator.semantics import (  # noqa: F401
     copying,
     enums,
     flex_attention,
+    foreach,
     function_modes,
     functorch,
     generators,

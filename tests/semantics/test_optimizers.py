@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Recorder
+from helpers import Recorder, same
 
 import alternator
 
@@ -51,3 +51,32 @@ def test_a_training_step(name: str, backend: str) -> None:
             assert mine.requires_grad and mine.is_leaf
         if seed == 0 and backend == "eager":
             assert len(recorder.graphs) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"weight_decay": 0.1, "maximize": True}])
+def test_steps_on_lists(options: dict[str, Any], dtype: torch.dtype) -> None:
+    nets = [torch.nn.Linear(4, 2, dtype=dtype) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    optimizers = [torch.optim.AdamW(net.parameters(), lr=0.1, foreach=True, **options) for net in nets]
+    recorder = Recorder()
+    steps = alternator.compile(lambda: optimizers[0].step(), backend=recorder), optimizers[1].step
+    for x in torch.randn(4, 3, 4, dtype=dtype):
+        for net, step in zip(nets, steps):
+            net.zero_grad()
+            net(x).pow(2).sum().backward()
+            step()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight)
+    assert len(recorder.graphs) == 2 or dtype is torch.bfloat16
+
+
+def test_sums_of_products_of_lists() -> None:
+    def f(tensors: Any, others: Any, factors: Any) -> Any:
+        torch._foreach_addcmul_(tensors, others, others, factors)
+        torch._foreach_addcdiv_(tensors, others, others, 2.0)
+        return tensors
+
+    lists = [[torch.randn(3), torch.randn(2, 2)] for _ in range(2)]
+    same(f, *lists, torch.tensor([0.5, 2.0]))
+    same(f, *lists, [0.5, 2.0])
+    same(f, *lists, torch.tensor([0.5, 2.0, 1.0]))
