@@ -414,6 +414,8 @@ class Machine:
                     kind = attributes.type_of(self, answer)
                     raise self.user_raise(TypeError(f"__bool__ should return bool, returned {kind.__name__}"))
                 return self.truth(answer)
+            if value is NotImplemented:
+                raise Break("UNSUPPORTED_OPERATION", "NotImplemented as a condition, of which Python warns each time")
             return self.native(bool, (value,))
         if self.world.class_attr(kind, "__len__") is not MISSING:
             return self.length(value) != 0

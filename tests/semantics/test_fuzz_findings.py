@@ -6,6 +6,7 @@ import collections
 import contextlib
 import itertools
 import operator
+from pathlib import Path
 
 import pytest
 import torch
@@ -438,3 +439,14 @@ def test_methods_of_numbers_that_vary() -> None:
     numbers = [(5, 1.5), (6, 2.5), (7, 3.5), (8, 2), (9, 3), (1.5, 2.5), (2.5, 3.5)]
     same(f, torch.ones(1), 4, 0.5, breaks=0, then=[(torch.ones(1), a, b) for a, b in numbers])
     same(f, torch.ones(1), 4, 2, breaks=0, then=[(torch.ones(1), a, b) for a, b in numbers[3:5]])
+
+
+def test_not_implemented_as_a_condition_warns_each_time() -> None:
+    def f(x, a, b):
+        return x + 1 if a.__sub__(b) else x - 1
+
+    compiled = alternator.compile(f, backend="eager")
+    for fn in (f, compiled, compiled):
+        with pytest.warns(DeprecationWarning, match="NotImplemented") as seen:
+            assert fn(torch.ones(1), 1, 2.5).item() == 2
+        assert [Path(row.filename).name for row in seen if row.category is DeprecationWarning] == [Path(__file__).name]
