@@ -258,7 +258,8 @@ class Machine:
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
-        BaseException.with_traceback(error, made_here(trace_of(error)))
+        if id(error) not in self.records:  # one from outside, which native code raised again, keeps its own
+            BaseException.with_traceback(error, made_here(trace_of(error)))
         handled = self.current_error()
         before = error.__context__
         if before is not None and (before is self.handled_outside or isinstance(before, OURS)):

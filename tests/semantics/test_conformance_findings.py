@@ -2,6 +2,7 @@
 
 import builtins
 import collections
+import contextlib
 import gc
 import random
 import sys
@@ -657,3 +658,41 @@ def test_an_outside_frozenset_is_itself_behind_a_break():
 
 
 PLAIN = frozenset([1, 2, 3])
+
+
+def test_an_outside_exception_that_native_code_raises_again_keeps_its_traceback():
+    class Manager(contextlib._GeneratorContextManager):
+        def __exit__(self, *found):
+            self.found = found
+            return super().__exit__(*found)
+
+    holder = Thing()
+
+    def steps():
+        try:
+            yield 1
+        finally:
+            holder.stopped = True
+
+    @alternator.disable
+    def prepare():
+        holder.error = RuntimeError("a")
+
+    def fail():
+        raise holder.error
+
+    def fn(x):
+        prepare()
+        manager = Manager(steps, (), {})
+
+        def raising():
+            with manager:
+                fail()
+
+        try:
+            alternator.graph_break()
+            raising()
+        except RuntimeError as error:
+            return x, error is manager.found[1], manager.found[2] is None, error.__traceback__ is None
+
+    alike(fn, torch.ones(2))
