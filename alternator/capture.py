@@ -40,6 +40,7 @@ from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
 from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
 from alternator.interpreter import overrides
+from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.generators import TracedGenerator
@@ -119,7 +120,7 @@ class Attempt:
             self.recorder.float_in_tensor = functools.partial(numbers.in_tensor, self.vm)
         self.vm.careful = careful
         self.vm.stop = stop
-        self.recorder.annotate = _Annotator(self.vm)
+        self.recorder.annotate = Annotator(self.vm)
         tree = world.tree
         decoded = decode(func.__code__)
         names = decoded.localsplus_names
@@ -176,32 +177,6 @@ def _outside_inference_mode() -> Iterator[None]:
         return
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-class _Annotator:
-    """Writes into each node where in the user's program it comes from."""
-
-    def __init__(self, vm: Machine) -> None:
-        self.vm = vm
-        self._lines: dict[tuple[types.CodeType, int], str] = {}
-
-    def __call__(self, node: torch.fx.Node) -> None:
-        rows = []
-        frame = self.vm.frame
-        while frame is not None:
-            rows.append(self._line(frame.code, frame.line() or frame.code.co_firstlineno))
-            frame = frame.parent
-        node.meta["stack_trace"] = "".join(reversed(rows))
-        if self.vm.module_stack:
-            node.meta["nn_module_stack"] = dict(self.vm.module_stack)
-
-    def _line(self, code: types.CodeType, line: int) -> str:
-        text = self._lines.get((code, line))
-        if text is None:
-            text = self._lines[code, line] = "".join(
-                traceback.format_list([traceback.FrameSummary(code.co_filename, line, code.co_name)])
-            )
-        return text
 
 
 def capture_frame(func: types.FunctionType, values: list[Any], request: CompileRequest) -> Any:
