@@ -510,10 +510,10 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
                 raise vm.user_raise(AttributeError(f"property '{name}' of '{kind.__qualname__}' object has no {what}"))
             calls.call(vm, vm_trusted(vm, setter), (obj, value) if value is not MISSING else (obj,), {})
             return
-        hook = vm.world.class_attr(raw_kind, "__set__" if value is not MISSING else "__delete__")
-        if type(hook) is types.FunctionType:
-            vm.world.trusted(raw)
-            calls.call(vm, hook, (raw, obj, value) if value is not MISSING else (raw, obj), {})
+        how = "__set__" if value is not MISSING else "__delete__"
+        hook = vm.world.class_attr(raw_kind, how)
+        if hook is not MISSING and raw_kind not in _DATA_SETTERS:
+            _store_through(vm, raw, hook, how, (obj, value) if value is not MISSING else (obj,))
             return
     rec = vm.records.get(id(obj))
     if rec is None:
@@ -539,6 +539,18 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     vm.world.write_attr(rec, name, value)
     if rec.space is not None:
         _show(vm, rec, name, value)
+
+
+@passes_on
+def _store_through(vm: Any, raw: Any, hook: Any, how: str, args: tuple[Any, ...]) -> None:
+    """Call ``__set__`` or ``__delete__`` of a descriptor, whatever stands there."""
+    if type(hook) is types.WrapperDescriptorType:  # C code, which may call the program
+        raise Break("UNSUPPORTED_ATTRIBUTE", f"assignment through a descriptor of type {type(raw).__name__}")
+    vm.world.trusted(raw)
+    if type(hook) is types.FunctionType:
+        calls.call(vm, hook, (raw, *args), {})
+    else:
+        calls.call(vm, bind(vm, hook, raw, type(raw), how), args, {})
 
 
 _KNOWN_WRITERS = (

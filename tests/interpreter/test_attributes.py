@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
+import operator
 import types
 
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(4.0)
+SEEN: dict[str, object] = {}
 
 
 class Plain:
@@ -440,3 +445,52 @@ def test_method_identity() -> None:
         return x + 1, o.__init__ is m, o.__init__ == m, m.__self__ is o, m.__func__ is Plain.__init__
 
     same(f, X, Plain(), graphs=1, breaks=0)
+
+
+class Hook:
+    """A callable that is no function."""
+
+    calls = 0
+
+    def __call__(self, *args):
+        Hook.calls += 1
+        self.last = args[1:]
+
+
+class Hooked:
+    __set__ = Hook()
+    __delete__ = functools.partial(operator.setitem, SEEN, "deleted")
+    __get__ = staticmethod(lambda *args: len(args))
+
+
+class OwnProperty(property):
+    pass
+
+
+class WithHooks:
+    a = Hooked()
+
+    @OwnProperty
+    def b(self):
+        return self.c
+
+    @b.setter
+    def b(self, value):
+        SEEN["set"] = self.c = value
+
+
+def test_setters_of_descriptors_that_are_no_functions() -> None:
+    def f(x, o):
+        own = WithHooks()
+        for one in (own, o):
+            one.a = x
+            one.b = x + 1
+            del one.a
+        return Hook.calls, Hooked.__set__.last, own.b, o.b
+
+    SEEN.clear()
+    compiled = alternator.compile(f, backend="eager")
+    for number in range(1, 5):
+        o, fn = WithHooks(), f if number % 2 else compiled
+        assert str(fn(X, o)) == str((2 * number, (X,), X + 1, X + 1))
+        assert torch.equal(SEEN["set"], X + 1) and SEEN["deleted"] is o and vars(o).keys() == {"c"}
