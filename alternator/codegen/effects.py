@@ -42,8 +42,10 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
 
 
 def has_effects(vm: Any) -> bool:
-    """The program has done something outside of the graph that generated code is to do."""
-    return bool(vm.world.effects) or any(map(has_changed, records(vm)))
+    """The program has done something outside of the graph that generated code is to do, other than to advance iterators, which
+    the loops of a frame that an exception leaves need no more."""
+    changed = filter(has_changed, records(vm))
+    return bool(vm.world.effects) or any(not isinstance(rec.standin, iterators.StandIn) for rec in changed)
 
 
 def _takes_from_unchanged(rec: Outside) -> bool:

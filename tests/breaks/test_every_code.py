@@ -7,6 +7,7 @@ import asyncio
 import builtins
 import collections
 import functools
+import itertools
 import os
 import sys
 import threading
@@ -341,7 +342,7 @@ def _(x):
 
 @example("UNREBUILDABLE_OUTPUT", X)
 def _(x):
-    return x + 1, types.MappingProxyType({"a": 1})
+    return x + 1, itertools.groupby([1, 1, 2])
 
 
 @example("UNSUPPORTED_ATTRIBUTE", X)
