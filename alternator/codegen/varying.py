@@ -18,7 +18,6 @@ from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.continuation import original_place
 from alternator.bytecode.decode import DecodedCode, decode
 from alternator.interpreter.frame import Frame
-from alternator.interpreter.lookahead import Ahead
 from alternator.provenance import iterators
 from alternator.tensors.from_data import FromData, symbolic_dims
 
@@ -86,9 +85,8 @@ def counted(frame: Frame) -> frozenset[str]:
     """The variables that hold the numbers that the loops around the frame's instruction count through."""
     names: set[str] = set()
     for position, value in enumerate(frame.stack):
-        iterator = value.iterator if type(value) is Ahead else value
-        if type(iterator) is iterators.RANGE or type(iterator) in iterators.COMPOSED:
-            names.update(_variables(iterator, _targets(frame, position)))
+        if type(value) is iterators.RANGE or type(value) in iterators.COMPOSED:
+            names.update(_variables(value, _targets(frame, position)))
     return frozenset(names)
 
 
