@@ -16,9 +16,9 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, operations, tensor_ops
 from alternator.interpreter.tables import GETATTR, RULES
 from alternator.provenance.world import ADMIT, MISSING
+from alternator.tensors.graph import SYMBOLIC
 
 Array = tnp.ndarray
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 _EXAMPLES = {torch.SymInt: 3, torch.SymFloat: 0.5, torch.SymBool: True}
 _LARGE = 4096
 """Larger arrays are no arguments to try things with."""
