@@ -198,7 +198,9 @@ class Builder:
             )
         if issubclass(type(value), torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
             return self.value(float(value.node.expr))
-        text = numbers.text_of(self, value)
+        text = None
+        if issubclass(type(value), (torch.SymInt, torch.SymFloat)) and numbers.never_raises(self.vm, value):
+            text = numbers.text_of(self, value)
         if text is not None:
             return text
         self.vm.recorder.symbolic_node(value)

@@ -35,6 +35,8 @@ _FUNCTIONS: dict[Any, Any] = {
     f.CeilToInt: math.ceil,
     sympy.Abs: abs,
 }
+_NEVER_RAISE = frozenset({operator.pos, operator.neg, operator.add, operator.sub, operator.mul, operator.truediv, abs, max, min})
+"""Of numbers that guards have found to fit: a power may be too large, and ``math.sin`` wants no infinity."""
 _OF_INTS = (f.ToFloat, f.IntTrueDiv)
 _OF_FLOATS = (f.TruncToInt, f.FloorToInt, f.CeilToInt)
 
@@ -44,6 +46,20 @@ def text_of(b: Any, value: Any) -> str | None:
     if isinstance(value, (torch.SymFloat, torch.SymInt)):
         return _of(b, value.node.expr, type(value) is torch.SymInt)
     return repr(value) if type(value) is int or type(value) is float and math.isfinite(value) else None
+
+
+def never_raises(vm: Any, value: Any) -> bool:
+    """Whether the expression of a number can stand behind effects, and outside of the program's handlers."""
+    return all(_is_total(vm, sub) for sub in sympy.preorder_traversal(value.node.expr))
+
+
+def _is_total(vm: Any, expr: Any) -> bool:
+    made = vm.fakes.formulas.of.get(expr)
+    if made is not None:
+        fn, args = made
+        numbers = [arg for arg in args if isinstance(arg, (torch.SymFloat, torch.SymInt))]
+        return fn in _NEVER_RAISE and all(never_raises(vm, arg) for arg in numbers)
+    return expr.func not in (f.FloatPow, f.PowByNatural, f.TruncToInt, f.FloorToInt, f.CeilToInt)
 
 
 def _of(b: Any, expr: Any, whole: bool) -> str | None:

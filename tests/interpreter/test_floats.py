@@ -116,3 +116,24 @@ def test_formulas_in_bodies() -> None:
         return torch.cond(x.sum() > 0, lambda x: x * w + (w * 7) * 0.1, lambda x: x - w, (x,))
 
     check(f, *[(X, v) for v in (1.0, 2.0, 3.0)], *[(-X, v) for v in (4.0, 2.0)])
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_number_that_is_too_large_is_so_at_its_place(backend: str) -> None:
+    def f(x, v, how, seen):
+        seen.append(v)
+        try:
+            w = v**2.0 if how == "power" else v**200.5 if how == "large" else math.exp(v)
+        except OverflowError:
+            w = "over"
+        seen.append(w)
+        return x + 1, w
+
+    for how, large in (("power", 1e300), ("large", 1e300), ("exp", 1e4)):
+        compiled = alternator.compile(f, backend=backend)
+        for v in (2.0, 3.0, 4.0, large, 5.0):
+            outs = []
+            for fn in (f, compiled):
+                seen: list[object] = []
+                outs.append((fn(torch.ones(1), v, how, seen)[1], seen))
+            assert outs[0] == outs[1]
