@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import random
 import types
-from typing import Any
+from typing import Any, Iterator
 
 import numpy
 import torch
 from torch.utils._mode_utils import no_dispatch
 
 from alternator.exc import Break
-from alternator.interpreter import tensor_ops
+from alternator.interpreter import calls, tensor_ops
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, RULES
 
@@ -24,10 +24,27 @@ def _as_tensor(value: Any) -> torch.Tensor:
     return torch.tensor([value], dtype=torch.float64 if type(value) is float else torch.int64)
 
 
+def _called_by(fn: Any) -> Iterator[tuple[str, Any]]:
+    """The methods of ``Random`` that a method calls."""
+    for name in fn.__code__.co_names if type(fn) is types.FunctionType else ():
+        called = getattr(random.Random, name, None)
+        if type(called) in (types.FunctionType, types.MethodDescriptorType):
+            yield name, called
+            yield from _called_by(called)
+
+
+def _are_theirs(vm: Any, methods: dict[str, Any]) -> bool:
+    """Whether the program has put none of its own in place of these methods; guarded."""
+    return all(vm.world.class_attr(random.Random, name) is fn for name, fn in methods.items())
+
+
 def _drawing(name: str, example: Any) -> None:
     fn = getattr(random.Random, name)
+    called = dict(_called_by(fn))
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if not _are_theirs(vm, called):
+            return calls.inline(vm, fn, args, kwargs)
         owner, given = args[0], [hashable(vm, a) for a in args[1:]]
         named = {key: hashable(vm, value) for key, value in kwargs.items()}
         rec = vm.records.get(id(owner))

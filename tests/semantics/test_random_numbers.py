@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -163,3 +164,20 @@ def test_what_is_chosen_is_one_break(draw):
     assert len(utils.counters["graph_break"]) - len(before) == 1
     for (y, drawn), (z, expected) in zip(results, plain):
         assert y.equal(z) and type(drawn) is type(expected) and np.all(drawn == expected)
+
+
+def test_a_method_that_the_program_has_put_in_place_of_random_is_called(monkeypatch):
+    given = iter([0.5, 0.25, 0.125])
+
+    def f(x):
+        return x * 2, random.expovariate(2.0), random.gammavariate(1.0, 3.0)
+
+    compiled = alternator.compile(f, backend="eager")
+    for seed in range(2):
+        random.seed(seed)
+        plain = f(X)
+        random.seed(seed)
+        assert repr(compiled(X)) == repr(plain)
+    monkeypatch.setattr(random.Random, "random", lambda self: next(given))
+    expected = -math.log(0.5) / 2.0, -math.log(0.75) * 3.0
+    assert compiled(X)[1:] == expected and next(given) == 0.125
