@@ -213,15 +213,15 @@ def _emit(expr: Any, where: Places, program: list[Any], load: Callable[[Any], No
             load(where.origins[expr])
         return
     if isinstance(expr, (sympy.Integer, int)):
-        if not -(2**63) <= int(expr) < 2**63:
-            raise _NoNativeForm
-        program.append(("const", int(expr)))
+        _emit_int(int(expr), program)
         return
     if isinstance(expr, (sympy.Float, float)):
         program.append(("const", float(expr)))
         return
     if isinstance(expr, sympy.Rational):
-        program += [("const", int(expr.p)), ("const", int(expr.q)), "/"]
+        _emit_int(int(expr.p), program)
+        _emit_int(int(expr.q), program)
+        program.append("/")
         return
     if expr in (sympy.true, sympy.false):
         program.append(("const", int(expr is sympy.true)))
@@ -249,9 +249,17 @@ def _emit_formula(formula: tuple[Any, tuple[Any, ...]], where: Places, program: 
     for arg in args:
         if isinstance(arg, SYMBOLIC):
             _emit(arg.node.expr, where, program, load)
-        else:
+        elif isinstance(arg, float):
             program.append(("const", arg))
+        else:
+            _emit_int(int(arg), program)
     program += name
+
+
+def _emit_int(value: int, program: list[Any]) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise _NoNativeForm
+    program.append(("const", value))
 
 
 _FUNCTIONS: dict[Any, tuple[str, ...]] = {

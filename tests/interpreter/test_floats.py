@@ -137,3 +137,11 @@ def test_a_number_that_is_too_large_is_so_at_its_place(backend: str) -> None:
                 seen: list[object] = []
                 outs.append((fn(torch.ones(1), v, how, seen)[1], seen))
             assert outs[0] == outs[1]
+
+
+def test_numbers_of_more_than_64_bits_beside_floats() -> None:
+    def f(x, v):
+        w = v * 10**66
+        return x + (1 if w + 10**70 > 10**71 else 2), w * 10**30, w < 10**67
+
+    check(f, *[(X, v) for v in (1.5, 2.5, 1e9, -3.25)])
