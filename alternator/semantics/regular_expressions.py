@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
 import warnings
 from typing import Any
 
@@ -23,8 +24,15 @@ def _compiled(vm: Any, pattern: Any, flags: Any) -> Any:
     if flags & re.DEBUG:
         raise Break("PRINT", "re.DEBUG")
     seen: list[Any] = []
-    original = warnings.warn
-    warnings.warn = lambda *args, **kwargs: seen.append(args)  # type: ignore[assignment]  # filters are left alone
+    original, here = warnings.warn, threading.get_ident()
+
+    def noted(message: Any, category: Any = None, stacklevel: int = 1, source: Any = None) -> None:
+        if threading.get_ident() == here:
+            seen.append(message)
+        else:  # of another thread, which goes on meanwhile
+            original(message, category, stacklevel + 1, source)
+
+    warnings.warn = noted  # type: ignore[assignment]  # filters are left alone
     try:
         return vm.plain(re.compile, pattern, flags)
     finally:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
+import types
 import warnings
 
 import torch
 from helpers import same
 
 import alternator
+from alternator.semantics import regular_expressions
 
 X = torch.ones(2)
 calls = []
@@ -67,3 +70,16 @@ def test_patterns_that_show_something():
         compiled = alternator.compile(fn, backend="eager")
         for _ in range(2):
             assert compiled(X)[1:] == fn(X)[1:]
+
+
+def test_what_another_thread_warns_of_while_a_pattern_is_compiled():
+    def meanwhile(fn, *args):
+        thread = threading.Thread(target=warnings.warn, args=("of another thread",))
+        thread.start()
+        thread.join()
+        return fn(*args)
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        regular_expressions._compiled(types.SimpleNamespace(plain=meanwhile), "a+", 0)
+    assert [str(one.message) for one in seen] == ["of another thread"]
