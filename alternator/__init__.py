@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         step_unsupported,
         substitute_in_graph,
     )
+    from alternator.exporting import ExportResult, export
     from alternator.tools.explain import explain
 
 _HOME = {
@@ -68,11 +69,13 @@ _HOME = {
     "disallow_in_graph dont_skip_tracing error_on_graph_break forbid_in_graph graph_break is_dynamo_disable_recursive "
     "mark_dynamic mark_static mark_static_address mark_unbacked maybe_mark_dynamic nonstrict_trace override_cudagraphs "
     "override_optimization_hint patch_dynamo_config run set_stance skip_frame step_unsupported substitute_in_graph",
+    "alternator.exporting": "ExportResult export",
     "alternator.tools.explain": "explain",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 _SUBMODULES = frozenset(
-    "api backends breaks bytecode callback compiler config decorators exc marks registry request runtime tools utils".split()
+    "api backends breaks bytecode callback compiler config decorators exc exporting marks registry request runtime tools "
+    "utils".split()
 )
 
 __all__ = ["__version__", "compiler", "config", "exc", "utils", *_MODULE_OF]

@@ -51,7 +51,7 @@ from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
 from alternator.semantics import function_modes, functorch
-from alternator.tensors.dynamic import DynamicPolicy
+from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
 from alternator.tensors.recheck import Recheck
@@ -95,6 +95,7 @@ class Attempt:
         request: CompileRequest,
         careful: bool = False,
         stop: tuple[int, int] = (-1, -1),
+        shapes: Shapes | None = None,
     ) -> None:
         self.func = func
         self.request = request
@@ -104,6 +105,7 @@ class Attempt:
             allow_scalar_outputs=config.capture_scalar_outputs,
             allow_dynamic_output_shapes=config.capture_dynamic_output_shape_ops,
             assume_static=config.assume_static_by_default,
+            duck_shape=shapes is None,
         )
         self.recorder = Recorder()
         world = World()
@@ -114,6 +116,8 @@ class Attempt:
             request.assume_static,
             config,
         )
+        if shapes is not None:
+            policy.chosen, self.fakes.constraints = shapes.dims, shapes.constraints
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.vm.root_state = request.frame_state(func.__code__)
         if getattr(request.backend, "floats_in_tensors", False) or self.vm.root_state.get(IN_TENSORS):
@@ -189,7 +193,7 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
         return None
     if _is_put_off(request.frame_state(func.__code__)):
         return False if request.fullgraph else None
-    with utils.timed("capture"), _state_kept():
+    with utils.timed("capture"), state_kept():
         try:
             return _attempt(func, values, request)
         finally:
@@ -198,7 +202,7 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
 
 
 @contextlib.contextmanager
-def _state_kept() -> Iterator[None]:
+def state_kept() -> Iterator[None]:
     """What a capture must leave as it was, on every way out; and no garbage collection in between, which costs seconds."""
     asked = utils.error_on_graph_break()
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
@@ -299,7 +303,7 @@ def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
     return rows[::-1]
 
 
-def _reconsider(attempt: Attempt, broken: Break) -> None:
+def reconsider(attempt: Attempt, broken: Break) -> None:
     """Tensors made of sizes hold symbols, until a break says that the program looks at one: then constants, unless that is the
     same break again."""
     if not broken.code.startswith("DATA_DEPENDENT"):
@@ -318,7 +322,7 @@ def _reconsider(attempt: Attempt, broken: Break) -> None:
 def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list[Link]) -> Any:
     """An entry that runs up to the break and goes on behind it; ``chain``: the frames that the break came through."""
     func, request = attempt.func, attempt.request
-    _reconsider(attempt, broken)
+    reconsider(attempt, broken)
     stack = user_stack(attempt)
     if request.fullgraph or attempt.breaks_are_errors:
         raise breaks.unsupported(broken, stack)

@@ -27,7 +27,7 @@ semantics
 capture
 runtime
 backends
-export tools
+exporting tools
 decorators api
 compiler
 __init__ __main__

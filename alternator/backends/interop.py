@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-from typing import Iterator
+from typing import Any, Iterator
 
 from alternator.runtime import convert, traced
 
@@ -29,6 +29,13 @@ def ready_for_aot() -> Iterator[None]:
         return
     with context:
         yield
+
+
+def size_source(tensor: Any, dim: int) -> Any:
+    """``torch._dynamo.source.TensorPropertySource``: how ``ShapeEnv`` names a size in its constraints."""
+    from torch._dynamo.source import TensorProperty, TensorPropertySource
+
+    return TensorPropertySource(tensor, TensorProperty.SIZE, dim)
 
 
 # ---- what libraries say with the in-tree decorators

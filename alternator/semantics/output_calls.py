@@ -159,7 +159,7 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
         _deferred(vm, warnings.warn, (message, category, level - 1, source), {})
         return
     space = Unread(frame.func.__globals__, vm.globals_source(frame.func))
-    _deferred(vm, _warn_at, (message, category, frame.code.co_filename, frame.line(), source), {}, space=space)
+    _deferred(vm, warn_at, (message, category, frame.code.co_filename, frame.line(), source), {}, space=space)
 
 
 def _warning(message: Any, category: Any = UserWarning, stacklevel: Any = 1, source: Any = None) -> tuple[Any, ...]:
@@ -169,7 +169,7 @@ def _warning(message: Any, category: Any = UserWarning, stacklevel: Any = 1, sou
 _warning.__name__ = _warning.__qualname__ = "warn"  # as errors of a wrong call call it
 
 
-def _warn_at(message: Any, category: Any, filename: str, line: int, source: Any, space: dict[str, Any]) -> None:
+def warn_at(message: Any, category: Any, filename: str, line: int, source: Any, space: dict[str, Any]) -> None:
     """``warnings.warn`` at a place of the program: filters, and what was shown already, go by the place."""
     registry = space.setdefault("__warningregistry__", {})
     name = space.get("__name__") or "<unknown>"

@@ -70,6 +70,9 @@ class Fakes:
         self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}
         self.formulas = Formulas()
+        self.constraints: Callable[[torch.Tensor], list[Any] | None] = lambda tensor: None
+        self.inputs: list[tuple[torch.Tensor, torch.Tensor, SymbolSource, StatefulSymbolicContext]] = []
+        """Tensors from outside with symbolic sizes, their fakes, and how ``ShapeEnv`` knows them."""
         self.must_vary: list[tuple[torch.Tensor, Source, int, Any]] = []
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
@@ -85,12 +88,14 @@ class Fakes:
             return fake
         self.symbolic = True
         where = SymbolSource(source, source.name)
-        context = StatefulSymbolicContext(dynamic_sizes=list(dims), tensor_source=where)
+        held_to = self.constraints(tensor) or [None] * len(dims)
+        context = StatefulSymbolicContext(dynamic_sizes=list(dims), constraint_sizes=held_to, tensor_source=where)  # type: ignore[arg-type]
         fake = self.mode.from_tensor(tensor, source=where, symbolic_context=context, static_shapes=False)
         self._general[id(fake)] = where, context
+        self.inputs.append((tensor, fake, where, context))
         bounds = {entry.dim: entry for entry in getattr(tensor, "_dynamo_dynamic_range", ())}
         for i, dim in enumerate(dims):
-            if dim is DimDynamic.DYNAMIC:
+            if dim is DimDynamic.DYNAMIC and held_to[i] is None:
                 self.must_vary.append((fake, source, i, bounds.get(i)))
         return fake
 
