@@ -27,6 +27,7 @@ from alternator.semantics import (  # noqa: F401
     numbers,
     numpy_arrays,
     numpy_scalars,
+    optimizers,
     output_calls,
     pytree,
     random_numbers,

@@ -288,8 +288,17 @@ def _scaled(name: str, combine: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if not isinstance(kwargs.get("value"), torch.Tensor) or len(args) != 3:
             return tensor_ops.record_method(vm, name, args, kwargs)
-        term = vm.graph_call(torch.mul, (vm.graph_call(combine, args[1:], {}), kwargs["value"]), {})
-        return tensor_ops.record_method(vm, "add_" if inplace else "add", (args[0], term), {})
+        tensors = args
+        wide = not all(one.dtype in (torch.bfloat16, torch.float16) for one in args)
+        if not wide:  # as kernels do: rounded once
+            tensors = [tensor_ops.record_method(vm, "float", (one,), {}) for one in args]
+        term = vm.graph_call(combine, (vm.graph_call(torch.mul, (tensors[1], kwargs["value"]), {}), tensors[2]), {})
+        if wide:
+            return tensor_ops.record_method(vm, "add_" if inplace else "add", (args[0], term), {})
+        result = tensor_ops.record_method(vm, "add", (tensors[0], term), {})
+        if inplace:
+            return tensor_ops.record_method(vm, "copy_", (args[0], result), {})
+        return tensor_ops.record_method(vm, "to", (result, args[0].dtype), {})
 
     METHODS.put(_raw(name), rule)
 

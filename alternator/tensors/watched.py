@@ -21,10 +21,13 @@ _MOVING = frozenset({"running_mean", "running_var"})
 _CHANGE_THE_MEMORY = frozenset({"resize_", "resize_as_", "set_", "set_data"})
 _MAY_FAIL = re.compile(
     "_?(unsafe_)?(index|embedding|gather|scatter|take|put|nll_loss|cross_entropy|binary_cross|ctc_loss|one_hot|multinomial"
-    "|bernoulli|normal|poisson|binomial|linalg|cholesky|lu_|inverse|masked_scatter|repeat_interleave|bincount|histc"
+    "|bernoulli|normal|poisson|binomial|linalg(?!_vector_norm)|cholesky|lu_|inverse|masked_scatter|repeat_interleave|bincount|histc"
     "|local_scalar|assert|div|floor_divide|remainder|fmod|pow)"
 )
 """Operators that may raise because of what is in their arguments, as far as names tell."""
+
+_OF_INTS = re.compile("_?(div|floor_divide|remainder|fmod|pow)")
+"""Those of them that do so for whole numbers only."""
 
 
 class Watch:
@@ -77,7 +80,7 @@ class Watch:
         seeded = torch.Tag.nondeterministic_seeded in func.tags
         moving = not _MOVING.isdisjoint(names)
         may_fail = _MAY_FAIL.match(name) is not None
-        self.may_fail |= may_fail
+        self.may_fail |= may_fail and not (_OF_INTS.match(name) and _has_fraction(args))
         if seeded and given.get("dropout_p", 1.0) != 0.0:
             self.draws = True
             self.shows |= given.get("generator") is not None
@@ -100,6 +103,12 @@ class Watch:
         elif isinstance(value, (list, tuple)):
             for item in value:
                 self._write(item)
+
+
+def _has_fraction(args: Any) -> bool:
+    """Whether an operation on these computes with fractions."""
+    kinds = (float, complex, torch.SymFloat)
+    return any(one.dtype.is_floating_point if isinstance(one, torch.Tensor) else isinstance(one, kinds) for one in args)
 
 
 def _is_known(graph: torch.fx.Graph, attributes: dict[str, Any]) -> bool:
