@@ -131,10 +131,8 @@ class DynamicPolicy:
             return self.automatic and self.dynamic is not False
         if fixed:
             return self._was_changed((type(value).__name__, name, "fixed"), value, fixed) and not small
-        if small:
-            return False
         if self.all_dynamic and type(value) is int:
-            return True
+            return not small
         if not self.automatic or self.dynamic is False:
             return False
         key = (type(value).__name__, name)
@@ -144,7 +142,7 @@ class DynamicPolicy:
             return False
         if seen is None or seen != value:
             self.state[key] = None
-            return True
+            return not small
         return False
 
     def _was_changed(self, key: tuple[str, str, str], value: int | float, place: Any) -> bool:

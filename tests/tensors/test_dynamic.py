@@ -78,6 +78,11 @@ def test_an_int_argument_that_changes():
     assert _graphs(f, [(x, n) for n in (3, 4, 5, 6)]) == 2
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_int_argument_that_was_small_first(first):
+    assert _graphs(lambda x, n: x.repeat(2) * n, [(X, n) for n in (first, 2, 3, 4, 7)]) == 2
+
+
 def test_a_float_argument():
     def f(x, s):
         return x * s
