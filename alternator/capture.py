@@ -147,7 +147,7 @@ class Attempt:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            with _outside_inference_mode(), self.fakes.mode, utils.compiling_flag():
+            with _outside_inference_mode(), self.fakes.mode, utils.compiling_flag(), tracing(self.vm.places):
                 try:
                     self.result = self.frame.run_carefully()
                 except RecursionError:  # the program nests deeper than this can follow

@@ -158,7 +158,8 @@ def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
     vm.depth += 1
     vm.ticks += 1
     try:
-        return frame.run() if not vm.careful else frame.run_carefully()
+        with vm.places.calling(vm.frame):
+            return frame.run() if not vm.careful else frame.run_carefully()
     finally:
         vm.depth -= 1
 

@@ -94,7 +94,8 @@ class TracedGenerator:
                 frame.stack.append(value)
             frame.started = True
             frame.suspended = False
-            result = frame.run()
+            with vm.places.calling(frame.parent):
+                result = frame.run()
         except UserRaise as raised:
             self.left_by_error()
             if isinstance(raised.exc, StopIteration):

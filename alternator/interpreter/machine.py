@@ -19,6 +19,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import as_number, hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.pending import PendingText
+from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
 from alternator.provenance.source import Source
@@ -88,6 +89,7 @@ class Machine:
         self._closing: set[int] = set()
         self._nesting = 0
         self.mode = RecordingMode(self)
+        self.places = Places(self)
         self.outside_modes = torch._C._len_torch_function_stack() > 0
         self.overrides = overrides.Overrides()
         self.spaces: dict[int, dict[str, Any]] = {}  # attributes of tensors that the program made
