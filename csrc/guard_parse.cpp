@@ -172,10 +172,12 @@ bool GuardTree::parse_guard(PyObject* item, int position, Node* node) {
     guard.kind = Kind::value;
     guard.object = Own::share(arg(1));
     if (!same_value(arg(1), arg(1))) return bad(item, "VALUE needs a str, int, float, complex or bytes");
-  } else if (text_is(kind, "ITEMS") && size == 2) {
+  } else if (text_is(kind, "ITEMS") && size == 3) {
     guard.kind = Kind::items;
     guard.object = Own::share(arg(1));
+    guard.layout = Own::share(arg(2));
     if (!PyTuple_CheckExact(arg(1)) || !is_plain_constant(arg(1))) return bad(item, "ITEMS needs a tuple of plain constants");
+    if (!is_set_layout(arg(2))) return bad(item, "ITEMS needs what set_layout() gives");
   } else if (text_is(kind, "LEN") && size == 2) {
     guard.kind = Kind::len;
     guard.length = PyLong_AsSsize_t(arg(1));

@@ -47,6 +47,7 @@ struct Guard {
   bool plain = true;  // EQ: compared without running Python
   Ref ref;            // TYPE, IS; WAITS: the code
   Own object;         // EQ, VALUE: the constant; ITEMS: a tuple of constants; PY: the function
+  Own layout;         // ITEMS: that of the set
   Py_ssize_t length = 0;  // LEN; WAITS: the place
   std::vector<Key> keys;
   TensorSpecPtr tensor;
@@ -183,6 +184,10 @@ bool same_constant(PyObject* a, PyObject* b);
 bool same_value(PyObject* constant, PyObject* value);
 // A set or frozenset, or an instance of a subclass, has these constants as its members, and gives them in this order.
 bool same_items(PyObject* constants, PyObject* set);
+// What set_layout() gives (set_layout.cpp); whether a set, or an instance of a subclass, has this layout.
+bool is_set_layout(PyObject* tuple);
+bool has_layout(PyObject* set, PyObject* layout);
+bool same_spread(PyObject* a, PyObject* b);  // of two sets: members lie in the same slots, whatever they are
 
 // The length of a builtin container or of a subclass, from its storage, without running Python; -1: it has none.
 Py_ssize_t native_length(PyObject* obj);

@@ -18,18 +18,14 @@ bool same_attribute(PyObject* a, PyObject* b, const char* name) {
   return same_constant(x.get(), y.get());
 }
 
-// Equality of sets alone would take True for 1.
+// The same constants in the same slots: equal ones may still come in another order, alone or in sets that are made of them.
 bool same_frozenset(PyObject* a, PyObject* b) {
-  if (PySet_GET_SIZE(a) != PySet_GET_SIZE(b)) return false;
-  Py_ssize_t i = 0;
+  Py_ssize_t i = 0, j = 0;
   PyObject *x, *y;
   Py_hash_t hash, other;
-  while (_PySet_NextEntry(a, &i, &x, &hash)) {
-    bool found = false;
-    Py_ssize_t j = 0;
-    while (!found && _PySet_NextEntry(b, &j, &y, &other)) found = hash == other && same_constant(x, y);
-    if (!found) return false;
-  }
+  if (!same_spread(a, b)) return false;
+  while (_PySet_NextEntry(a, &i, &x, &hash))
+    if (!_PySet_NextEntry(b, &j, &y, &other) || !same_constant(x, y)) return false;
   return true;
 }
 
@@ -176,7 +172,7 @@ bool check_other_guard(const Guard& guard, PyObject* value) {
     case Kind::is: return value == guard.ref.get();
     case Kind::eq: return same_constant(guard.object.get(), value);
     case Kind::value: return same_value(guard.object.get(), value);
-    case Kind::items: return same_items(guard.object.get(), value);
+    case Kind::items: return same_items(guard.object.get(), value) && has_layout(value, guard.layout.get());
     case Kind::tensor: return tensor_matches(*guard.tensor, value);
     case Kind::not_none: return value != Py_None;
     case Kind::waits: return waits_at(guard.ref.get(), guard.length, value);
@@ -215,7 +211,9 @@ std::string guard_mismatch(const Guard& guard, PyObject* value) {
       return "expected " + w + ", found " + f;
     }
     case Kind::value: return "expected the value " + expected(guard.object.get()) + ", found " + short_repr(value);
-    case Kind::items: return "expected the members " + expected(guard.object.get()) + ", found " + short_repr(value);
+    case Kind::items:
+      if (same_items(guard.object.get(), value)) return "the members " + expected(guard.object.get()) + " have come together in another way";
+      return "expected the members " + expected(guard.object.get()) + ", found " + short_repr(value);
     case Kind::len: {
       Py_ssize_t n = native_length(value);
       return "expected length " + std::to_string(guard.length) + ", found " +

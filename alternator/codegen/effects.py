@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 
+from alternator._C import build
 from alternator._C.eval_frame import set_count, set_finished, set_waiting
 from alternator.bytecode.analysis import stack_state
 from alternator.codegen.builder import Builder
+from alternator.codegen.rebuild import arrange
 from alternator.exc import Break
 from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
+from alternator.provenance.sets import arrangement, is_value
 from alternator.provenance.world import MISSING, Outside, module_space
 from alternator.tensors.state import GlobalState
 
@@ -162,10 +165,19 @@ def _without_the_deleted(b: Builder, target: str, base: str, old: Any, new: Any)
 def _replay_set(b: Builder, rec: Outside) -> None:
     target = b.load(rec.source)
     old, new = {id(item) for item in rec.snapshot}, {id(item) for item in _SET_ITEMS(rec.standin)}
-    if gone := [item for item in rec.snapshot if id(item) not in new]:
+    gone = [item for item in rec.snapshot if id(item) not in new]
+    added = [item for item in _SET_ITEMS(rec.standin) if id(item) not in old]
+    if gone:
         b.emit(f"set.difference_update({target}, ({b.values(gone)},))")
-    if added := [item for item in _SET_ITEMS(rec.standin) if id(item) not in old]:
+    if added:
         b.emit(f"set.update({target}, ({b.values(added)},))")
+    if all(map(is_value, (*rec.snapshot, *added))):
+        becomes = set(rec.obj)
+        if (places := arrangement(becomes, rec.obj)) is not None:
+            build.arrange_set(becomes, places)
+        becomes.difference_update(gone)
+        becomes.update(added)
+        arrange(b, target, becomes, rec.standin)
 
 
 def _replay_deque(b: Builder, rec: Outside) -> None:

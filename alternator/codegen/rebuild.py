@@ -24,6 +24,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
+from alternator.provenance.sets import arrangement, is_value, items_of
 from alternator.provenance.world import MISSING, Unread, module_of
 from alternator.tensors.graph import SYMBOLIC
 
@@ -99,6 +100,8 @@ def _of_value(base: Any) -> None:
             return _member(b, value)
         plain = base(base.__iter__(value)) if base is frozenset else base(*base.__getnewargs__(value))
         name = b.assign(f"{b.constant(base.__new__, 'new')}({b.value(type(value))}, {b.value(plain)})")
+        if base is frozenset and all(map(is_value, plain)):
+            arrange(b, name, set(plain), value)
         _attributes(b, value, name)
         return name
 
@@ -196,12 +199,31 @@ def rebuild_set(b: Builder, value: Any) -> str:
     b.register(value, name)
     if value:
         b.emit(f"{name}.update(({b.values(value)},))")
+        _lay_out(b, name, value)
     return name
+
+
+def _lay_out(b: Builder, name: str, value: Any) -> None:
+    """The set that is made of the members in their order is to have the table of the one that the program made: it decides on
+    what order others come in that are added, or are made of it."""
+    items = items_of(value)
+    if all(map(is_value, items)):
+        arrange(b, name, set(items), value)
+
+
+def arrange(b: Builder, name: str, members: Any, like: Any) -> None:
+    """Give a set, which will be like ``members``, the table of ``like``."""
+    if (places := arrangement(members, like)) is not None:
+        b.emit(f"{b.constant(build.arrange_set, 'arrange')}({name}, {places!r})")
 
 
 @REBUILD.rule(frozenset)
 def rebuild_frozenset(b: Builder, value: Any) -> str:
-    return b.assign(f"frozenset(({b.values(value)},))" if value else "frozenset()")
+    if not value:
+        return b.assign("frozenset()")
+    name = b.assign(f"frozenset(({b.values(value)},))")
+    _lay_out(b, name, value)
+    return name
 
 
 @REBUILD.rule(collections.deque)
@@ -235,6 +257,8 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
         method = "extend" if base is list else "update"
         items = cast(Any, base).__iter__(value)  # the storage, whatever the subclass makes of iteration
         b.emit(f"{base.__name__}.{method}({name}, ({b.values(items)},))")
+        if base is set:
+            _lay_out(b, name, value)
     _attributes(b, value, name)
     return name
 

@@ -563,3 +563,11 @@ def unpack(vm: Any, value: Any) -> list[Any]:
         if item is MISSING:
             return items
         items.append(item)
+
+
+def members_for_set(vm: Any, value: Any) -> Any:
+    """An iterable as the C code that makes sets is to have it: sets and dicts, which it takes whole (the order of the new set
+    follows from that), as they are; else a list of the items."""
+    if issubclass(type(value), (set, frozenset)) or type(value) is dict:
+        return vm.fill_value(value)
+    return [hashable(vm, item) for item in unpack(vm, value)]

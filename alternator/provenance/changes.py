@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from alternator._C import build
 from alternator.provenance import iterators
+from alternator.provenance.sets import is_value
 from alternator.provenance.world import Outside
 
 _SET_ITEMS: Any = set.__iter__
@@ -26,6 +28,8 @@ def has_changed(rec: Outside) -> bool:
         now: Any = list(iterators.dict_items(standin))
         return len(now) != len(before) or any(a[0] is not c[0] or a[1] is not c[1] for a, c in zip(now, before))
     if issubclass(type(standin), (set, frozenset)):
-        return {id(item) for item in _SET_ITEMS(standin)} != {id(item) for item in before}
+        if build.same_table(standin, rec.obj):
+            return False
+        return all(map(is_value, before)) or {id(item) for item in _SET_ITEMS(standin)} != {id(item) for item in before}
     now = list(standin)
     return len(now) != len(before) or any(a is not c for a, c in zip(now, before))

@@ -484,12 +484,12 @@ def _collect(kind: type) -> Any:
             and not hasattr(type(args[0]), "__getitem__")
         ):
             raise vm.user_raise(TypeError(f"'{type(args[0]).__name__}' object is not iterable"))
+        if kind in (set, frozenset):
+            return vm.native(kind, (operations.members_for_set(vm, args[0]),))
         items = operations.unpack(vm, args[0])
         if kind is list:
             return items
-        if kind is tuple:
-            return args[0] if type(args[0]) is tuple else tuple(items)
-        return vm.native(kind, ([hashable(vm, item) for item in items],))
+        return args[0] if type(args[0]) is tuple else tuple(items)
 
     return rule
 

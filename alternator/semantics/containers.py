@@ -11,10 +11,12 @@ import types
 import weakref
 from typing import Any, cast
 
+from alternator._C import build
 from alternator.exc import Break
 from alternator.interpreter import operations
 from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
+from alternator.provenance.sets import arrangement, is_plain, is_value, items_of, same_value
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
 
@@ -74,7 +76,7 @@ def admit_tuple(world: World, obj: Any, source: Source) -> Any:
 def _admit_record(world: World, obj: Any, source: Source) -> Any:
     """``sys.version_info``, the result of ``os.stat`` and the like: a tuple of C with named fields, taken as a whole."""
     expected = obj.__reduce__()[1]
-    if not all(_is_value(item) for item in (*obj, *expected[1].values())):
+    if not all(is_value(item) for item in (*obj, *expected[1].values())):
         raise Break("UNSUPPORTED_TYPE", f"a {type(obj).__name__} of objects")
     source.guard_predicate(lambda value: value.__reduce__()[1] == expected, f"== {obj!r}")
     if type(obj) not in READABLE:
@@ -119,7 +121,7 @@ def fill_dict(vm: Any, rec: Outside) -> None:
         raise Break("IMPORT", "a look at all modules, of which the capture itself may load some")
     items = list(dict_items(obj))
     keys = tuple(key for key, _ in items)
-    if any(type(key) is tuple for key in keys):
+    if any(is_value(key) and not is_plain(key) for key in keys):
         source.guard_predicate(_same_keys(keys), f"keys are {keys!r}")
     else:
         source.guard("KEYS", keys)
@@ -133,20 +135,15 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     rec.snapshot = list(dict_items(rec.standin))
 
 
-def _is_value(key: Any) -> bool:
-    """A constant, or a tuple or frozenset of such: equal ones are the same key, made anew for each call or not."""
-    return ADMIT.is_constant(type(key)) or type(key) in (tuple, frozenset) and all(map(_is_value, key))
-
-
 def _same_keys(keys: tuple[Any, ...]) -> Any:
     """The guard of keys among which are tuples: values by equality, everything else by identity."""
-    expected = [(key, True) if _is_value(key) else (weak_or_strong(key), False) for key in keys]
+    expected = [(key, True) if is_value(key) else (weak_or_strong(key), False) for key in keys]
 
     def check(table: Any) -> bool:
         if len(table) != len(expected):
             return False
         for key, (wanted, by_value) in zip(table, expected):
-            if not (type(key) is type(wanted) and key == wanted if by_value else key is wanted()):
+            if not (same_value(key, wanted) if by_value else key is wanted()):
                 return False
         return True
 
@@ -163,14 +160,14 @@ def weak_or_strong(obj: Any) -> Any:
 
 def _key(vm: Any, key: Any) -> Any:
     """A key of a dict whose keys are guarded: constants by value, others by identity."""
-    return key if _is_value(key) else vm.world.admit(key, vm.world.tree.object(key))
+    return key if is_value(key) else vm.world.admit(key, vm.world.tree.object(key))
 
 
 @ADMIT.register(set, frozenset)
 def admit_set(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     if issubclass(type(obj), frozenset):
-        _read_items(world, source, tuple(frozenset.__iter__(obj)))
+        _read_items(world, source, obj)
         world.record(obj, source)
         return obj
     rec = world.record(obj, source, _new(type(obj)), filled=False)
@@ -179,42 +176,29 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
 
 
 def fill_set(vm: Any, rec: Outside) -> None:
-    expected = tuple(set.__iter__(rec.obj))
-    _read_items(vm.world, rec.source, expected)
+    _read_items(vm.world, rec.source, rec.obj)
     set.update(rec.standin, rec.obj)
-    if any(a is not b for a, b in zip(set.__iter__(rec.standin), expected)):
-        raise Break("UNSUPPORTED_TYPE", "a set whose order tells how it came about")
-    rec.snapshot = expected
+    if (places := arrangement(rec.standin, rec.obj)) is not None:
+        build.arrange_set(rec.standin, places)
+    rec.snapshot = items_of(rec.obj)
 
 
-def _read_items(world: World, source: Source, items: tuple[Any, ...]) -> None:
-    """Guard the members of a set in their order: values by equality, others as what is read of them."""
-    if all(type(item) in _PLAIN_ITEMS for item in items):
-        source.guard("ITEMS", items)
+def _read_items(world: World, source: Source, members: Any) -> None:
+    """Guard the members of a set in their order: values by equality, with their slots; others as what is read of them."""
+    items = items_of(members)
+    if all(map(is_plain, items)):
+        source.guard("ITEMS", items, build.set_layout(members))
         return
-    if all(map(_is_value, items)):
-        same = _same_keys(items)
-        source.guard_predicate(lambda value: same(_items_of(value)), f"== {list(items)!r}")
-        return
-    listed = source.child("call", _items_of)
+    if all(map(is_value, items)):
+        source.child("call", build.set_layout).guard("EQ", build.set_layout(members))
+    listed = source.child("call", items_of)
     listed.guard("LEN", len(items))
     for i, item in enumerate(items):
         child = listed.child("index", i)
-        if _is_value(item):
-            child.guard_predicate(functools.partial(_is_the_one, _same_keys((item,))), f"== {item!r}")
+        if is_value(item):
+            child.guard_predicate(functools.partial(same_value, item), f"== {item!r}")
         elif world.admit(item, child) is not item:  # a set of stand-ins could not be made without their hashes
             raise Break("UNSUPPORTED_TYPE", f"a {type(item).__name__} in a set from outside")
-
-
-_PLAIN_ITEMS = frozenset({str, int, bool, float, bytes, type(None)})
-
-
-def _is_the_one(same: Any, value: Any) -> bool:
-    return bool(same((value,)))
-
-
-def _items_of(value: Any) -> tuple[Any, ...]:
-    return tuple(set.__iter__(value) if issubclass(type(value), set) else frozenset.__iter__(value))
 
 
 @ADMIT.register(collections.deque)

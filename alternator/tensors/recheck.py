@@ -16,6 +16,7 @@ from typing import Any, Callable, Sequence
 
 import torch
 
+from alternator._C.build import set_layout
 from alternator._C.eval_frame import NULL, skip_code, waiting
 from alternator.exc import GuardMismatch
 from alternator.provenance.iterators import dict_items
@@ -158,7 +159,7 @@ def same_constant(a: Any, b: Any) -> bool:
     if type(a) in (slice, range):
         return all(same_constant(getattr(a, name), getattr(b, name)) for name in ("start", "stop", "step"))
     if type(a) is frozenset:
-        return len(a) == len(b) and all(any(same_constant(x, y) for y in b) for x in a)
+        return set_layout(a) == set_layout(b) and all(map(same_constant, a, b))
     return bool(a == b)
 
 
@@ -224,10 +225,10 @@ def _value(const: Any) -> Check:
     return f"is {const!r} to C code", holds
 
 
-def _items(expected: tuple[Any, ...]) -> Check:
+def _items(expected: tuple[Any, ...], layout: Any) -> Check:
     def holds(value: Any) -> bool:
         base: Any = set if isinstance(value, set) else frozenset
-        return isinstance(value, base) and same_constant(expected, tuple(base.__iter__(value)))
+        return isinstance(value, base) and same_constant(expected, tuple(base.__iter__(value))) and set_layout(value) == layout
 
     return f"has the members {expected!r}", holds
 

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import random
 import weakref
 
 import pytest
@@ -104,3 +105,55 @@ def test_what_cannot_be_made_is_refused(args):
     with pytest.raises(TypeError):
         cls, attributes, names, *values = args
         build.Mold(attributes, names)(cls, *values)
+
+
+def test_a_set_gets_the_table_of_another_one():
+    for seed in range(40):
+        drawn = random.Random(seed)
+        made = set(drawn.sample(range(200), drawn.randrange(60)))
+        for _ in range(drawn.randrange(60)):
+            if made and drawn.random() < 0.5:
+                made.pop()
+            else:
+                made.add(drawn.randrange(400))
+        other = set(sorted(made))
+        mask, finger, slots, gone = build.set_layout(made)
+        place = dict(zip(made, slots))
+        build.arrange_set(other, (mask, finger, tuple(place[one] for one in other), gone))
+        assert build.same_table(other, made) and build.set_layout(other) == build.set_layout(made)
+        for step in (
+            lambda s: s.add(1000 + seed),
+            lambda s: s.update(range(300, 340)),
+            lambda s: s.pop(),
+            lambda s: s.discard(7),
+        ):
+            step(made)
+            step(other)
+            assert list(other) == list(made) == sorted(made, key=list(other).index) and all(one in other for one in made)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        (7, 0, (1,), ()),  # one slot for two members
+        (7, 0, (1, 1), ()),
+        (7, 0, (1, 8), ()),
+        (7, 0, (1, -1), ()),
+        (6, 0, (1, 2), ()),
+        (3, 0, (1, 2), ()),
+        (7, 9, (1, 2), ()),
+        (7, 0, (0, 1), (2, 3, 4, 5, 6, 7)),  # a search would not end
+        (7, 0, (0, 1), (1,)),
+        (7, 0, [0, 1], ()),
+        (7, 0, (0, "1"), ()),
+        (7, 0, (0, 1)),
+    ],
+)
+def test_what_is_no_layout_of_a_set(layout):
+    members = {1, 2}
+    with pytest.raises((ValueError, TypeError)):
+        build.arrange_set(members, layout)
+    assert members == {1, 2} and build.set_layout(members) == (7, 0, (1, 2), ())
+    for wrong in (lambda: build.set_layout([1]), lambda: build.same_table({1}, [1]), lambda: build.arrange_set([1], layout)):
+        with pytest.raises((ValueError, TypeError)):
+            wrong()

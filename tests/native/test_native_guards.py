@@ -9,6 +9,7 @@ import pytest
 import torch
 from native_helpers import Checked, Table, Thing, instance_with
 
+from alternator._C.build import set_layout
 from alternator._C.guards import GuardTree
 
 
@@ -27,7 +28,8 @@ from alternator._C.guards import GuardTree
         (None, [None], [0, False, ()]),
         (slice(1, None), [slice(1, None)], [slice(True, None), slice(1, 2)]),
         (range(0), [range(0)], [range(1, 1), range(0, 0, 2)]),
-        (frozenset({1, "a"}), [frozenset(["a", 1])], [frozenset({True, "a"}), frozenset({1}), {1, "a"}]),
+        (frozenset({1, 6.0}), [frozenset([6.0, 1])], [frozenset({True, 6.0}), frozenset({1, 6}), frozenset({1}), {1, 6.0}]),
+        (frozenset([0, 8]), [frozenset([0, 8])], [frozenset([8, 0])]),
         (torch.float32, [torch.float32], [torch.float64, "float32"]),
         (torch.device("cpu"), [torch.device("cpu")], [torch.device("meta"), "cpu"]),
     ],
@@ -321,14 +323,14 @@ def test_value_of_a_subclass_of_a_builtin(kind, value, others):
 @pytest.mark.parametrize("kind", [set, frozenset])
 def test_members_of_a_set(kind):
     holder = Thing()
-    holder.v = kind((1, "a", 2.5))
-    expected = tuple(holder.v)
+    holder.v = kind((1, 4, 2.5))
+    expected, layout = tuple(holder.v), set_layout(holder.v)
     table = Table()
-    table.node(table.node(table.local(0, ("TYPE", Thing)), "dict"), "dictitem", "v", ("TYPE", kind), ("ITEMS", expected))
+    table.node(table.node(table.local(0, ("TYPE", Thing)), "dict"), "dictitem", "v", ("TYPE", kind), ("ITEMS", expected, layout))
     checked = Checked(table, None, [holder])
     holder.v = kind(expected)
     checked.passes()
-    for other in ((1, "a"), (1, "a", 2.5, None), (True, "a", 2.5), (1, "b", 2.5)):
+    for other in ((1, 4), (1, 4, 2.5, None), (True, 4, 2.5), (1, 5, 2.5), (1, 4.0, 2.5)):
         holder.v = kind(other)
         checked.fails("members")
     holder.v = kind(expected)
@@ -339,7 +341,24 @@ def test_members_of_a_set(kind):
         holder.v.add(1.0)
         checked.fails("members")
     with pytest.raises(ValueError, match="ITEMS needs"):
-        GuardTree([(-1, "local", 0, (("ITEMS", (Thing,)),))], [], None, [{Thing}])
+        GuardTree([(-1, "local", 0, (("ITEMS", (Thing,), set_layout({Thing})),))], [], None, [{Thing}])
+    with pytest.raises(ValueError, match="set_layout"):
+        GuardTree([(-1, "local", 0, (("ITEMS", (1,), (1, 2)),))], [], None, [{1}])
+
+
+def test_members_that_have_come_together_in_another_way():
+    table = Table()
+    table.local(0, ("ITEMS", (1, 4), set_layout({1, 4})))
+    tree = table.tree(None, [{1, 4}])
+    large, gone, popped = set(range(99)), {1, 4, 7}, {0, 1, 4}
+    for one in (0, 2, 3, *range(5, 99)):
+        large.discard(one)
+    gone.discard(7)
+    popped.pop()
+    for other in (large, gone, popped):
+        assert tuple(other) == (1, 4) and not tree.check(None, [other]), other
+        assert "another way" in tree.explain(None, [other])[2]
+    assert tree.check(None, [large & {1, 4}]), "which is made anew"
 
 
 # ---- tails ----------------------------------------------------------------------------------------------------------

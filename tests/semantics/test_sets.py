@@ -3,6 +3,8 @@
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(4.0)
 
 
@@ -102,3 +104,93 @@ def test_frozenset_and_set_from_outside() -> None:
         return x + len(s), 1 in s, s | {9}, sorted(z), z - {1}
 
     same(f, X, frozenset([1, 2]), {1, 5}, graphs=1, breaks=0, then=[(X, frozenset([7]), {1, 5})])
+
+
+class Named(frozenset):
+    pass
+
+
+def wide(*members):
+    """A set whose table has more slots than it needs."""
+    made = set(range(100))
+    for one in range(100):
+        made.discard(one)
+    made.update(members)
+    return made
+
+
+def popped():
+    made = {0, 1, 8}
+    made.pop()
+    made.add(0)
+    return made
+
+
+def orders(s):
+    """What tells one table from another: the order, the order with more members, the order of sets that are made of it."""
+    more = set() | s | {12, 19, 24}
+    made = frozenset(s), set(more), set(dict.fromkeys(s)), set(list(more)), {*more}, s - {0}, s & more
+    return list(s), list(more), [list(one) for one in made], [more.pop(), more.pop()], list(more)
+
+
+CASES = [
+    lambda: {0, 8},
+    lambda: {8, 0},
+    lambda: wide(0, 8),
+    lambda: wide(8, 0),
+    lambda: {0},
+    lambda: wide(0),
+    lambda: {0, 1, 8},
+    popped,
+    set,
+    wide,
+    lambda: {1.5, "a", None, (1, 2)},
+]
+
+
+def test_the_order_of_sets_follows_from_how_they_came_about():
+    def fn(x, s):
+        before = orders(s)
+        if type(s) is set:
+            s.add(12)
+            s.add(19)
+            s.discard(8)
+        return x + 1, before, orders(s), s.pop() if type(s) is set and len(s) > 2 else s
+
+    for kind in (set, frozenset):
+        compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+        with alternator.config.patch(recompile_limit=2 * len(CASES)):
+            for make in (*CASES, *CASES):
+                plain, captured = [make() if kind is set else kind(make()) for _ in range(2)]
+                assert repr(compiled(X, captured)[1:]) == repr(fn(X, plain)[1:])
+                assert orders(captured) == orders(plain)
+
+
+def test_sets_that_the_program_makes_have_the_order_of_plain_python():
+    def fn(x):
+        made = {*range(100)}
+        for one in range(100):
+            made.discard(one)
+        made.update((12, 19))
+        taken = {0, 1, 2}
+        taken.pop()
+        taken.add(0)
+        return x + 1, made, taken, frozenset(made) - {3}, Named(made)
+
+    plain, captured = fn(X), alternator.compile(fn, backend="eager", fullgraph=True)(X)
+    for one, other in zip(plain[1:], captured[1:]):
+        assert orders(one) == orders(other) and type(one) is type(other)
+
+
+def test_members_of_another_type_and_order_are_captured_again():
+    def fn(x, keys):
+        return x + 1, [type(part) for key in keys for part in key], [part for key in keys for part in key]
+
+    tuples = [(1,), (True,), (1.0,), (0.0,), (-0.0,)]
+    small, other = frozenset([0, 8]), frozenset([8, 0])
+    for values in (tuples, [small, other]):
+        for make in (lambda key: {key}, lambda key: frozenset([key]), lambda key: {key: 1}, lambda key: {key: 1, (int, 2): 2}):
+            alternator.reset()
+            compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+            for value in values:
+                assert repr(compiled(X, make(value))[1:]) == repr(fn(X, make(value))[1:])

@@ -111,7 +111,7 @@ def list_extend(f: Any, i: Any) -> None:
 
 @op("SET_UPDATE")
 def set_update(f: Any, i: Any) -> None:
-    value = [hashable(f.vm, item) for item in operations.unpack(f.vm, f.stack.pop())]
+    value = operations.members_for_set(f.vm, f.stack.pop())
     f.vm.native(set.update, (_target(f, i), value))
 
 
