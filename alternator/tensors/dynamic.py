@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Protocol
+from typing import Any
 
 import torch
 from torch.fx.experimental.symbolic_shapes import DimDynamic
@@ -17,16 +17,6 @@ MARKS = (
     "_dynamo_weak_dynamic_indices",
     "_dynamo_static_indices",
 )
-
-
-class Shapes(Protocol):
-    """Says of single tensors how their sizes vary, in place of what was seen of them, and within which bounds."""
-
-    def dims(self, tensor: torch.Tensor) -> list[DimDynamic | None] | None:
-        """None: nothing was said of the tensor, or of the dimension."""
-
-    def constraints(self, tensor: torch.Tensor) -> list[Any] | None:
-        """Per dimension what ``ShapeEnv`` is to hold the program to."""
 
 
 class DynamicPolicy:
@@ -52,8 +42,6 @@ class DynamicPolicy:
         self.specialize_int = config.specialize_int
         self.specialize_float = config.specialize_float
         self.static_parameters = config.force_parameter_static_shapes
-        self.chosen: Callable[[torch.Tensor], list[DimDynamic | None] | None] = lambda tensor: None
-        """What was said of a tensor for this capture alone; None for a dimension: as without it."""
         self.when_changed = DimDynamic.UNBACKED if config.automatic_dynamic_shapes_mark_as == "unbacked" else DimDynamic.DUCK
 
     def dims(self, tensor: torch.Tensor, name: str, fixed: Any = False) -> list[DimDynamic] | None:
@@ -62,11 +50,6 @@ class DynamicPolicy:
         ``fixed``: they are static until they were seen to change in the same place (see ``varies``); those of parameters are for
         good, unless the user marked them.
         """
-        chosen = self.chosen(tensor)
-        if chosen is not None:
-            others = DimDynamic.DUCK if self.all_dynamic else DimDynamic.STATIC
-            found = [others if dim is None else dim for dim in chosen]
-            return found if any(dim is not DimDynamic.STATIC for dim in found) else None
         marks = [getattr(tensor, mark, None) or () for mark in MARKS]
         marked = any(marks[:-1])
         if not marked and isinstance(tensor, torch.nn.Parameter) and (fixed or self.static_parameters):
@@ -122,17 +105,17 @@ class DynamicPolicy:
         """Whether an outside int (or float) is symbolic.
 
         ``fixed``: it is taken for a constant (a number of a module, say) until it was seen to change in the same place: below
-        the same object, if ``fixed`` is a reference to one.
+        the same object, if ``fixed`` is a reference to one.  0 and 1 are often switches: also with ``dynamic=True`` they are
+        constants until they were seen to change.
         """
         if self.specialize_int if type(value) is int else self.specialize_float or not math.isfinite(value):
             return False
-        small = type(value) is int and value in (0, 1)
         if fixed is COUNTS or self.state.get(("expected", name)) is True:
             return self.automatic and self.dynamic is not False
         if fixed:
-            return self._was_changed((type(value).__name__, name, "fixed"), value, fixed) and not small
-        if self.all_dynamic and type(value) is int:
-            return not small
+            return self._was_changed((type(value).__name__, name, "fixed"), value, fixed)
+        if self.all_dynamic and type(value) is int and value not in (0, 1):
+            return True
         if not self.automatic or self.dynamic is False:
             return False
         key = (type(value).__name__, name)
@@ -142,7 +125,7 @@ class DynamicPolicy:
             return False
         if seen is None or seen != value:
             self.state[key] = None
-            return not small
+            return True
         return False
 
     def _was_changed(self, key: tuple[str, str, str], value: int | float, place: Any) -> bool:
