@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "cache_entry.h"
+
 namespace alt {
 
 thread_local ThreadHook thread_hook __attribute__((tls_model("initial-exec"))) = {nullptr, nullptr, false, nullptr};
@@ -103,7 +105,9 @@ PyObject* use_new_entry(PyThreadState* tstate, py::Frame* frame, PyObject* entry
   const Call call = call_of(frame);
   ExtraState* extra = make_extra(code);
   Own callback = Own::share(thread_hook.callback);
-  if (!extra || !add_entry(extra, entry, thread_hook.callback)) return nullptr;
+  if (!extra) return nullptr;
+  if (!data_of(entry).valid && py::other_threads(tstate)) return run_frame(tstate, frame, 0);  // dropped by one of them, meanwhile
+  if (!add_entry(extra, entry, thread_hook.callback)) return nullptr;
   Hit hit;
   if (hit.check(reinterpret_cast<CacheEntry*>(entry), call)) return run_hit(tstate, frame, hit, moved);
   Why why;
@@ -267,6 +271,16 @@ PyObject* usable_entries_function(PyObject*, PyObject* args) {
   return code ? usable_entries(find_extra(code), callback) : nullptr;
 }
 
+PyObject* add_function(PyObject*, PyObject* args) {
+  PyObject *arg, *entry, *callback;
+  if (!PyArg_ParseTuple(args, "OOO:add", &arg, &entry, &callback)) return nullptr;
+  if (!is_cache_entry(entry)) return PyErr_Format(PyExc_TypeError, "add() takes a _CacheEntry, not %s", Py_TYPE(entry)->tp_name);
+  PyCodeObject* code = code_argument(arg);
+  ExtraState* extra = code ? make_extra(code) : nullptr;
+  if (!extra || !add_entry(extra, entry, callback)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 // find(func, values, callback): for a callback that had to wait. Its caller has taken the hook off.
 PyObject* find_function(PyObject*, PyObject* args) {
   PyObject *func, *values, *callback;
@@ -378,6 +392,7 @@ bool init_frame_hook(PyObject* module) {
       {"_debug_get_cache_entry_list", debug_get_cache_entry_list, METH_O, nullptr},
       {"usable_entries", usable_entries_function, METH_VARARGS,
        "usable_entries(code, callback): those that a lookup under the callback considers now, the last used first"},
+      {"add", add_function, METH_VARARGS, "add(code, entry, callback): put an entry in front of those of the code"},
       {"find", find_function, METH_VARARGS, "find(func, values, callback) -> the entry whose guards hold, or None"},
       {"reset_code", reset_code, METH_O, "drop all entries of a code object, and its skip mark"},
       {"skip_code", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(skip_code_function)),

@@ -179,7 +179,10 @@ class Callback:
             elif not (settings.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
                 if not trampoline.is_frame_of_c(func):
                     return None
-            return self._convert(func, values, present, settings)
+            made = self._convert(func, values, present, settings)
+            if isinstance(made, eval_frame._CacheEntry):
+                eval_frame.add(code, made, self)  # for those who wait for the lock
+            return made
 
     # -- one frame --------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Callable, Protocol
 
 import torch
 from torch.fx.experimental.symbolic_shapes import DimDynamic
@@ -17,6 +17,16 @@ MARKS = (
     "_dynamo_weak_dynamic_indices",
     "_dynamo_static_indices",
 )
+
+
+class Shapes(Protocol):
+    """Says of single tensors how their sizes vary, in place of what was seen of them, and within which bounds."""
+
+    def dims(self, tensor: torch.Tensor) -> list[DimDynamic | None] | None:
+        """None: nothing was said of the tensor, or of the dimension."""
+
+    def constraints(self, tensor: torch.Tensor) -> list[Any] | None:
+        """Per dimension what ``ShapeEnv`` is to hold the program to."""
 
 
 class DynamicPolicy:
@@ -42,6 +52,8 @@ class DynamicPolicy:
         self.specialize_int = config.specialize_int
         self.specialize_float = config.specialize_float
         self.static_parameters = config.force_parameter_static_shapes
+        self.chosen: Callable[[torch.Tensor], list[DimDynamic | None] | None] = lambda tensor: None
+        """What was said of a tensor for this capture alone; None for a dimension: as without it."""
         self.when_changed = DimDynamic.UNBACKED if config.automatic_dynamic_shapes_mark_as == "unbacked" else DimDynamic.DUCK
 
     def dims(self, tensor: torch.Tensor, name: str, fixed: Any = False) -> list[DimDynamic] | None:
@@ -50,6 +62,11 @@ class DynamicPolicy:
         ``fixed``: they are static until they were seen to change in the same place (see ``varies``); those of parameters are for
         good, unless the user marked them.
         """
+        chosen = self.chosen(tensor)
+        if chosen is not None:
+            others = DimDynamic.DUCK if self.all_dynamic else DimDynamic.STATIC
+            found = [others if dim is None else dim for dim in chosen]
+            return found if any(dim is not DimDynamic.STATIC for dim in found) else None
         marks = [getattr(tensor, mark, None) or () for mark in MARKS]
         marked = any(marks[:-1])
         if not marked and isinstance(tensor, torch.nn.Parameter) and (fixed or self.static_parameters):

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import operator
 import re
+import threading
 from typing import Any, Callable
 
 import numpy
@@ -370,7 +371,7 @@ class Recorder:
             if entry.source is not None and entry.source.owned and "tensor_dict" in entry.node.meta:  # it stays where it is
                 entry.node.meta["tensor_dict"].setdefault("_dynamo_static_input_type", "unguarded")
         with _lazy_graph_module._use_lazy_graph_module(True):  # its Python text is made when somebody runs or prints it
-            return _lazy_graph_module._make_graph_module(module, self.graph, "CapturedGraph")
+            return _made_once(_lazy_graph_module._make_graph_module(module, self.graph, "CapturedGraph"))
 
     def _drop_dead(self) -> None:
         """Remove what is certainly without effect: unused reads of sizes and items."""
@@ -384,6 +385,19 @@ class Recorder:
         for node, after in zip(nodes, nodes[1:]):
             if node.target is after.target is torch._C._set_grad_enabled:
                 self.graph.erase_node(node)
+
+
+def _made_once(module: Any) -> torch.fx.GraphModule:
+    """Let one thread at a time write the text: fx keeps what it does meanwhile on the nodes."""
+    cls = type(module)  # of this module alone
+    lock, make = threading.RLock(), cls.real_recompile
+
+    def real_recompile(self: Any) -> None:
+        with lock:
+            make(self)
+
+    cls.real_recompile = real_recompile
+    return module
 
 
 def _node(fn: Any) -> Any:

@@ -1,5 +1,6 @@
 """Several threads: concurrent first calls compile once, and every call is right."""
 
+import sys
 import threading
 
 import pytest
@@ -29,6 +30,42 @@ def test_concurrent_first_calls_compile_once():
         thread.join()
     assert not errors
     assert len(graphs) == 2  # the first size, then any size
+
+
+def test_threads_that_wait_for_the_same_capture():
+    """They use its entry at once, while the text of the graph is made; nobody captures again."""
+
+    def f(x):
+        for i in range(12):
+            x = (x + i).sin() * x.cos()
+        return x
+
+    x, barrier = torch.randn(4), threading.Barrier(8)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            alternator.reset()
+            graphs, results = [], []
+            compiled = alternator.compile(f, backend=lambda gm, inputs, made=graphs: made.append(gm) or (lambda *args: gm(*args)))
+
+            def work(compiled=compiled, results=results):
+                barrier.wait()
+                try:
+                    results.append(compiled(x))
+                except BaseException as error:
+                    results.append(error)
+
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(graphs) == 1
+            for result in results:
+                torch.testing.assert_close(result, f(x))
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("through", ["the front", "the frame hook"])
