@@ -491,9 +491,20 @@ def _where(code: types.CodeType) -> str:
     return f"{code.co_name} ({code.co_filename}:{code.co_firstlineno})"
 
 
+def _fx_traces_here() -> bool:
+    """Whether it is this thread that fx traces in: its flag is one for all, and a backend in another thread may trace, too."""
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not _FX_TRACE:
+        frame = frame.f_back
+    return frame is not None
+
+
+_FX_TRACE = torch.fx.Tracer.trace.__code__
+
+
 def _may_compile_here() -> bool:
     """Not where another tracer is at work."""
-    if _fx_traces() and not config.force_compile_during_fx_trace:
+    if _fx_traces() and not config.force_compile_during_fx_trace and _fx_traces_here():
         if config.error_on_nested_fx_trace:
             raise RuntimeError(
                 "Detected that you are using FX to symbolically trace a dynamo-optimized function. This is not supported: "

@@ -68,6 +68,28 @@ def test_threads_that_wait_for_the_same_capture():
         sys.setswitchinterval(before)
 
 
+def test_a_call_while_fx_traces_in_another_thread():
+    """Its flag is one for all threads."""
+    inside, done = threading.Event(), threading.Event()
+
+    def traced(x):
+        inside.set()
+        done.wait(60)
+        return x + 1
+
+    thread = threading.Thread(target=lambda: torch.fx.symbolic_trace(traced))
+    thread.start()
+    graphs = []
+    try:
+        assert inside.wait(60)
+        compiled = alternator.compile(lambda x: x * 2, backend=lambda gm, inputs: graphs.append(gm) or gm.forward)
+        assert compiled(torch.ones(2)).tolist() == [2, 2]
+    finally:
+        done.set()
+        thread.join()
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize("through", ["the front", "the frame hook"])
 def test_hits_misses_resets_and_mutations(through):
     """Eight threads call, change what is guarded, and drop entries; every answer is right for some state of the program."""
