@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -404,3 +405,25 @@ def test_bad_stances() -> None:
         alternator.set_stance("eager")
     with pytest.raises(RuntimeError, match="cannot have force_backend"):
         alternator.set_stance("force_eager", force_backend="eager")
+
+
+def test_what_libraries_gave_to_torch_compile_is_part_of_the_capture():
+    @torch.compile(backend="eager", fullgraph=True)
+    def given(x, n=2):
+        return x.sin() * n
+
+    @functools.wraps(given)
+    def looks_like_it(x):
+        return given(x) + 1
+
+    class Holder:
+        k = 3
+
+        @torch.compile(backend="eager")
+        def method(self, x):
+            return x + self.k
+
+    holder = Holder()
+    linear = torch.compile(torch.nn.Linear(3, 3), backend="eager")
+    same(lambda x: given(x) + given(x, n=3) + looks_like_it(x), torch.ones(2), graphs=1, breaks=0)
+    same(lambda x: holder.method(linear(x)), torch.ones(2, 3), graphs=1, breaks=0)

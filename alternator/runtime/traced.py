@@ -17,7 +17,7 @@ from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
-from alternator.runtime.module import OptimizedModule, read_own
+from alternator.runtime.module import OptimizedModule, original_of, read_own
 
 # ---- directives
 
@@ -153,7 +153,17 @@ def forbid(fn: Any) -> Any:
     return fn
 
 
+def _compiled_by_torch(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    """A function that a library gave to ``torch.compile``: what it was made from is part of the capture."""
+    original = original_of(fn)
+    if original is fn:  # it has only taken over another one's attributes
+        return calls.inline(vm, fn, args, kwargs)
+    vm.world.trusted(original)
+    return calls.call(vm, original, args, kwargs)
+
+
 MARKS["_torchdynamo_disable"] = _disabled
+MARKS["_torchdynamo_inline"] = _compiled_by_torch
 MARKS["_dynamo_forbidden"] = _forbidden
 MARKS["_dynamo_marked_constant"] = constant_result
 
