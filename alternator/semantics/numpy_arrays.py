@@ -70,7 +70,12 @@ def tensor_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
         raise vm.user_raise(RuntimeError(text))
     if tensor.device.type != "cpu":
         raise Break("NUMPY", "Tensor.numpy() of a tensor that is not on the CPU")
-    return no_scalar(vm, Array(tensor))
+    return no_scalar(vm, Array(_alias(vm, tensor)))
+
+
+def _alias(vm: Any, tensor: Any) -> Any:
+    """Another tensor over the same memory: an array and the tensors made of it share nothing else."""
+    return vm.call(torch.Tensor.detach, (tensor,))
 
 
 @RULES.rule(torch.from_numpy)
@@ -78,7 +83,7 @@ def from_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
     value = args[0]
     if type(value) is not Array:
         raise Break("NUMPY", "torch.from_numpy() of something that is no captured array")
-    return value.tensor
+    return _alias(vm, value.tensor)
 
 
 def _unwrapping(fn: Any) -> None:
@@ -86,7 +91,7 @@ def _unwrapping(fn: Any) -> None:
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if args and type(args[0]) is Array:
-            args = (args[0].tensor, *args[1:])
+            args = (args[0].tensor if fn is torch.tensor else _alias(vm, args[0].tensor), *args[1:])
         elif args:
             args, kwargs = _of_scalars(args, kwargs)
         if fn is torch.tensor and len(args) == 1 and issubclass(type(args[0]), torch.Tensor):

@@ -216,3 +216,29 @@ def test_where_torch_fails_numpy_may_not() -> None:
         return c, -a, np.concatenate([a, a], dtype=np.float32)
 
     same(f, np.ones((2, 3)), np.ones((2, 2)))
+
+
+def test_an_array_and_the_tensors_made_of_it_share_nothing_but_memory() -> None:
+    def f(x):
+        x = x + 1
+        a = x.numpy()
+        y, z = torch.from_numpy(a), torch.as_tensor(a)
+        y.tag = 1
+        z.add_(1)
+        return y is x, z is x, y is torch.from_numpy(a), z is torch.asarray(a), hasattr(x, "tag"), x, y, z, a
+
+    same(f, torch.ones(3), graphs=1)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_an_array_over_an_argument(grad: bool) -> None:
+    def f(x):
+        return x.numpy(force=True)
+
+    def g(x, n):
+        a = x.detach().numpy()
+        a += n
+        return torch.from_numpy(a).requires_grad_(not x.requires_grad), a
+
+    same(f, torch.ones(3, requires_grad=grad), graphs=1)
+    same(g, torch.ones(3, requires_grad=grad), 2.0)
