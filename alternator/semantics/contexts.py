@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -150,3 +151,24 @@ def rebuild_range(b: Any, value: Any) -> str:
     if id(value) in b.vm.states.get("ranges", {}):
         b.emit(f"{b.constant(_START, 'start')}({name})")
     return name
+
+
+# -- a profiler that nobody can ask
+
+_FLAGS = frozenset({"record_shapes", "profile_memory", "with_stack", "with_flops", "with_modules"})
+
+
+@RULES.rule(torch.profiler.profile)
+def profile(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``with profile():`` without a name and without a handler is seen by nobody: it does nothing.  Any other one is really
+    entered, so that what runs in it is measured."""
+    frame = vm.frame
+    after = [instr.opname for instr in frame.instrs[frame.at + 1 : frame.at + 3]]
+    if after != ["BEFORE_WITH", "POP_TOP"] or args or kwargs.keys() - _FLAGS or not _is_not_measured():
+        return calls.instantiate(vm, torch.profiler.profile, args, kwargs)
+    vm.world.tree.tail.append(("PY", (), _is_not_measured, "not torch.autograd._profiler_enabled()"))
+    return vm.call(contextlib.nullcontext, ())
+
+
+def _is_not_measured() -> bool:
+    return not torch.autograd._profiler_enabled()
