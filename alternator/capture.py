@@ -35,7 +35,7 @@ from alternator.bytecode.decode import decode
 from alternator.codegen import checks, exceptions, numbers, rebuild  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
-from alternator.codegen.calling import IN_TENSORS, call_backend, run_late, try_tensors
+from alternator.codegen.calling import call_backend, run_late
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
 from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
@@ -120,8 +120,7 @@ class Attempt:
             policy.chosen, self.fakes.constraints = shapes.dims, shapes.constraints
         self.vm = Machine(world, self.fakes, self.recorder, request, policy, func.__globals__)
         self.vm.root_state = request.frame_state(func.__code__)
-        if getattr(request.backend, "floats_in_tensors", False) or self.vm.root_state.get(IN_TENSORS):
-            self.recorder.float_in_tensor = functools.partial(numbers.in_tensor, self.vm)
+        self.recorder.float_in_tensor = functools.partial(numbers.in_tensor, self.vm)
         self.vm.careful = careful
         self.vm.stop = stop
         self.recorder.annotate = Annotator(self.vm)
@@ -502,7 +501,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         compiled = DisabledCall(compiled)
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
     names += "," if len(b.outputs) == 1 else ""
-    if not expected and not recover.is_prepared and all(entry.kind in ("tensor", "int", "float") for entry in inputs):
+    if not expected and not recover.is_prepared and all(entry.kind in ("tensor", "int") for entry in inputs):
         sources = tuple(entry.source.want() for entry in inputs)
         lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
         if b.outputs:
@@ -517,7 +516,7 @@ def _input_text(b: Builder, entry: Any) -> str:
     if entry.kind in ("made", "number"):
         return str(entry.make(b))
     name = b.load(entry.source)
-    if entry.kind in ("tensor", "int", "float"):
+    if entry.kind in ("tensor", "int"):
         return name
     if entry.kind == "array":
         return f"{b.constant(torch.as_tensor, 'as_tensor')}({name})"
@@ -538,7 +537,6 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
         with _outside_inference_mode(), tracing(context):
             compiled = call_backend(request.backend, module, examples)
     except Exception as error:
-        try_tensors(attempt.vm)
         if isinstance(error, (Break, UserRaise, SkipFrame, BackendCompilerFailed)):
             raise
         raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(

@@ -70,9 +70,6 @@ def hook_off() -> Any:
 class AotBackend:
     """Makes a backend out of compilers for ATen graphs; takes what ``aot_module_simplified`` takes."""
 
-    floats_in_tensors = True
-    """The partitioner cannot save floats for the backward pass."""
-
     def __init__(self, fw_compiler: Callable[..., Any], **kwargs: Any) -> None:
         self.__name__ = kwargs.pop("name", "aot_autograd")
         self.fw_compiler = fw_compiler

@@ -23,15 +23,10 @@ def inductor(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], **kwargs: 
         return compile_fx(gm, example_inputs, **kwargs)
 
 
-inductor.floats_in_tensors = True  # type: ignore[attr-defined]
-
-
 class InductorBackend:
     """Inductor with settings.  Equal settings make equal backends, so that compiled entries are shared."""
 
     __name__ = "inductor"
-    floats_in_tensors = True
-    """Inductor's C++ has no parameters for floats."""
 
     def __init__(
         self,

@@ -7,11 +7,6 @@ from typing import Any
 import torch
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
-from alternator.exc import Restart
-
-IN_TENSORS = "floats in tensors"
-"""Key of a code's state: its floats go to the backend in tensors."""
-
 MAX_STARTS = 30
 
 
@@ -25,13 +20,6 @@ def call_backend(backend: Any, module: torch.fx.GraphModule, examples: list[Any]
             if type(error).__name__ != "TensorifyScalarRestartAnalysis":
                 raise
     return backend(module, examples)
-
-
-def try_tensors(vm: Any) -> None:
-    """The backend has failed: if there were floats among the inputs, it may be one that takes nothing but tensors."""
-    if any(entry.kind == "float" for entry in vm.recorder.inputs):
-        state = vm.root_state
-        raise Restart(lambda: state.__setitem__(IN_TENSORS, True)) from None
 
 
 def run_late(module: torch.fx.GraphModule) -> Any:

@@ -1,6 +1,6 @@
 """Numbers that are made of outside numbers: computed by generated code, exactly as the program wrote it.
 
-What leaves the captured code need not go through the graph then, and to backends that take no floats they go in tensors.
+What leaves the captured code need not go through the graph then, and floats go to it in tensors.
 """
 
 from __future__ import annotations

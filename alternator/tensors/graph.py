@@ -29,7 +29,7 @@ SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 class Input:
     """A graph input: the placeholder, the source that its value is loaded from, and how.
 
-    ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" or "float" (the number itself), or "size" or
+    ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" (the number itself), or "size" or
     "stride" (of dimension ``dim`` of the tensor at the source); "number" (a float in a tensor of its own) or "made" (drawn, in
     order): by an expression, ``make(builder)``, without a source.
     """
@@ -63,7 +63,7 @@ class Recorder:
         self.open_regions: list[tuple[Any, torch.fx.Node, Any]] = []
         self._last_input: torch.fx.Node | None = None
         self.float_in_tensor: Callable[[Any], tuple[torch.Tensor, torch.Tensor, Any] | None] | None = None
-        """For backends that take no floats (``codegen/numbers.py``): a tensor for a symbolic one, its fake, what makes it."""
+        """A tensor for a symbolic float, its fake, what makes it (``codegen/numbers.py``): backends take tensors and ints."""
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
         self._tracer = _TRACER(self)
 
@@ -223,7 +223,7 @@ class Recorder:
         return torch.fx.Proxy(node, self._tracer)
 
     def _number_input(self, value: Any) -> torch.fx.Node | None:
-        """The item of an input that holds a float which outside numbers give, where the backend takes no floats."""
+        """The item of an input that holds a float which outside numbers give: backends on AOTAutograd take no floats."""
         if self.float_in_tensor is None or type(value) is not torch.SymFloat:
             return None
         found = self.float_in_tensor(value)

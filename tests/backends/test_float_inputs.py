@@ -44,7 +44,26 @@ def test_a_float_that_varies_takes_one_graph_more(backend: Any) -> None:
     def f(x, s):
         return (x * s).sin() * (s + 1), s * 2 - 1, s
 
-    assert check(f, backend) <= 2 + (backend is by_hand)
+    assert check(f, backend) <= 2
+
+
+def test_graphs_take_tensors_and_ints() -> None:
+    taken = []
+
+    def f(x, s, n):
+        for _ in range(2):
+            x = x + s
+        return x * (s - 1) * n
+
+    def backend(gm, examples):
+        taken.append({type(example) for example in examples})
+        gm.graph.lint()
+        return gm.forward
+
+    compiled = alternator.compile(f, backend=backend)
+    for s, n in ((0.5, 2), (1.5, 3), (2.5, 4)):
+        torch.testing.assert_close(compiled(X, s, n), f(X, s, n))
+    assert taken == [{torch.Tensor}, {torch.Tensor, int}]
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", by_hand])
