@@ -50,7 +50,7 @@ from alternator.interpreter.opcodes.stack import watch_generators
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
-from alternator.semantics import function_modes, functorch
+from alternator.semantics import function_modes, functorch, gradients
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
@@ -449,6 +449,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
             return _without_graph(attempt.func, request)
     graph = GraphCall(None, None, [])
     if recorder.calls or builder.outputs:
+        gradients.check_leaving(vm, builder.outputs)
         module = recorder.finish(builder.outputs)
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1

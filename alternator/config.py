@@ -95,7 +95,7 @@ class Snapshot:
     trace_autograd_ops: bool = _semantic(False)
     """``torch.autograd.grad`` and ``backward`` are captured."""
     allow_rnn: bool = _semantic(False)
-    """``nn.RNN``, ``nn.LSTM`` and ``nn.GRU`` are captured."""
+    """The training of ``nn.LSTM`` on CPUs is captured too: backends on AOTAutograd fail there."""
     capture_profiler_record_function: bool = _semantic(False)
     """``torch.profiler.record_function`` stays in the graph; False: it is dropped."""
     capture_func_transforms: bool = _semantic(True)

@@ -292,6 +292,9 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         _check_compliant(fn, args, kwargs)
     if not _prepare(vm, args, kwargs):
         return _overridden(vm, fn, args, kwargs)
+    if kwargs and kwargs.get("requires_grad") and not _touches_tensor(args, kwargs):
+        made = call(vm, fn, args, {**kwargs, "requires_grad": False})
+        return call_method(vm, "requires_grad_", None, (made,), {})
     result = execute(vm, fn, args, kwargs)
     if not _is_tensor_work(result) and not _touches_tensor(args, kwargs):
         return result

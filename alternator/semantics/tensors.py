@@ -233,15 +233,6 @@ def tensor_numpy(vm: Any, args: Any, kwargs: Any) -> Any:
     raise Break("NUMPY", "Tensor.numpy()")
 
 
-@METHODS.rule(_raw("requires_grad_"))
-def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
-    tensor = args[0]
-    wanted = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
-    if bool(wanted) == tensor.requires_grad:
-        return tensor
-    raise Break("TENSOR_EFFECT", "Tensor.requires_grad_() that changes the flag")
-
-
 @METHODS.rule(_raw("resize_"), _raw("resize_as_"))
 def resize_(vm: Any, args: Any, kwargs: Any) -> Any:
     raise Break("TENSOR_EFFECT", "Tensor.resize_()")
@@ -397,13 +388,5 @@ def _set_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
 
 
 SET_ATTRIBUTES["grad"] = _set_grad
-
-
-def _set_requires_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
-    if bool(value) != tensor.requires_grad:
-        raise Break("TENSOR_ATTRIBUTE", "assignment to requires_grad")
-
-
-SET_ATTRIBUTES["requires_grad"] = _set_requires_grad
 
 __all__ = ["SYMBOLIC"]

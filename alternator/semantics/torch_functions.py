@@ -454,7 +454,7 @@ def _refuse(code: str, *functions: Any) -> None:
         RULES.put(fn, rule)
 
 
-_refuse("BACKWARD", torch.autograd.backward, torch.autograd.grad)
+_refuse("BACKWARD", torch.autograd.backward)
 _refuse("RNG", torch.manual_seed, torch.seed, torch.get_rng_state, torch.set_rng_state, torch.initial_seed)
 _refuse("DISABLED_FUNCTION", torch.compiler.cudagraph_mark_step_begin)
 _refuse("TENSOR_DATA", torch.utils.dlpack.from_dlpack, torch.from_dlpack, torch.frombuffer)

@@ -1,0 +1,155 @@
+"""Gradients inside of captured code: ``torch.autograd.grad``, and leaves of autograd that the program makes.
+
+Both are nodes of the graph: fakes have a real autograd graph, and AOTAutograd traces through what a graph does with autograd.
+What leaves the captured code must be to autograd what it is in plain Python.  A leaf that was made inside, or what could not be
+differentiated any more, would not be; and whether something leaves is known at the end only, so the capture then begins anew,
+with breaks in the places in question.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from alternator.exc import Break, Restart
+from alternator.interpreter import tensor_ops
+from alternator.interpreter.tables import RULES
+from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
+from alternator.tensors.graph import Recorder
+
+_NOT_HERE = "gradients that leave"
+"""In the state of a frame: it gave away what only plain Python makes of autograd."""
+
+
+def _can_follow(vm: Any) -> bool:
+    """The graph of the frame itself is being recorded, and no class of tensors or transform looks on."""
+    if type(vm.recorder) is not Recorder or vm.overrides.active or vm.root_state.get(_NOT_HERE):
+        return False
+    return not torch._C._are_functorch_transforms_active()
+
+
+# ---- leaves
+
+
+@METHODS.rule(tensor_ops.class_attribute(torch.Tensor, "requires_grad_"))
+def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``tensor.requires_grad_()``"""
+    tensor = args[0]
+    wanted = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
+    if bool(wanted) == tensor.requires_grad:
+        return tensor
+    if not wanted or not _can_follow(vm) or not _may_be_a_leaf(vm, tensor):
+        raise Break("TENSOR_EFFECT", "Tensor.requires_grad_() that changes the flag")
+    tensor.requires_grad_(True)
+    vm.recorder.bind(tensor, vm.recorder.record("call_method", "requires_grad_", (tensor,), {}, tensor))
+    vm.states.setdefault("leaves", {})[id(tensor)] = tensor
+    return tensor
+
+
+def _may_be_a_leaf(vm: Any, tensor: torch.Tensor) -> bool:
+    made = type(tensor) is FakeTensor and vm.records.get(id(tensor)) is None and vm.recorder.knows(tensor)
+    return made and tensor.is_leaf and (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _set_requires_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
+    requires_grad_(vm, (tensor, value), {})
+
+
+SET_ATTRIBUTES["requires_grad"] = _set_requires_grad
+
+
+# ---- autograd.grad
+
+
+@RULES.rule(torch.autograd.grad)
+def grad(vm: Any, args: Any, kwargs: Any) -> Any:
+    """One node, if all of what is differentiated was computed inside, of leaves."""
+    _check(vm, kwargs.get("inputs", args[1] if len(args) > 1 else None), kwargs)
+    given = tuple(map(vm.close, args)), {name: vm.close(value) for name, value in kwargs.items()}
+    outputs = _tensors(given[1].get("outputs", given[0][:1]))
+    inputs = _tensors(given[1].get("inputs", given[0][1:2]))
+    needed = _needed(outputs, inputs)
+    try:
+        with torch.autograd.set_multithreading_enabled(False):
+            result = torch.autograd.grad(*given[0], **given[1])
+    except Exception as error:  # what it is, the real one says
+        raise Break("BACKWARD", f"torch.autograd.grad(): {error}") from None
+    if not given[1].get("retain_graph", given[0][3] if len(args) > 3 else None):
+        create = given[1].get("create_graph", given[0][4] if len(args) > 4 else False)
+        vm.states.setdefault("freed", []).extend([] if create else needed)
+    return tensor_ops.record(vm, "call_function", torch.autograd.grad, *given, result)
+
+
+def _check(vm: Any, inputs: Any, kwargs: Any) -> None:
+    if not _can_follow(vm) or kwargs.get("is_grads_batched"):
+        raise Break("BACKWARD", "torch.autograd.grad()")
+    if vm.recorder.attributes:
+        raise Break("BACKWARD", "torch.autograd.grad() behind operators with bodies")
+    if "hooks" in vm.states:
+        raise Break("BACKWARD", "torch.autograd.grad() behind hooks")
+    for entry in vm.recorder.inputs:
+        if entry.kind == "tensor" and entry.example.requires_grad and not entry.example.is_leaf:
+            raise Break("BACKWARD", "torch.autograd.grad() of what was computed before")
+    for tensor in _tensors((vm.close(inputs),)):
+        if not vm.recorder.knows(tensor) or ATTRIBUTES["_backward_hooks"](vm, tensor) is not None:
+            raise Break("BACKWARD", "torch.autograd.grad() with hooks")
+
+
+def _tensors(values: Any) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if issubclass(type(value), torch.Tensor):
+            found.append(value)
+        elif type(value) in (list, tuple):
+            found += _tensors(value)
+    return found
+
+
+def _nodes(tensors: list[Any]) -> Iterator[Any]:
+    """The nodes of autograd that lead to these tensors, each before those that lead to it."""
+    seen: dict[int, Any] = {}
+    todo = [tensor.grad_fn for tensor in tensors]
+    while todo:
+        node = todo.pop()
+        if node is not None and id(node) not in seen:
+            seen[id(node)] = node  # kept: they are made anew for each look
+            todo += [before for before, _ in node.next_functions]
+            yield node
+
+
+def _needed(outputs: list[Any], inputs: list[Any]) -> list[Any]:
+    """The nodes on the ways from ``inputs`` to ``outputs``, which have done their work."""
+    ends = {id(tensor) for tensor in inputs} | {id(tensor.grad_fn) for tensor in inputs if tensor.grad_fn is not None}
+    nodes = list(_nodes(outputs))
+    reaching = {id(node) for node in nodes if id(node) in ends or id(getattr(node, "variable", None)) in ends}
+    found: dict[int, Any] = {}
+    growing = True
+    while growing:
+        new = [node for node in nodes if id(node) not in found and any(id(n) in reaching for n, _ in node.next_functions)]
+        found.update((id(node), node) for node in new)
+        reaching |= found.keys()
+        growing = bool(new)
+    return list(found.values())
+
+
+def check_leaving(vm: Any, outputs: list[Any]) -> None:
+    """What leaves the captured code is to autograd what it would be in plain Python; else the capture begins anew."""
+    leaves: dict[int, Any] = vm.states.get("leaves", {})
+    freed = {id(node) for node in vm.states.get("freed", ())}
+    if not leaves and not freed:
+        return
+    changed = [entry.node.meta["example_value"] for entry in vm.recorder.inputs if vm.recorder.changed_in_place(entry)]
+    for value in (*outputs, *changed):
+        if issubclass(type(value), torch.Tensor) and value.requires_grad and not _is_as_in_python(value, leaves, freed):
+            raise Restart(lambda: vm.root_state.__setitem__(_NOT_HERE, True))
+
+
+def _is_as_in_python(value: torch.Tensor, leaves: dict[int, Any], freed: set[int]) -> bool:
+    if id(value) in leaves:
+        return False
+    nodes = list(_nodes([value]))
+    found = {id(node.variable) for node in nodes if hasattr(node, "variable")}
+    only_made = bool(found) and found <= leaves.keys()
+    return not only_made and not any(id(node) in freed for node in nodes)

@@ -1,0 +1,199 @@
+"""``torch.autograd.grad`` and leaves of autograd that are made in captured code."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from helpers import Recorder, same
+
+import alternator
+
+BACKENDS = ["eager", "aot_eager"]
+
+
+def trained(fn: Any, *args: Any, net: Any = None) -> list[Any]:
+    """What it returns, and the gradients of all that it was given, twice."""
+    found = []
+    for _ in range(2):
+        given = [arg.detach().clone().requires_grad_(arg.requires_grad) for arg in args]
+        result = fn(*given)
+        results = result if isinstance(result, tuple) else (result,)
+        total = sum(one.sum() for one in results if one.requires_grad)
+        if isinstance(total, torch.Tensor):
+            total.backward()
+        parameters = [*given, *(net.parameters() if net is not None else ())]
+        found.append(([one.detach() for one in results], [one.requires_grad for one in results]))
+        found.append(
+            ([one.grad if one.grad is None else one.grad.clone() for one in parameters], [r.grad for r in results if r.is_leaf])
+        )
+        if net is not None:
+            net.zero_grad()
+    return found
+
+
+def one_graph(fn: Any, *args: Any, net: Any = None, graphs: int = 1) -> None:
+    plain = trained(fn, *args, net=net)
+    recorder = Recorder()
+    for backend in (recorder, *BACKENDS):
+        alternator.reset()
+        torch.testing.assert_close(trained(alternator.compile(fn, backend=backend), *args, net=net), plain)
+    assert len(recorder.graphs) == graphs
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+
+
+def test_a_gradient_penalty_is_trained() -> None:
+    net = network()
+
+    def penalty(real, fake):
+        mixed = (0.3 * real + 0.7 * fake).detach().requires_grad_(True)
+        (grad,) = torch.autograd.grad(net(mixed).sum(), mixed, create_graph=True)
+        return ((grad.norm(dim=1) - 1) ** 2).mean()
+
+    one_graph(penalty, torch.randn(3, 4), torch.randn(3, 4), net=net)
+
+
+def test_forces_are_trained() -> None:
+    net = network()
+
+    def energy_and_forces(positions):
+        energy = net(positions).sum()
+        return energy, -torch.autograd.grad(energy, positions, create_graph=True)[0]
+
+    one_graph(energy_and_forces, torch.randn(3, 4, requires_grad=True), net=net)
+
+
+def test_steps_of_an_attack() -> None:
+    net = network()
+
+    def attack(x):
+        change = torch.zeros_like(x)
+        for _ in range(3):
+            change = change.detach()
+            change.requires_grad = True
+            (grad,) = torch.autograd.grad(net(x + change).sum(), [change])
+            change = (change + 0.1 * grad.sign()).clamp(-0.2, 0.2)
+        return x + change.detach()
+
+    one_graph(attack, torch.randn(3, 4), net=net)
+
+
+def test_second_derivatives_of_made_leaves() -> None:
+    def f(x):
+        point = torch.ones(3, requires_grad=True)
+        (first,) = torch.autograd.grad((point**3 * x).sum(), point, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), point)
+        return first.detach(), second
+
+    one_graph(f, torch.randn(3))
+
+
+def test_gradients_of_parameters_unused_ones_too() -> None:
+    net = network()
+
+    def f(x):
+        loss = net[0](x).pow(2).sum()
+        grads = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+        return tuple(torch.zeros(1) if grad is None else grad * 2 for grad in grads)
+
+    one_graph(f, torch.randn(3, 4))
+
+
+def test_a_gradient_with_respect_to_what_was_computed() -> None:
+    def f(x, w):
+        hidden = (x * w).tanh()
+        (grad,) = torch.autograd.grad(hidden.pow(2).sum(), hidden)
+        return (hidden * grad.mean()).sum()
+
+    one_graph(f, torch.randn(4), torch.randn(4, requires_grad=True))
+
+
+def test_a_leaf_that_leaves_is_one() -> None:
+    def given_back(x):
+        leaf = (x * 2).detach().requires_grad_()
+        return (leaf**2).sum(), leaf
+
+    def only_leaf(x):
+        leaf = torch.ones(3, requires_grad=True)
+        return (leaf * x).sum() + 1
+
+    one_graph(given_back, torch.randn(3), graphs=2)
+    one_graph(only_leaf, torch.randn(3), graphs=1)
+
+
+def test_what_was_differentiated_leaves() -> None:
+    """Its way back has been freed, and says so."""
+
+    def f(x):
+        loss = (x**2).sum()
+        return torch.autograd.grad(loss, x)[0] * 2, loss
+
+    for fn in (f, *(alternator.compile(f, backend=backend) for backend in BACKENDS)):
+        for _ in range(2):
+            x = torch.randn(3, requires_grad=True)
+            grad, loss = fn(x)
+            torch.testing.assert_close(grad, 4 * x.detach())
+            with pytest.raises(RuntimeError, match="second time"):
+                loss.backward()
+
+
+def test_hooks_run() -> None:
+    def f(x):
+        return torch.autograd.grad((x**2).sum(), x)[0] + 1
+
+    compiled = alternator.compile(f, backend="eager")
+    for hooked in (False, True, False):
+        x = torch.ones(3, requires_grad=True)
+        if hooked:
+            x.register_hook(lambda grad: grad * 10)
+        torch.testing.assert_close(compiled(x), f(x))
+
+
+def test_history_from_outside() -> None:
+    def f(x, y):
+        return torch.autograd.grad((y * 3).sum(), x)[0] + 1
+
+    for fn in (f, alternator.compile(f, backend="eager")):
+        x = torch.ones(3, requires_grad=True)
+        torch.testing.assert_close(fn(x, x * 2), torch.full((3,), 7.0))
+
+
+def test_what_it_raises() -> None:
+    def unused(x, y):
+        return torch.autograd.grad((y * 3).sum(), x)[0]
+
+    def no_gradient(x, y):
+        return torch.autograd.grad((y.detach() * 3).sum(), x)[0]
+
+    for fn in (unused, no_gradient):
+        same(fn, torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True))
+
+
+def test_made_with_gradient_in_a_training_step() -> None:
+    def make():
+        net = network()
+        return net, torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def run(wrap):
+        net, optimizer = copy.deepcopy(make())
+
+        def step(x):
+            noise = torch.full((4,), 0.5, requires_grad=True)
+            loss = net(x + noise).pow(2).sum()
+            (grad,) = torch.autograd.grad(loss, noise, retain_graph=True)
+            loss.backward()
+            optimizer.step()
+            return grad, noise.grad
+
+        compiled = wrap(step)
+        torch.manual_seed(1)
+        return [compiled(torch.randn(2, 4)) for _ in range(2)], list(net.parameters())
+
+    for backend in BACKENDS:
+        torch.testing.assert_close(run(lambda fn: alternator.compile(fn, backend=backend)), run(lambda fn: fn))
