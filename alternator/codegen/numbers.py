@@ -35,8 +35,11 @@ _FUNCTIONS: dict[Any, Any] = {
     f.CeilToInt: math.ceil,
     sympy.Abs: abs,
 }
-_NEVER_RAISE = frozenset({operator.pos, operator.neg, operator.add, operator.sub, operator.mul, operator.truediv, abs, max, min})
-"""Of numbers that guards have found to fit: a power may be too large, and ``math.sin`` wants no infinity."""
+_NEVER_RAISE = frozenset(
+    {operator.pos, operator.neg, operator.add, operator.sub, operator.mul, operator.truediv, abs, max, min, round}
+)
+"""Of numbers that guards have found to fit: a power may be too large, and ``math.sin`` wants no infinity.  What is rounded is so
+behind the point."""
 _OF_INTS = (f.ToFloat, f.IntTrueDiv)
 _OF_FLOATS = (f.TruncToInt, f.FloorToInt, f.CeilToInt)
 

@@ -349,7 +349,8 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
     if base in _OF_NUMBERS:
         args = tuple([hashable(vm, arg) if issubclass(type(arg), SYMBOLIC) else arg for arg in args])
-    vm.close(owner, max(depth, SHALLOW))
+    close = vm.close_members if fn.__name__ in _OF_MEMBERS else vm.close
+    close(owner, max(depth, SHALLOW))
     if id(owner) in vm.records:
         vm.attr_memo.clear()
         attributes.check_readable(vm, owner, base)
@@ -359,7 +360,7 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         vm.compare(*args)
         if args and issubclass(type(owner), (dict, set, frozenset)):
             args = (hashable(vm, args[0]), *args[1:])
-            if issubclass(type(owner), (set, frozenset)) and fn.__name__ not in ("add", "remove", "discard", "__contains__"):
+            if issubclass(type(owner), (set, frozenset)) and fn.__name__ not in _OF_MEMBERS:
                 args = tuple([[hashable(vm, item) for item in arg] if type(arg) in _SEQUENCES else arg for arg in args])
                 if fn.__name__ == "update" and any(hasattr(type(arg), "__next__") for arg in args):
                     return _update(vm, owner, args)
@@ -377,6 +378,8 @@ def _update(vm: Any, owner: Any, args: tuple[Any, ...]) -> None:
 
 
 _SEQUENCES = (list, tuple, torch.Size)
+_OF_MEMBERS = frozenset({"add", "remove", "discard", "__contains__"})
+"""Methods of sets that take one member."""
 
 
 _OF_NUMBERS = frozenset({int, float, bool, complex})

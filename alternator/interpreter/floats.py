@@ -61,6 +61,11 @@ def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return result
 
 
+def rounded(vm: Any, number: torch.SymFloat, digits: int) -> Any:
+    """``round(number, digits)`` behind the point, which never fails."""
+    return _named_result(vm, round, (number, digits))
+
+
 def _named(vm: Any, value: torch.SymFloat) -> Any:
     """The number as one symbol if it is a formula that sympy would take apart."""
     expr = value.node.expr

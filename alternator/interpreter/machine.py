@@ -88,6 +88,7 @@ class Machine:
         self.compared: set[type] = set()
         self._closing: set[int] = set()
         self._nesting = 0
+        self._of_members = False
         self.mode = RecordingMode(self)
         self.places = Places(self)
         self.outside_modes = torch._C._len_torch_function_stack() > 0
@@ -309,6 +310,8 @@ class Machine:
         if not rec.filled:
             rec.filled = True
             rec.state(self, rec)
+        if rec.disordered and not self._of_members:
+            raise Break("UNSUPPORTED_TYPE", "the order of a set from outside")
         return rec.standin
 
     def fill_value(self, value: Any) -> Any:
@@ -324,7 +327,7 @@ class Machine:
         if kind in self.world.opaque:
             raise Break("DATA_DEPENDENT_VALUE", self.world.opaque[kind])
         rec = self.records.get(id(value))
-        if rec is not None and not rec.filled:
+        if rec is not None and (rec.disordered or not rec.filled):
             self.fill(rec)
         if depth >= DEEP:
             if issubclass(kind, _CONTAINERS):  # isinstance() would ask a __class__ of the program's
@@ -335,6 +338,14 @@ class Machine:
         elif rec is not None and depth == SHALLOW and not issubclass(type(value), _CONTAINERS) and hasattr(kind, "__iter__"):
             attributes.check_readable(self, value)
         return value
+
+    def close_members(self, value: Any, depth: int) -> None:
+        """The same for what asks which members a set has, or changes that."""
+        before, self._of_members = self._of_members, True
+        try:
+            self.close(value, depth)
+        finally:
+            self._of_members = before
 
     def _close_items(self, value: Any) -> None:
         closing = self._closing  # what this walk has come by: it may meet itself, or meet the same one again and again

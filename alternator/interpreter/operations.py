@@ -96,6 +96,8 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
             if fn in _PARTIAL and not _PARTIAL[fn](vm, left, right):
                 return vm.plain(fn, hashable(vm, left), hashable(vm, right))
             return vm.symbolic(fn, left, right)
+        if kind is str and fn is operator.mod:
+            return TEXT_OPERATIONS[0](vm, left, right)
         foreign = right if issubclass(type(left), SYMBOLIC) else left
         if not type(foreign).__flags__ & _HEAP:  # it looks at the number itself
             left, right = hashable(vm, left), hashable(vm, right)
@@ -449,7 +451,7 @@ def contains(vm: Any, container: Any, item: Any) -> bool:
             return vm.truth(calls.call(vm, hook, (container, item), {}))
     if found is MISSING and not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         raise vm.user_raise(TypeError(f"argument of type '{kind.__name__}' is not iterable"))
-    vm.close(container, DEEP)
+    vm.close_members(container, DEEP)
     item = hashable(vm, item) if issubclass(type(container), (dict, set, frozenset, *_VIEWS)) else vm.close(item, DEEP)
     item = settled(item) if rec is not None else item
     attributes.check_readable(vm, container)

@@ -71,6 +71,14 @@ class ShownNumber:
     def value(self) -> Any:
         return self.number
 
+    def __float__(self) -> float:  # asked by ``"%.3f" % number``
+        return float(self._example)
+
+    def __int__(self) -> int:
+        if type(self.number) is torch.SymFloat and free_unbacked_symbols(self.number):  # it may be no number
+            raise TypeError
+        return int(self._example)
+
     def __repr__(self) -> str:
         return repr(self._example)
 
@@ -94,6 +102,11 @@ class PendingText(str):
         return made
 
 
+def _varies(number: Any) -> bool:
+    """A number of which a text would not be the same again: known to the graph only, or a float that varies (a loss, a rate)."""
+    return type(number) is torch.SymFloat and not number.node.is_constant() or bool(free_unbacked_symbols(number))
+
+
 def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
     """The text of the value shows what only the graph will know."""
     kind = type(value)
@@ -102,7 +115,7 @@ def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
     if issubclass(type(value), torch.Tensor) or kind is PendingText:
         return True
     if issubclass(type(value), SYMBOLIC):
-        return bool(free_unbacked_symbols(value))
+        return _varies(value)
     if kind not in _CONTAINERS or depth > 20:
         return False
     filled = vm.fill_value(value)
@@ -129,7 +142,7 @@ def snapshot(vm: Any, value: Any, depth: int = 0) -> Any:
     if issubclass(type(value), torch.Tensor):
         return Shown(vm, value)
     if issubclass(type(value), SYMBOLIC):
-        return ShownNumber(value) if free_unbacked_symbols(value) else vm.symbolic(type(_EXAMPLES[kind]), value)
+        return ShownNumber(value) if _varies(value) else vm.symbolic(type(_EXAMPLES[kind]), value)
     if kind not in _CONTAINERS or depth > 20:
         raise Break("DATA_DEPENDENT_VALUE", f"the text of a tensor, together with a {kind.__name__}")
     filled = vm.fill_value(value)

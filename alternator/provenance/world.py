@@ -28,10 +28,23 @@ class Outside:
     stand-in holds the contents, ``snapshot`` what these were, ``inner`` the source that reads below it start from, ``space``
     the stand-in of the instance's ``__dict__`` once the program has it in hand and writes attributes too; ``overlaid`` says that
     ``partial``, what is known of a dict's single keys, holds such writes; or that the stand-in of a list holds
-    what was appended to it before anybody read it.
+    what was appended to it before anybody read it.  ``disordered``: a set that has the members, but not their order.
     """
 
-    __slots__ = ("obj", "standin", "source", "inner", "attrs", "filled", "snapshot", "partial", "state", "space", "overlaid")
+    __slots__ = (
+        "obj",
+        "standin",
+        "source",
+        "inner",
+        "attrs",
+        "filled",
+        "snapshot",
+        "partial",
+        "state",
+        "space",
+        "overlaid",
+        "disordered",
+    )
 
     def __init__(self, obj: Any, standin: Any, source: Source, inner: Source | None = None, filled: bool = True) -> None:
         self.obj = obj
@@ -45,6 +58,7 @@ class Outside:
         self.state: Any = None
         self.space: dict[str, Any] | None = None
         self.overlaid = False
+        self.disordered = False
 
 
 class Unread:

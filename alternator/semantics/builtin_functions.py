@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, operations, tensor_ops
+from alternator.interpreter import attributes, calls, floats, operations, tensor_ops
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcodes.build import mapping_items
@@ -95,6 +95,8 @@ def _numeric(fn: Any) -> Any:
         if any(issubclass(type(a), SYMBOLIC) for a in args):
             if len(args) == 1 or fn is pow and len(args) == 2:
                 return operations.unary(vm, fn, args[0]) if len(args) == 1 else operations.binary(vm, operator.pow, *args)
+            if fn is round and type(args[0]) is torch.SymFloat and type(args[1]) is int and args[1] >= 0:
+                return floats.rounded(vm, *args)
             return vm.plain(fn, *[hashable(vm, a) for a in args])
         return calls.run_pure(vm, fn, DEEP, args, kwargs)
 

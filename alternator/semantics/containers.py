@@ -11,6 +11,8 @@ import types
 import weakref
 from typing import Any, cast
 
+import torch
+
 from alternator._C import build
 from alternator.exc import Break
 from alternator.interpreter import operations
@@ -167,7 +169,8 @@ def _key(vm: Any, key: Any) -> Any:
 def admit_set(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     if issubclass(type(obj), frozenset):
-        _read_items(world, source, obj)
+        if _read_items(world, source, obj) is not None:
+            raise Break("UNSUPPORTED_TYPE", "tensors in a frozenset from outside")
         world.record(obj, source)
         return obj
     rec = world.record(obj, source, _new(type(obj)), filled=False)
@@ -176,29 +179,41 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
 
 
 def fill_set(vm: Any, rec: Outside) -> None:
-    _read_items(vm.world, rec.source, rec.obj)
+    standins = _read_items(vm.world, rec.source, rec.obj)
+    if standins is not None:
+        set.update(rec.standin, standins)
+        rec.disordered = True
+        rec.snapshot = items_of(rec.standin)
+        return
     set.update(rec.standin, rec.obj)
     if (places := arrangement(rec.standin, rec.obj)) is not None:
         build.arrange_set(rec.standin, places)
     rec.snapshot = items_of(rec.obj)
 
 
-def _read_items(world: World, source: Source, members: Any) -> None:
-    """Guard the members of a set in their order: values by equality, with their slots; others as what is read of them."""
+def _read_items(world: World, source: Source, members: Any) -> list[Any] | None:
+    """Guard the members of a set in their order: values by equality, with their slots; others as what is read of them.
+
+    What stands for the members, if there are tensors among them: these are members by identity, so the table is another one.
+    """
     items = items_of(members)
     if all(map(is_plain, items)):
         source.guard("ITEMS", items, build.set_layout(members))
-        return
+        return None
     if all(map(is_value, items)):
         source.child("call", build.set_layout).guard("EQ", build.set_layout(members))
     listed = source.child("call", items_of)
     listed.guard("LEN", len(items))
+    standins = list(items)
     for i, item in enumerate(items):
         child = listed.child("index", i)
         if is_value(item):
             child.guard_predicate(functools.partial(same_value, item), f"== {item!r}")
-        elif world.admit(item, child) is not item:  # a set of stand-ins could not be made without their hashes
+            continue
+        standins[i] = world.admit(item, child)
+        if standins[i] is not item and not issubclass(type(item), torch.Tensor):  # it could not be made without their hashes
             raise Break("UNSUPPORTED_TYPE", f"a {type(item).__name__} in a set from outside")
+    return None if all(one is item for one, item in zip(standins, items)) else standins
 
 
 @ADMIT.register(collections.deque)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import operator
 
 import pytest
 import torch
+from helpers import Recorder, same
 
 import alternator
 from alternator.utils import counters
@@ -145,3 +148,37 @@ def test_numbers_of_more_than_64_bits_beside_floats() -> None:
         return x + (1 if w + 10**70 > 10**71 else 2), w * 10**30, w < 10**67
 
     check(f, *[(X, v) for v in (1.5, 2.5, 1e9, -3.25)])
+
+
+def test_numbers_of_tensors_are_shown_without_another_version() -> None:
+    """What is logged of a loss differs each time."""
+    log: list[object] = []
+
+    def step(x):
+        loss = (x * x).mean()
+        print(f"loss {loss.item():.4f}")
+        print("loss", loss.item(), str(loss.item()))
+        log.append({"loss": round(loss.item(), 3), "text": "%.2f" % loss.item()})
+        return loss * 2
+
+    recorder = Recorder()
+    compiled = alternator.compile(step, backend=recorder)
+    shown = []
+    for fn in (step, compiled):
+        torch.manual_seed(0)
+        out = io.StringIO()
+        log.clear()
+        with contextlib.redirect_stdout(out):
+            for _ in range(6):
+                fn(torch.randn(3))
+        shown.append((out.getvalue(), list(log)))
+    assert shown[0] == shown[1]
+    assert len(recorder.graphs) <= 5
+
+
+def test_rounding() -> None:
+    def f(x, v):
+        return x * round(v, 2), round(v, 3), round(v)
+
+    x = torch.ones(2)
+    same(f, x, 0.12345, then=[(x, 0.98765), (x, -2.5), (x, 2.675), (x, 1e300)])

@@ -194,3 +194,49 @@ def test_members_of_another_type_and_order_are_captured_again():
             compiled = alternator.compile(fn, backend="eager", fullgraph=True)
             for value in values:
                 assert repr(compiled(X, make(value))[1:]) == repr(fn(X, make(value))[1:])
+
+
+def test_sets_of_parameters_and_modules_live_across_breaks() -> None:
+    """What ``parameters()`` and ``modules()`` have seen already is a set, and the loop goes on behind the break."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 3), torch.nn.Linear(3, 2))
+    net.append(net[1])
+
+    def of_parameters(x):
+        seen = []
+        for name, parameter in net.named_parameters():
+            alternator.graph_break()
+            seen.append((name, (parameter * x).sum()))
+        return seen
+
+    def of_modules(x):
+        seen = []
+        for name, module in net.named_modules():
+            alternator.graph_break()
+            seen.append((name, x + len(name)))
+        return seen
+
+    for fn in (of_parameters, of_modules):
+        report = same(fn, torch.ones(1))
+        assert {reason.code for reason in report.breaks} == {"GRAPH_BREAK_CALL"}
+
+
+def test_members_of_sets_of_tensors_from_outside() -> None:
+    tensors = [torch.full((2,), float(i)) for i in range(20)]
+    chosen = set(tensors[3:])
+
+    def f(x):
+        found = [i for i, tensor in enumerate(tensors) if tensor in chosen]
+        chosen.discard(tensors[3])
+        chosen.add(tensors[0])
+        return x + len(chosen), found
+
+    def ordered(x):
+        return [(one * x).sum() for one in chosen]
+
+    for fn in (f, ordered):
+        states = []
+        for run in (fn, alternator.compile(fn, backend="eager")):
+            chosen.clear()
+            chosen.update(tensors[3:])
+            states.append((run(torch.ones(2)), len(chosen), tensors[3] in chosen, tensors[0] in chosen, run(torch.ones(2))))
+        torch.testing.assert_close(*states)
