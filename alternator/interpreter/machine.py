@@ -13,7 +13,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, floats, overrides, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, floats, formulas, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import as_number, hashable
@@ -440,7 +440,9 @@ class Machine:
         try:
             if any(type(arg) in (torch.SymFloat, float) for arg in args):
                 return floats.run(self, fn, args)
-            return fn(*args)
+            result = fn(*args)
+            if type(result) is not torch.SymInt or formulas.can_be_had(self, result, args):
+                return result
         except OURS:
             raise
         except Exception as error:

@@ -247,6 +247,8 @@ def _emit_formula(formula: tuple[Any, tuple[Any, ...]], where: Places, program: 
     if name is None:
         raise _NoNativeForm
     for arg in args:
+        if _expr(arg).is_Integer and abs(int(_expr(arg))) > EXACT:
+            raise _NoNativeForm
         if isinstance(arg, SYMBOLIC):
             _emit(arg.node.expr, where, program, load)
         elif isinstance(arg, float):

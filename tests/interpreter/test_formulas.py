@@ -1,0 +1,70 @@
+"""Integers that vary: as formulas as far as these can be had, as constants beyond."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+import torch
+
+import alternator
+
+X = torch.ones(2)
+
+
+def check(fn: Callable[..., Any], *calls: tuple[Any, ...], dynamic: bool | None = None) -> None:
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True, dynamic=dynamic)
+    with alternator.config.patch(recompile_limit=len(calls) + 1):
+        for args in (*calls, *calls[::-1]):
+            assert repr(compiled(X, *args)) == repr(fn(X, *args)), args
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_numbers_beyond_64_bits(dynamic: bool | None) -> None:
+    def fn(x: Any, a: int, d: int) -> Any:
+        b, c = a << d, a * 2**d
+        q, r = divmod(b * b + 1, 12345)
+        return x + 1, b, c, q, r, b > 10**40, -b, abs(-c) // 7, (b & 0xFFFF) % 255, b ^ c, (b >> d) - a
+
+    check(fn, (3, 5), (5, 30), (7, 61), (7, 62), (9, 70), (12345, 200), (2**62 - 1, 1), (-(2**61), 2), (3, 6), dynamic=dynamic)
+
+
+def test_formulas_that_double() -> None:
+    def bits(n: int) -> int:
+        return 1 + bits(n & n - 1) if n else 0
+
+    def fn(x: Any, n: int) -> Any:
+        return x + 1, bits(n)
+
+    check(fn, *[(n,) for n in (3, 5, 2**40 - 1, 2**40 + 1, 12345678, 0)], dynamic=True)
+
+
+def test_formulas_that_grow() -> None:
+    def fn(x: Any, n: int, times: int) -> Any:
+        a, b = n, 1
+        for _ in range(times):
+            a, b = b, (a * 3 + b // 2) % 1000003
+        return x + a, b
+
+    check(fn, *[(n, times) for n in (3, 5, 70) for times in (2, 100)], dynamic=True)
+
+
+def test_a_sum_of_many_steps_stays_a_formula() -> None:
+    def fn(x: Any, n: int) -> Any:
+        for i in range(500):
+            n = n + i
+        return x * n, n
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True, dynamic=True)
+    entries: list[Any] = []
+    with alternator.utils.listening_to_entries(entries.append):
+        for n in (3, 4, 5, 9):
+            assert repr(compiled(X, n)) == repr(fn(X, n))
+    assert len(entries) == 1
+
+
+def test_large_constants_beside_numbers_that_vary() -> None:
+    def fn(x: Any, q: int, shift: int, v: float) -> Any:
+        return x + 1, q * 2**shift <= 1e300, (2**55 - 8) * v < 5.0, ((2**60 + 1) * v + 0.25) * 3
+
+    check(fn, (3, -1, 1.5), (2**55 - 8, -2, 2.5), (2**55 - 8, -1, 2.5), (2**55 + 1, -3, 3.0), (2**60 + 1, -3, 3.0), dynamic=True)
