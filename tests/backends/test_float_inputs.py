@@ -63,7 +63,7 @@ def test_graphs_take_tensors_and_ints() -> None:
     compiled = alternator.compile(f, backend=backend)
     for s, n in ((0.5, 2), (1.5, 3), (2.5, 4)):
         torch.testing.assert_close(compiled(X, s, n), f(X, s, n))
-    assert taken == [{torch.Tensor}, {torch.Tensor, int}]
+    assert taken == [{torch.Tensor}, {torch.Tensor, torch.SymInt}]
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", by_hand])
