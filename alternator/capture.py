@@ -51,6 +51,7 @@ from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
 from alternator.semantics import function_modes, functorch, gradients
+from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
@@ -304,10 +305,13 @@ def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
 
 def reconsider(attempt: Attempt, broken: Break) -> None:
     """Tensors made of sizes hold symbols, until a break says that the program looks at one: then constants, unless that is the
-    same break again."""
+    same break again.  So it is with scalars of NumPy that vary."""
+    state = attempt.vm.root_state
+    if SCALARS_VARY in attempt.vm.states and broken.code.startswith(("DATA_DEPENDENT", "NUMPY")):
+        state[SCALARS_VARY] = False
+        raise Restart(lambda: None)
     if not broken.code.startswith("DATA_DEPENDENT"):
         return
-    state = attempt.vm.root_state
     chosen, place = state.get("numbers in tensors"), user_stack(attempt)[-1]
     if chosen == (place.filename, place.lineno):
         state["numbers in tensors"] = "symbols"

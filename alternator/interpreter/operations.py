@@ -163,7 +163,7 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     foreign = right if issubclass(type(left), torch.Tensor) else left
     kind = type(foreign)
     if kind in tensor_ops.NUMBERS_BESIDE:
-        number = tensor_ops.NUMBERS_BESIDE[kind](vm, foreign)
+        number = tensor_ops.NUMBERS_BESIDE[kind](vm, foreign, fn, left if foreign is right else None, right)
         return tensor_binary(vm, fn, left, number) if foreign is right else tensor_binary(vm, fn, number, right)
     if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and module_of(kind) != "torch":
         if issubclass(type(foreign), (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:

@@ -39,7 +39,8 @@ SET_ATTRIBUTES: dict[str, Any] = {}
 """name -> ``rule(vm, tensor, value)`` for attributes of tensors that may be written."""
 
 NUMBERS_BESIDE: dict[type, Any] = {}
-"""type -> ``rule(vm, value)``: the number that a value of this type is beside tensors and in calls of torch's functions."""
+"""type -> ``rule(vm, value)``: the number that a value of this type is beside tensors and in calls of torch's functions; with
+the operator, and the left operand (None if that is the value) and the right one, maybe a tensor that gives the same there."""
 
 _METADATA = frozenset(
     {

@@ -208,13 +208,13 @@ def admit_object(world: World, obj: Any, source: Source) -> Any:
 def admit_number(world: World, obj: Any, source: Source) -> Any:
     """An int or a float from outside: a constant, unless it was seen to vary."""
     vm = world.vm
-    if vm is not None and _may_vary(source) and vm.dynamic.varies(obj, source.name, source.static):
+    if vm is not None and may_vary(source) and vm.dynamic.varies(obj, source.name, source.static):
         return vm.symbolic_input(obj, source)
     source.guard("EQ", obj)
     return obj
 
 
-def _may_vary(source: Source) -> bool:
+def may_vary(source: Source) -> bool:
     """Below an argument, a module, a global or a closure variable; numbers of classes and functions are constants."""
     if source.static is not True:
         return True

@@ -17,6 +17,7 @@ from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 from alternator.semantics import nested_data
+from alternator.semantics.admission import may_vary
 from alternator.semantics.numpy_scalars import are_numbers, as_numpy_gives, example, is_number, is_scalar, no_scalar
 
 Array = tnp.ndarray
@@ -46,17 +47,36 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
 
 @ADMIT.register(numpy.dtype, numpy.generic)
 def admit_scalar(world: World, obj: Any, source: Source) -> Any:
-    """A dtype, or a scalar, which is a constant: its type and its bits are guarded."""
+    """A dtype, or a scalar, which is a constant until it was seen to vary: its type and its bits are guarded."""
     if issubclass(type(obj), numpy.dtype):
         source.guard_predicate(lambda value: value == obj, f"== {obj}")
         return obj
     if obj.dtype.kind not in "biufc":
         raise Break("NUMPY", f"a scalar of {obj.dtype} at {source.name}")
     source.guard("TYPE", type(obj))
+    if _varies(world.vm, obj, source):
+        fake = world.vm.fakes.of(torch.as_tensor(obj), source, None)
+        world.vm.recorder.tensor_input(fake, torch.as_tensor(obj), source, "array")
+        world.vm.states[SCALARS_VARY] = True
+        made: Any = Array(fake)
+        world.record(obj, source, made)
+        return made
     bits = obj.tobytes()
     source.guard_predicate(lambda value: value.tobytes() == bits, f"== {obj!r}")
     world.record(obj, source)
     return obj
+
+
+def _varies(vm: Any, obj: Any, source: Source) -> bool:
+    """Whether a scalar is a graph's input: it was seen to vary, and the program does not look at it (``capture._reconsider``)."""
+    if type(obj) not in _VARY or not vm.config.trace_numpy or vm.root_state.get(SCALARS_VARY) is False or not may_vary(source):
+        return False
+    return bool(vm.dynamic.varies(obj.item(), f"numpy scalar {source.name}", source.static))
+
+
+_VARY = frozenset({numpy.int32, numpy.int64, numpy.float32, numpy.float64})
+SCALARS_VARY = "scalars of NumPy vary"
+"""Key of a capture's state: there are such; of a code's: False where the program looks at them, which takes constants."""
 
 
 @METHODS.rule(class_attribute(torch.Tensor, "numpy"))

@@ -6,6 +6,7 @@ about examples of the arguments, and where ``torch._numpy`` gives another one th
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Callable
 
 import numpy
@@ -50,7 +51,7 @@ def _in_library(vm: Any) -> bool:
 attributes.show_as(Array, _type_of, known=True)
 
 
-def number_of(vm: Any, value: Any) -> Any:
+def number_of(vm: Any, value: Any, fn: Any = None, left: Any = None, right: Any = None) -> Any:
     """What stands beside a tensor for something of NumPy's: a scalar is a number there."""
     if type(value) is not Array:
         return value
@@ -58,10 +59,17 @@ def number_of(vm: Any, value: Any) -> Any:
         raise Break("NUMPY", "an operation of a tensor and an array")
     if value.tensor.is_complex():
         raise Break("NUMPY", "an operation of a tensor and a complex scalar")
+    beside = right if left is None else left
+    if fn in (_EITHER_WAY if left is None else _AS_RIGHT) and value.tensor.dtype is not torch.bool:
+        if beside.dim() and beside.dtype in (torch.float32, torch.float64):
+            return value.tensor
     return tensor_ops.symbol_of(vm, value.tensor)
 
 
 tensor_ops.NUMBERS_BESIDE[Array] = number_of
+_EITHER_WAY = frozenset({operator.add, operator.mul})
+_AS_RIGHT = _EITHER_WAY | {operator.sub, operator.truediv, operator.iadd, operator.isub, operator.imul, operator.itruediv}
+"""What a number and a tensor of no dimensions do alike to tensors of floats that have some: kernels make the one of the other."""
 
 
 # ---- which functions of numbers give what

@@ -242,3 +242,31 @@ def test_an_array_over_an_argument(grad: bool) -> None:
 
     same(f, torch.ones(3, requires_grad=grad), graphs=1)
     same(g, torch.ones(3, requires_grad=grad), 2.0)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.float32, np.float64])
+def test_scalars_that_vary_take_one_graph_more(kind: type) -> None:
+    def f(x, n):
+        return x * n, n - x, x / n, 3 / (x + 7) ** n, n, n + 1, x.add(n), isinstance(n, float), type(n).__name__
+
+    graphs = []
+    compiled = alternator.compile(f, backend=lambda gm, _: graphs.append(gm) or gm.forward)
+    for number in (2, 3, 4, 5, 6):
+        for x in (X, X.double(), X.long(), X[0], X.clone().requires_grad_()):
+            found, expected = compiled(x, kind(number)), f(x, kind(number))
+            assert found[7:] == expected[7:]
+            for one, other in zip(found[:7], expected[:7]):
+                assert type(one) is type(other) and getattr(one, "dtype", None) == getattr(other, "dtype", None)
+                np.testing.assert_allclose(torch.as_tensor(one).detach(), torch.as_tensor(other).detach(), rtol=1e-6)
+    assert len(graphs) <= 2 * 5
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_scalars_that_the_program_looks_at_are_constants(backend: str) -> None:
+    def f(x, n):
+        y = x * n
+        return (y + 1 if n > 3 else y - 1), list(range(n)), {n: 1}, f"{n}", x.repeat(n)
+
+    compiled = alternator.compile(f, backend=backend)
+    for number in (2, 3, 4, 5, 3):
+        assert repr(compiled(X, np.int64(number))) == repr(f(X, np.int64(number)))
