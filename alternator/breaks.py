@@ -295,7 +295,7 @@ add(
 add(
     "TENSOR_EFFECT",
     "change of a tensor's identity or metadata",
-    "set_(), .data = ..., requires_grad_() on an input and the like cannot be put into a graph.",
+    "set_(), .data = ..., requires_grad_() between two uses of a tensor and the like cannot be put into a graph.",
     _REWRITE,
 )
 add(
@@ -313,8 +313,9 @@ add(
 add(
     "BACKWARD",
     "backward pass",
-    "backward() and autograd.grad() run the autograd engine, which cannot be traced here.",
-    "Call it outside of the compiled function, or set config.trace_autograd_ops or config.compiled_autograd.",
+    "backward() runs the autograd engine over all that was computed, and so does autograd.grad() where what it goes back "
+    "through was computed before, has hooks, or is used afterwards.",
+    "Call it outside of the compiled function; or use autograd.grad() on what the compiled function computes itself.",
 )
 add(
     "AUTOGRAD_FUNCTION",

@@ -487,6 +487,7 @@ class GraphCall(NamedTuple):
 
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
+    before = gradients.flags_before(b)
     with torch._C.DisableTorchFunctionSubclass():
         recover = RunAgain(attempt.vm, attempt.before)
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
@@ -506,7 +507,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         compiled = DisabledCall(compiled)
     names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
     names += "," if len(b.outputs) == 1 else ""
-    if not expected and not recover.is_prepared and all(entry.kind in ("tensor", "int") for entry in inputs):
+    if not expected and not before and not recover.is_prepared and all(entry.kind in ("tensor", "int") for entry in inputs):
         sources = tuple(entry.source.want() for entry in inputs)
         lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
         if b.outputs:
@@ -514,7 +515,7 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
         return GraphCall(compiled, sources, lines, b.lines == ["return g0"] and len(b.outputs) == 1, recover)
     call = f"{b.constant(compiled, 'graph')}({', '.join(_input_text(b, entry) for entry in inputs)})"
     line = f"{names} = {call}" if b.outputs else call
-    return GraphCall(compiled, None, recover.statements(b, line, expected), False, recover)
+    return GraphCall(compiled, None, before + recover.statements(b, line, expected), False, recover)
 
 
 def _input_text(b: Builder, entry: Any) -> str:

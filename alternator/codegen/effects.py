@@ -62,9 +62,11 @@ def _keep_apart(b: Builder, changed: list[Outside]) -> None:
     for effect in b.vm.world.effects:
         if isinstance(effect[1], Outside):
             written[id(effect[1])] = effect[1]
-    kinds = {type(rec.obj) for rec in written.values()} | b.vm.compared
-    for kind in kinds:
-        if issubclass(kind, (type, types.ModuleType, types.FunctionType, torch.Tensor)):
+    of_written = {type(rec.obj) for rec in written.values()}
+    for kind in of_written | b.vm.compared:
+        if issubclass(kind, (type, types.ModuleType, types.FunctionType)):
+            continue
+        if issubclass(kind, torch.Tensor) and kind not in of_written:
             continue
         alike = [rec for rec in records(b.vm) if type(rec.obj) is kind]
         if len(alike) > 1 and not all(_is_one(rec) for rec in alike):

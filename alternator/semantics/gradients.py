@@ -17,6 +17,7 @@ from alternator.exc import Break, Restart
 from alternator.interpreter import tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
+from alternator.provenance.world import Outside
 from alternator.tensors.graph import Recorder
 
 _NOT_HERE = "gradients that leave"
@@ -40,6 +41,9 @@ def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
     wanted = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
     if bool(wanted) == tensor.requires_grad:
         return tensor
+    if _can_follow(vm) and _may_be_switched(vm, tensor):
+        _switch(vm, tensor, bool(wanted))
+        return tensor
     if not wanted or not _can_follow(vm) or not _may_be_a_leaf(vm, tensor):
         raise Break("TENSOR_EFFECT", "Tensor.requires_grad_() that changes the flag")
     tensor.requires_grad_(True)
@@ -58,6 +62,52 @@ def _set_requires_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
 
 
 SET_ATTRIBUTES["requires_grad"] = _set_requires_grad
+
+
+# ---- flags of tensors from outside
+
+
+class _Flag:
+    """Whether a tensor from outside requires gradients where the graph uses it; what the program sees now is the fake's."""
+
+    def __init__(self, rec: Outside, fake: torch.Tensor) -> None:
+        self.rec = rec
+        self.fake = fake
+        self.in_graph = rec.obj.requires_grad
+
+
+def _may_be_switched(vm: Any, tensor: torch.Tensor) -> bool:
+    rec = vm.records.get(id(tensor))
+    if rec is None or type(rec.obj) not in (torch.Tensor, torch.nn.Parameter) or type(tensor) is not FakeTensor:
+        return False
+    return rec.obj.is_leaf and not tensor._version and (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _switch(vm: Any, tensor: torch.Tensor, wanted: bool) -> None:
+    """Before the graph has used it the flag is set before the graph runs, else behind it; then it is used no more."""
+    flags = vm.states.setdefault("flags", {})
+    flag = flags.get(id(tensor))
+    if flag is None:
+        flag = flags[id(tensor)] = _Flag(vm.records[id(tensor)], tensor)
+    if not vm.recorder.uses(tensor):
+        flag.in_graph = wanted
+        vm.fakes.flags[id(flag.rec.obj)] = wanted
+        vm.fakes.watch.shows = True
+    elif wanted is flag.in_graph:
+        vm.recorder.allow(tensor)
+    else:
+        vm.recorder.refuse(tensor, "a tensor that is used with another requires_grad than before")
+    tensor.requires_grad_(wanted)
+    vm.world.write_attr(flag.rec, "requires_grad", wanted)
+
+
+def flags_before(b: Any) -> list[str]:
+    """Statements that set flags as the graph has them."""
+    flags = b.vm.states.get("flags", {}).values()
+    changed = [flag for flag in flags if flag.in_graph is not flag.rec.obj.requires_grad]
+    for flag in flags:
+        flag.fake.requires_grad_(flag.in_graph)
+    return [f"{b.load(flag.rec.source)}.requires_grad_({flag.in_graph})" for flag in changed]
 
 
 # ---- autograd.grad

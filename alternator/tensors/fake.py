@@ -67,6 +67,7 @@ class Fakes:
         self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
         self.watch = Watch(self.mode)
         self.symbolic = False
+        self.flags: dict[int, bool] = {}
         self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}
         self.sources: dict[Any, tuple[Source, str, int]] = {}
         self.formulas = Formulas()
@@ -129,7 +130,12 @@ class Fakes:
         return id(fake) not in self._general
 
     def again(self, mode: FakeTensorMode, tensor: torch.Tensor, fake: torch.Tensor, alone: bool) -> torch.Tensor:
-        """Another fake like ``fake`` was when it was made, with the same symbols; ``alone``: it shares memory with no other."""
+        """Another fake like ``fake`` was when the graph first used it, with the same symbols; ``alone``: it shares memory with no
+        other.  ``flags``: what ``requires_grad`` of real tensors, by their id, is then, if it is not what it is now."""
+        made = self._again(mode, tensor, fake, alone)
+        return made.requires_grad_(self.flags[id(tensor)]) if id(tensor) in self.flags else made
+
+    def _again(self, mode: FakeTensorMode, tensor: torch.Tensor, fake: torch.Tensor, alone: bool) -> torch.Tensor:
         if alone and self.is_plain(fake):
             return self._plain(mode, tensor)
         where, context = self._general.get(id(fake), (None, None))

@@ -142,6 +142,20 @@ class Recorder:
     def knows(self, value: Any) -> bool:
         return id(value) in self._nodes
 
+    def uses(self, value: Any) -> bool:
+        """Whether an operation has used a tensor from outside."""
+        return type(self._nodes.get(id(value))) is not _PendingInput
+
+    def refuse(self, value: Any, why: str) -> None:
+        """From now on another use of a tensor is a break."""
+        self._nodes[id(value)] = _Refused(self._nodes[id(value)], why)
+
+    def allow(self, value: Any) -> None:
+        """It may be used again."""
+        refused = self._nodes[id(value)]
+        if type(refused) is _Refused:
+            self._nodes[id(value)] = refused.node
+
     def all_values(self) -> list[torch.Tensor]:
         """Every tensor that this graph, or one around it, has a node for."""
         return self._pins
@@ -453,6 +467,16 @@ class _PendingInput:
 
     def __init__(self, fake: Any, real: Any, source: Source, kind: str) -> None:
         self.fake, self.real, self.source, self.kind = fake, real, source, kind
+
+
+class _Refused:
+    __slots__ = ("node", "why")
+
+    def __init__(self, node: Any, why: str) -> None:
+        self.node, self.why = node, why
+
+    def make(self, recorder: Recorder, value: Any) -> Any:
+        raise Break("TENSOR_EFFECT", self.why)
 
 
 class _Formula:

@@ -10,6 +10,7 @@ import torch
 from helpers import Recorder, same
 
 import alternator
+from alternator.utils import counters
 
 BACKENDS = ["eager", "aot_eager"]
 
@@ -197,3 +198,127 @@ def test_made_with_gradient_in_a_training_step() -> None:
 
     for backend in BACKENDS:
         torch.testing.assert_close(run(lambda fn: alternator.compile(fn, backend=backend)), run(lambda fn: fn))
+
+
+# ---- flags of tensors from outside
+
+
+def flagged(fn: Any, make: Any, graphs: int | None = None, breaks: int = 0) -> None:
+    """The same results, gradients and flags, twice, with each backend."""
+
+    def run(wrap: Any) -> Any:
+        net, args = make()
+        compiled = wrap(lambda *given: fn(net, *given))
+        seen = []
+        for _ in range(2):
+            net.zero_grad()
+            given = [arg.clone() for arg in args]
+            result = compiled(*given)
+            if result.requires_grad:
+                result.sum().backward()
+            tensors = [*net.parameters(), *given]
+            seen.append((result.detach(), [one.requires_grad for one in (result, *tensors)], [one.grad for one in tensors]))
+        return seen
+
+    plain, recorder = run(lambda one: one), Recorder()
+    for backend in (recorder, *BACKENDS):
+        alternator.reset()
+        counters.clear()
+        torch.testing.assert_close(run(lambda one: alternator.compile(one, backend=backend)), plain)
+        assert sum(counters["graph_break"].values()) == breaks
+    assert graphs is None or len(recorder.graphs) == graphs
+
+
+def made() -> Any:
+    return network(), [torch.ones(3, 4)]
+
+
+def test_a_part_is_frozen_while_it_is_used() -> None:
+    def f(net, x):
+        for parameter in net[0].parameters():
+            parameter.requires_grad = False
+        result = net(x)
+        net.requires_grad_(True)
+        return result
+
+    flagged(f, made, graphs=1)
+
+
+def test_an_input_becomes_a_leaf() -> None:
+    def f(net, x):
+        x.requires_grad_()
+        return net(x) + torch.autograd.grad(net(x).sum(), x)[0].sum()
+
+    flagged(f, made, graphs=1)
+
+
+def test_a_flag_that_changes_nothing_in_the_end() -> None:
+    def f(net, x):
+        net.requires_grad_(False).requires_grad_(True)
+        return net(x)
+
+    flagged(f, made, graphs=1)
+
+
+def test_flags_without_tensor_work_and_flags_that_are_read() -> None:
+    def f(net, x):
+        before = [parameter.requires_grad for parameter in net.parameters()]
+        net[2].weight.requires_grad_(not before[2])
+        return x + sum(parameter.requires_grad for parameter in net.parameters())
+
+    flagged(f, made)
+
+
+def test_used_before_and_behind_a_change() -> None:
+    def f(net, x):
+        first = net(x)
+        net.requires_grad_(False)
+        second = net(x)
+        net.requires_grad_(True)
+        return first * second
+
+    def detached_first(net, x):
+        net.requires_grad_(False)
+        first = net(x)
+        net.requires_grad_(True)
+        net.requires_grad_(False)
+        second = net(x)
+        net.requires_grad_(True)
+        return first * second
+
+    flagged(f, made, breaks=1)
+    flagged(detached_first, made, graphs=1)
+
+
+def test_flags_that_cannot_be_changed() -> None:
+    def f(x):
+        y = x * 2
+        y.requires_grad_(False)
+        return y
+
+    def of_ints(x):
+        return x.int().requires_grad_()
+
+    for fn in (f, of_ints):
+        same(fn, torch.ones(2, requires_grad=True))
+
+
+def test_what_is_written_is_not_what_is_read_by_another_name() -> None:
+    def tag(x, y):
+        x.tag = 1
+        return torch.ones(2) + getattr(y, "tag", 0)
+
+    def gradient(x, y):
+        x.grad = torch.ones(2)
+        return torch.ones(2) + (y.grad is None)
+
+    def flag(x, y):
+        x.requires_grad_()
+        return torch.ones(2) + y.requires_grad
+
+    for fn in (tag, gradient, flag):
+        alternator.reset()
+        compiled = alternator.compile(fn, backend="eager")
+        compiled(torch.ones(2), torch.ones(2))
+        one, other = torch.ones(2), torch.ones(2)
+        torch.testing.assert_close(compiled(one, one), fn(other, other))
