@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import types
+import weakref
 from typing import Any, Callable
 
 import torch
@@ -63,7 +64,8 @@ for _fn in (reraise, under, rests.of_init, rests.of_load):  # the program's stac
 
 
 def may_be_missed(value: Any) -> bool:
-    """The program can tell whether the value still lives: it is a generator, or an object of a class of its own, or holds one.
+    """The program can tell whether the value still lives: it is a generator, or an object of a class of its own, or holds one; a
+    buffer whose owner cannot be resized meanwhile, or a weak reference whose callback is called only as long as it lives.
 
     Such a local is handed on though nobody reads it: it lives until it is bound anew, or the function ends.
     """
@@ -71,7 +73,7 @@ def may_be_missed(value: Any) -> bool:
     kind = type(value)
     if kind in _HOLDERS:
         return any(may_be_missed(item) for item in _HOLDERS[kind](value) if type(item) not in _HOLDERS)
-    if kind in _SUSPENDED:
+    if kind in _SUSPENDED or issubclass(kind, weakref.ref) and value.__callback__ is not None:
         return True
     if issubclass(kind, type):  # its bases know their subclasses
         return bool(value.__flags__ & _HEAP)
@@ -88,7 +90,7 @@ def is_outside(vm: Any, value: Any) -> bool:
 
 
 _HEAP = 1 << 9
-_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator, OutsideGenerator)
+_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator, OutsideGenerator, memoryview)
 _NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, types.ModuleType)
 _HOLDERS: dict[type, Any] = {list: list.__iter__, tuple: tuple.__iter__, dict: dict.values}
 

@@ -90,3 +90,23 @@ def test_a_loop_with_objects_is_captured_once_or_twice() -> None:
         return x
 
     same(f, X, [], graphs=3)
+
+
+def test_a_buffer_that_is_exported_and_a_reference_with_a_callback() -> None:
+    def f(x, log, data):
+        view = memoryview(data)  # noqa: F841
+        things = [Thing()]
+        told = weakref.ref(things[0], lambda _: log.append("gone"))  # noqa: F841
+        alternator.graph_break()
+        y = x + 1
+        try:
+            data.append(1)
+        except BufferError:
+            log.append("held")
+        alternator.graph_break()
+        things.clear()
+        alternator.graph_break()
+        log.append("end")
+        return y * 2
+
+    same(f, X, [], bytearray(3))
