@@ -109,6 +109,7 @@ class Attempt:
             duck_shape=shapes is None,
         )
         self.recorder = Recorder()
+        self.recorder.sizes_from_data = config.capture_dynamic_output_shape_ops
         world = World()
         policy = DynamicPolicy(
             request.frame_state(func.__code__),

@@ -179,7 +179,7 @@ def _request(settings: _Settings) -> CompileRequest:
         capture_dynamic_output_shape_ops=True,
         capture_scalar_outputs=True,
     )
-    return CompileRequest(_nobody, "export", chosen, "export", Options(_nobody, "export", fullgraph=True))
+    return CompileRequest(_nobody, "export", chosen, "export", Options(_nobody, "export", fullgraph=True, export=True))
 
 
 def _nobody(module: torch.fx.GraphModule, examples: Any) -> Any:

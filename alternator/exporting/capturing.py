@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from alternator import breaks, utils
 from alternator.capture import Attempt, reconsider, state_kept, user_stack
-from alternator.exc import Break, Restart, UserRaise
+from alternator.exc import AlternatorException, Break, InternalError, Restart, UserRaise
 from alternator.provenance.source import SourceTree
 from alternator.request import CompileRequest
 from alternator.runtime.convert import compile_lock
@@ -45,6 +45,10 @@ def capture_whole(
                 return _capture(func, values, request, shapes, name, consume)
         except Restart as restart:
             restart.prepare()
+        except UserRaise as raised:
+            error = raised.exc
+            break
+    raise error  # here, where it gets no context of ours
 
 
 def _capture(
@@ -63,11 +67,17 @@ def _capture(
             functorch.check_closed(attempt.vm)
             function_modes.check_closed(attempt.vm)
             attempt.vm.check_abandoned(lambda generator: False)
-            return consume(attempt)
         except Break as stopped:
             broken = stopped
-        except UserRaise as raised:
-            raise raised.exc.with_traceback(None) from None
+        except AlternatorException:
+            raise
+        except Exception as error:
+            raise InternalError(f"while {func.__name__} was exported: {type(error).__name__}: {error}") from error
+        else:
+            try:
+                return consume(attempt)
+            except Break as stopped:
+                broken = stopped
         reconsider(attempt, broken)
         raise breaks.unsupported(broken, user_stack(attempt)[1:]) from None
     finally:

@@ -34,6 +34,8 @@ def lower(
         around.enter_context(mode)
         if mode.shape_env is not None:
             around.enter_context(mode.shape_env.ignore_fresh_unbacked_symbols())
+        around.callback(setattr, mode, "allow_non_fake_inputs", mode.allow_non_fake_inputs)
+        mode.allow_non_fake_inputs = True  # constants of the graph
         lowered = make_fx(
             run,
             decomposition_table=decompositions,

@@ -431,13 +431,13 @@ def append(vm: Any, target: list[Any], value: Any) -> None:
     list.append(target, value)
 
 
-def contains(vm: Any, container: Any, item: Any) -> bool:
-    """``item in container``"""
+def contains(vm: Any, container: Any, item: Any) -> Any:
+    """``item in container``; a ``SymBool`` where only the graph can tell."""
     rec = vm.records.get(id(container))
     kind = type(container)
     if issubclass(type(container), torch.Tensor):
         result = calls.call(vm, torch.Tensor.__contains__, (container, item), {})
-        return vm.truth(result)
+        return result if issubclass(type(result), torch.SymBool) else vm.truth(result)
     if rec is not None and not rec.filled and rec.partial is not None and type(item) in _PLAIN_KEYS:
         found = vm.world.class_attr(kind, "__contains__")
         if type(found) is not types.FunctionType:

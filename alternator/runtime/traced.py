@@ -8,7 +8,6 @@ import weakref
 from typing import Any, Callable
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from alternator import marks, utils
 from alternator._C import eval_frame
@@ -123,30 +122,6 @@ def _forbidden(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     )
 
 
-def constant_result(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    """Call the function now, for real; what it returns is a constant."""
-    given = [_outside(vm, value) for value in args]
-    named = {name: _outside(vm, value) for name, value in kwargs.items()}
-
-    def run() -> Any:
-        with _disable_current_modes():
-            return fn(*given, **named)
-
-    result = vm.plain(run)
-    vm.world.pins.append(result)
-    return vm.world.admit(result, vm.world.tree.object(result))
-
-
-def _outside(vm: Any, value: Any) -> Any:
-    """The real object that a stand-in stands for."""
-    rec = vm.records.get(id(value))
-    if rec is not None:
-        return rec.obj
-    if isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)):
-        raise Break("UNSUPPORTED_CALL", "assume_constant_result of a value that is computed in the same function")
-    return value
-
-
 def forbid(fn: Any) -> Any:
     """Decorator for a class whose instances must not be made in captured code."""
     RULES.replace(fn, lambda vm, args, kwargs: _forbidden(vm, fn, args, kwargs))
@@ -165,7 +140,6 @@ def _compiled_by_torch(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
 MARKS["_torchdynamo_disable"] = _disabled
 MARKS["_torchdynamo_inline"] = _compiled_by_torch
 MARKS["_dynamo_forbidden"] = _forbidden
-MARKS["_dynamo_marked_constant"] = constant_result
 
 
 # ---- marks in tables

@@ -8,6 +8,7 @@ from alternator.semantics import (  # noqa: F401
     builtin_functions,
     class_creation,
     classes,
+    constant_results,
     containers,
     contexts,
     control_flow,

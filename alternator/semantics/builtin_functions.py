@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, floats, operations, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, floats, operations, tensor_ops
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcodes.build import mapping_items
@@ -563,6 +563,8 @@ def rule_dict_get(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(bool)
 def rule_bool(vm: Any, args: Any, kwargs: Any) -> Any:
+    if args and assertions.is_unbacked(args[0]):  # it is one already
+        return args[0]
     return vm.truth(args[0]) if args else False
 
 

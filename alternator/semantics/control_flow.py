@@ -53,7 +53,10 @@ class Part:
 
     def __init__(self, vm: Any, what: str, fn: Any, args: Any, formals: Any = ()) -> None:
         vm.fakes.mode.epoch += 1  # nothing that depends on data is the same in two bodies
+        pending = vm.fakes.shape_env.pending_fresh_unbacked_symbols
+        before = list(pending)
         body = run_body(vm, what, fn, tuple(args), formals=formals)
+        pending[:] = before  # symbols of the body have their nodes there
         self.what = what
         self.result = body.result
         self.recorder: SubRecorder = body.recorder

@@ -7,6 +7,7 @@ import types
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break
 from alternator.interpreter import operations, tensor_classes, tensor_ops, wrappers
@@ -48,7 +49,7 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
         raise Break("TENSOR_SUBCLASS", f"a wrapped tensor at {source.name}")
     if id(obj) in vm.overrides.inside:
         raise Break("TENSOR_SUBCLASS", f"a tensor that is inside of another, and {source.name}")
-    if kind not in PLAIN_TYPES:
+    if kind not in PLAIN_TYPES and not (kind is FakeTensor and vm.request.options.export):
         if kind in vm.config.nontraceable_tensor_subclasses:
             raise Break("TENSOR_SUBCLASS", f"{kind.__name__}, which config.nontraceable_tensor_subclasses names")
         if wrappers.is_wrapper(obj):

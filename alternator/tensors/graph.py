@@ -19,6 +19,7 @@ from torch.fx import _lazy_graph_module
 from torch.fx.node import map_aggregate
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
+from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from alternator.exc import Break, InternalError
 from alternator.provenance.source import Source
@@ -65,6 +66,8 @@ class Recorder:
         self.float_in_tensor: Callable[[Any], tuple[torch.Tensor, torch.Tensor, Any] | None] | None = None
         """A tensor for a symbolic float, its fake, what makes it (``codegen/numbers.py``): backends take tensors and ints."""
         self.annotate: Callable[[torch.fx.Node], None] = lambda node: None
+        self.sizes_from_data = False
+        """Operations may have results of sizes that only data says (``nonzero``)."""
         self._tracer = _TRACER(self)
 
     def release(self) -> None:
@@ -334,18 +337,31 @@ class Recorder:
             if id(result) not in self._nodes:
                 self._nodes[id(result)] = node
                 self._pins.append(result)
+                if self.sizes_from_data:
+                    self._note_sizes(result)
         elif isinstance(result, (tuple, list)):
             for i, item in enumerate(result):
                 self._bind_item(item, node, i)
         elif isinstance(result, SYMBOLIC):
             if not result.node.is_constant():
                 self._exprs.setdefault(result.node.expr, node)
+                if type(result) is torch.SymBool and isinstance(result.node.expr, sympy.Eq):  # a truth value is 1 == a symbol
+                    for symbol in filter(_is_from_data, result.node.expr.args):
+                        self._symbols.setdefault(symbol, _Formula(torch.sym_ite, (result, 1, 0), None))
+
+    def _note_sizes(self, tensor: torch.Tensor) -> None:
+        """Sizes that the operation has taken from data can be had from its result."""
+        for dim, size in enumerate(tensor.shape if tensor.layout is torch.strided else ()):
+            if type(size) is torch.SymInt and _is_from_data(size.node.expr):
+                self._symbols.setdefault(size.node.expr, _Formula(torch.ops.aten.sym_size.int, (tensor, dim), size))
 
     def _bind_item(self, item: Any, parent: torch.fx.Node, index: int) -> None:
         if isinstance(item, torch.Tensor):
             if id(item) not in self._nodes:
                 self._nodes[id(item)] = _PendingItem(parent, index)
                 self._pins.append(item)
+                if self.sizes_from_data:
+                    self._note_sizes(item)
         elif isinstance(item, (tuple, list)):
             made = self.graph.call_function(_getitem, (parent, index))
             made.meta["example_value"] = item
@@ -412,6 +428,10 @@ def _made_once(module: Any) -> torch.fx.GraphModule:
 
     cls.real_recompile = real_recompile
     return module
+
+
+def _is_from_data(expr: Any) -> bool:
+    return isinstance(expr, sympy.Symbol) and symbol_is_type(expr, SymT.UNBACKED_INT)
 
 
 def _node(fn: Any) -> Any:

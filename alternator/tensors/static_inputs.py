@@ -16,10 +16,10 @@ def announce(module: torch.fx.GraphModule, compile_id: str) -> None:
     """Have AOTAutograd read the marks in the placeholders' ``tensor_dict``, as it does in graphs of the in-tree front-end.
 
     Not where sizes are symbolic: there it would trust us to guard which inputs overlap, and leave that out of the facts on sizes
-    that it states otherwise.
+    that it states otherwise; nor where the graph has constants, which would need such names as inputs have.
     """
     places = module.graph.find_nodes(op="placeholder")
-    if any(_is_symbolic(node.meta.get("example_value")) for node in places):
+    if next(module.buffers(), None) is not None or any(_is_symbolic(node.meta.get("example_value")) for node in places):
         return
     for node in places:
         node._dynamo_source = None  # type: ignore[attr-defined]  # for its guards, and these are ours

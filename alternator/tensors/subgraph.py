@@ -31,6 +31,7 @@ class SubRecorder(Recorder):
         self.parent = parent
         self.what = what
         self.annotate = parent.annotate
+        self.sizes_from_data = parent.sizes_from_data
         self.lifted: dict[Any, tuple[torch.fx.Node | None, torch.fx.Node]] = {}
         self._versions: dict[int, int | None] = {id(value): _version(value) for value in parent.all_values()}
         self._inputs: list[torch.Tensor] = []

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import assert_same
 from torch.export import Dim
 
 import alternator
 from alternator.exc import ConstraintViolation, Unsupported, UserError, UserErrorType
-from tests.helpers import assert_same
 
 
 def exported(fn: Any, *args: Any, again: Any = None, aten_graph: bool = False, **kwargs: Any) -> torch.fx.GraphModule:
@@ -542,3 +542,38 @@ def test_random_numbers_and_state_are_as_before() -> None:
     state = torch.get_rng_state()
     alternator.export(lambda x: x + torch.rand(2))(torch.ones(2))
     assert torch.equal(state, torch.get_rng_state())
+
+
+@both
+def test_constants_are_attributes(aten: bool) -> None:
+    @alternator.assume_constant_result
+    def places(x: Any) -> Any:
+        return torch.nonzero(x)
+
+    gm, _ = alternator.export(lambda x: places(x + 1) * x.sum(), aten_graph=aten)(torch.ones(2))
+    assert gm(torch.zeros(2)).tolist() == [[0], [0]] and gm(torch.ones(2)).tolist() == [[0], [2]]
+
+
+@both
+def test_tensors_of_a_fake_mode(aten: bool) -> None:
+    mode = torch._subclasses.FakeTensorMode()
+    with mode:
+        model, x = torch.nn.Linear(2, 2), torch.randn(10, 2)
+        gm, _ = alternator.export(model, aten_graph=aten, dynamic_shapes=({0: Dim("n")},))(x)
+        inner, _ = alternator.export(lambda x: x.sin() + x.shape[0], aten_graph=aten)(x)
+    assert [name for name, _ in gm.named_parameters()] == ["L__self___weight", "L__self___bias"]
+    x = torch.randn(3)
+    torch.testing.assert_close(inner(x.reshape(3, 1)), x.reshape(3, 1).sin() + 3)
+
+
+def test_what_it_raises_is_its_own() -> None:
+    def fn(x: Any) -> Any:
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("second") from error
+
+    with pytest.raises(ValueError, match="second") as raised:
+        alternator.export(fn)(torch.ones(2))
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert "fn" in [entry.name for entry in raised.traceback]

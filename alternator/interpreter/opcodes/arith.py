@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import torch
+
 from alternator.bytecode.versions import BINARY_OPS, COMPARE_OPS
 from alternator.interpreter import operations
 from alternator.interpreter.links import passes_on
@@ -36,7 +38,11 @@ def is_op(f: Any, i: Any) -> None:
 def contains_op(f: Any, i: Any) -> None:
     stack = f.stack
     container = stack.pop()
-    stack[-1] = operations.contains(f.vm, container, stack[-1]) is not bool(i.arg)
+    found = operations.contains(f.vm, container, stack[-1])
+    if type(found) is torch.SymBool:
+        stack[-1] = torch.sym_not(found) if i.arg else found
+    else:
+        stack[-1] = found is not bool(i.arg)
 
 
 @op("UNARY_NOT")
