@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 import torch
 import torch.fx
+import torch.utils._pytree as torch_pytree
 
 from alternator import config
 from alternator.capture import Attempt
@@ -21,7 +22,6 @@ from alternator.provenance.source import SourceTree
 from alternator.request import CompileRequest
 from alternator.runtime.convert import Options
 from alternator.runtime.module import original_of
-from alternator.semantics import pytree
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
 
@@ -154,16 +154,19 @@ def _export(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     def name(tree: SourceTree) -> None:
         tree.local(0, "fn").call_it("L['self']" if isinstance(f, torch.nn.Module) else getattr(f, "__name__", "fn"))
         _name_arguments(tree, arguments, len(args), kwargs)
+        for i, own in enumerate(("tree_flatten", "is_size"), 3):
+            tree.local(i, own).call_it(f"{__name__}.{own}")
 
     def consume(attempt: Attempt) -> ExportResult:
         return _result(attempt, f, signature, arguments, shapes, settings)
 
     func = types.FunctionType(_call.__code__.replace(co_name=getattr(f, "__name__", "call")), _GLOBALS)
-    return capture_whole(func, [f, args, kwargs], _request(settings), shapes, name, consume)
+    values = [f, args, kwargs, torch_pytree.tree_flatten, _is_size]
+    return capture_whole(func, values, _request(settings), shapes, name, consume)
 
 
-def _call(fn: Any, args: Any, kwargs: Any) -> Any:
-    return fn(*args, **kwargs)
+def _call(fn: Any, args: Any, kwargs: Any, flatten: Any, is_leaf: Any) -> Any:
+    return flatten(fn(*args, **kwargs), is_leaf)
 
 
 _GLOBALS: dict[str, Any] = {"__name__": "alternator.exported"}
@@ -206,9 +209,7 @@ def _result(
 ) -> ExportResult:
     vm, fakes, recorder = attempt.vm, attempt.fakes, attempt.recorder
     refuse_effects(attempt)
-    leaves: list[Any] = []
-    spec = pytree.flatten(vm, attempt.result, leaves, _is_size)
-    outputs = assembly.outputs_of(vm, leaves, spec)
+    outputs = assembly.outputs_of(vm, *attempt.result)
     for one in vm.states.get("expected", ()):
         text = "the program raises an exception here"
         recorder.record("call_function", torch._assert_async, (one, text), {}, None)
@@ -230,9 +231,13 @@ def _result(
         made = assembly.assemble(module, inputs, arguments, attributes, outputs, vals)
     else:
         made = assembly.assemble_flat(module, inputs, arguments, attributes)
-    tree = vm.world.tree
-    tree.tail += shape_facts(fakes)
-    return ExportResult(made, Guards(list(tree.texts())))
+    return ExportResult(made, _guards(vm.world.tree, shape_facts(fakes)))
+
+
+def _guards(tree: SourceTree, sizes: list[tuple[Any, ...]]) -> Guards:
+    """Without what our own frame relies on."""
+    lines = [line for line in tree.texts() if not line.startswith(__name__)]
+    return Guards(lines + [f"SHAPE {fact[-1]}" for fact in sizes])
 
 
 def _is_size(value: Any) -> bool:
