@@ -46,7 +46,7 @@ from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
-from alternator.interpreter.opcodes.stack import watch_generators
+from alternator.interpreter.outside_generators import watch_generators
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest

@@ -19,23 +19,24 @@ Own items(PyObject* const* at, int count) {
 }
 
 // waiting(generator) -> (code, place, function, handled, variables, stack); (None, -1, None, None, (), ()) for one that is
-// finished; None where it runs or is being traced.
+// finished; with the place -2 one whose frame is away; None where it runs or is being traced.
 PyObject* waiting(PyObject*, PyObject* arg) {
   PyObject* generator = generator_argument(arg);
   if (!generator) return nullptr;
   const py::Waits state = py::generator_waits(generator);
-  if (state == py::Waits::no) Py_RETURN_NONE;
+  const bool away = py::generator_is_away(generator);
+  if (state == py::Waits::no && !away) Py_RETURN_NONE;
   if (state == py::Waits::finished) return Py_BuildValue("(OiOO()())", Py_None, -1, Py_None, Py_None);
   const py::Slots slots = py::generator_slots(generator);
   Own variables = items(slots.at, slots.locals), stack = items(slots.at + slots.locals, slots.count - slots.locals);
   if (!variables || !stack) return nullptr;
   PyObject* handled = *py::generator_handles(generator);
-  return Py_BuildValue("(OiOOOO)", py::generator_code(generator), py::generator_place(generator),
+  return Py_BuildValue("(OiOOOO)", py::generator_code(generator), away ? -2 : py::generator_place(generator),
                        py::generator_function(generator), handled ? handled : Py_None, variables.get(), stack.get());
 }
 
-bool is_waiting(PyObject* generator) {
-  if (py::generator_waits(generator) >= py::Waits::at_start) return true;
+bool is_waiting(PyObject* generator) {  // or has its frame elsewhere: we can say where it is
+  if (py::generator_waits(generator) >= py::Waits::at_start || py::generator_is_away(generator)) return true;
   PyErr_SetString(PyExc_ValueError, "the generator does not wait, or is being traced");
   return false;
 }
@@ -54,6 +55,24 @@ void set_handled(PyObject* generator, PyObject* handled, std::vector<Own>* dropp
 
 PyObject* given(PyObject* value) { return value == null_value ? nullptr : Py_NewRef(value); }
 
+bool set_variables(PyObject* generator, PyObject* variables, std::vector<Own>* dropped) {
+  const py::Slots slots = py::generator_slots(generator);
+  std::vector<std::pair<long, PyObject*>> changes;
+  Py_ssize_t at = 0;
+  PyObject *key, *value;
+  while (PyDict_Next(variables, &at, &key, &value)) {
+    const long index = PyLong_AsLong(key);
+    if (index == -1 && PyErr_Occurred()) return false;
+    if (index < 0 || index >= slots.locals) {
+      PyErr_SetString(PyExc_ValueError, "the generator has no such variable");
+      return false;
+    }
+    changes.emplace_back(index, value);
+  }
+  for (auto [index, item] : changes) dropped->push_back(Own::steal(std::exchange(slots.at[index], given(item))));
+  return true;
+}
+
 // set_waiting(generator, place, variables, stack, handled) -> the generator, which waits there now.
 PyObject* set_waiting(PyObject*, PyObject* args) {
   PyObject *arg, *variables, *stack, *handled;
@@ -66,23 +85,79 @@ PyObject* set_waiting(PyObject*, PyObject* args) {
   const Py_ssize_t depth = PyTuple_GET_SIZE(stack);
   if (place < 0 || place >= py::code_size(py::generator_code(generator)) || slots.locals + depth >= slots.room)
     return PyErr_Format(PyExc_ValueError, "the generator cannot wait there");
-  std::vector<std::pair<long, PyObject*>> changes;
-  Py_ssize_t at = 0;
-  PyObject *key, *value;
-  while (PyDict_Next(variables, &at, &key, &value)) {
-    const long index = PyLong_AsLong(key);
-    if (index == -1 && PyErr_Occurred()) return nullptr;
-    if (index < 0 || index >= slots.locals) return PyErr_Format(PyExc_ValueError, "the generator has no such variable");
-    changes.emplace_back(index, value);
-  }
   std::vector<Own> dropped;
-  for (auto [index, item] : changes) dropped.push_back(Own::steal(std::exchange(slots.at[index], given(item))));
+  if (!set_variables(generator, variables, &dropped)) return nullptr;
   take_stack(generator, &dropped);
   for (Py_ssize_t i = 0; i < depth; ++i) slots.at[slots.locals + i] = given(PyTuple_GET_ITEM(stack, i));
   py::set_generator_stack(generator, slots.locals + static_cast<int>(depth));
   set_handled(generator, handled, &dropped);
   py::place_generator(generator, place, true);
   return Py_NewRef(generator);
+}
+
+// All but the cells, which are in closures as well.
+void take_variables(PyObject* generator, std::vector<Own>* dropped) {
+  const py::Slots slots = py::generator_slots(generator);
+  for (int i = 0; i < slots.locals; ++i)
+    if (!py::is_cell(py::generator_code(generator), i)) dropped->push_back(Own::steal(std::exchange(slots.at[i], nullptr)));
+}
+
+// set_running(generator, cells) -> the generator, which runs from now on, elsewhere: what its frame held is let go of, but for
+// cells, of which these are put in their places.
+PyObject* set_running(PyObject*, PyObject* args) {
+  PyObject *arg, *cells;
+  if (!PyArg_ParseTuple(args, "OO!:set_running", &arg, &PyDict_Type, &cells)) return nullptr;
+  PyObject* generator = generator_argument(arg);
+  if (!generator || !is_waiting(generator)) return nullptr;
+  std::vector<Own> dropped;
+  take_stack(generator, &dropped);
+  take_variables(generator, &dropped);
+  set_handled(generator, nullptr, &dropped);
+  if (!set_variables(generator, cells, &dropped)) return nullptr;
+  py::give_frame_away(generator);
+  return Py_NewRef(generator);
+}
+
+bool is_away(PyObject* generator) {
+  if (py::generator_is_away(generator)) return true;
+  PyErr_SetString(PyExc_ValueError, "the generator has its frame itself");
+  return false;
+}
+
+PyObject* bad_state() { return PyErr_Format(PyExc_ValueError, "that is not the state of such a generator"); }
+
+// An item of a stack: that of this number behind the variables; or NULL, None, a number.
+PyObject* stack_item(long what, PyObject* state, Py_ssize_t first) {
+  if (what >= 0) return first + what < PyTuple_GET_SIZE(state) ? Py_NewRef(PyTuple_GET_ITEM(state, first + what)) : bad_state();
+  return what == -1 ? nullptr : what == -2 ? Py_NewRef(Py_None) : PyLong_FromLong(-3 - what);
+}
+
+// What a piece of a generator's code returns where it yields: ((offset, slots, stack, handles), value, variables..., stack
+// items..., handled).
+bool put_state(PyObject* generator, PyObject* state) {
+  PyObject *variables, *stack;
+  int place, handles;
+  if (!PyArg_ParseTuple(PyTuple_GET_ITEM(state, 0), "iO!O!p", &place, &PyTuple_Type, &variables, &PyTuple_Type, &stack, &handles))
+    return false;
+  const py::Slots slots = py::generator_slots(generator);
+  const Py_ssize_t count = PyTuple_GET_SIZE(variables), depth = PyTuple_GET_SIZE(stack), first = 2 + count;
+  if (place < 0 || place >= py::code_size(py::generator_code(generator)) || slots.locals + depth >= slots.room ||
+      first + handles > PyTuple_GET_SIZE(state))
+    return bad_state() != nullptr;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    const long slot = PyLong_AsLong(PyTuple_GET_ITEM(variables, i));
+    if (slot < 0 || slot >= slots.locals) return bad_state() != nullptr;
+    slots.at[slot] = given(PyTuple_GET_ITEM(state, 2 + i));
+  }
+  for (Py_ssize_t i = 0; i < depth; ++i) {
+    slots.at[slots.locals + i] = stack_item(PyLong_AsLong(PyTuple_GET_ITEM(stack, i)), state, first);
+    py::set_generator_stack(generator, slots.locals + static_cast<int>(i) + 1);
+    if (PyErr_Occurred()) return false;
+  }
+  py::set_generator_stack(generator, slots.locals + static_cast<int>(depth));
+  if (handles) *py::generator_handles(generator) = Py_NewRef(PyTuple_GET_ITEM(state, PyTuple_GET_SIZE(state) - 1));
+  py::place_generator(generator, place, true);
+  return true;
 }
 
 // set_finished(generator): as if it had returned.
@@ -94,6 +169,19 @@ PyObject* set_finished(PyObject*, PyObject* arg) {
   set_handled(generator, nullptr, &dropped);
   py::place_generator(generator, 0, false);  // a place without a handler: none of the program's code runs
   return PyObject_CallMethod(generator, "close", nullptr);
+}
+
+// set_yielded(generator, state) -> what a generator that ran elsewhere yields; StopIteration if it has returned.
+PyObject* set_yielded(PyObject*, PyObject* args) {
+  PyObject *generator, *state;
+  if (!PyArg_ParseTuple(args, "OO!:set_yielded", &generator, &PyTuple_Type, &state)) return nullptr;
+  if (!generator_argument(generator) || !is_away(generator)) return nullptr;
+  if (PyTuple_GET_SIZE(state) < 2) return bad_state();
+  Own value = Own::share(PyTuple_GET_ITEM(state, 1));
+  if (PyTuple_GET_ITEM(state, 0) != Py_None) return put_state(generator, state) ? value.release() : nullptr;
+  Own finished = Own::steal(set_finished(nullptr, generator));
+  if (finished) _PyGen_SetStopIterationValue(value.get());
+  return nullptr;
 }
 
 // set_count(enumerate, n): the number that it gives next.
@@ -112,6 +200,9 @@ bool init_generators(PyObject* module) {
       {"waiting", waiting, METH_O, "waiting(generator) -> (code, place, function, handled, variables, stack), or None"},
       {"set_waiting", set_waiting, METH_VARARGS,
        "set_waiting(generator, place, variables, stack, handled) -> the generator, which waits there now"},
+      {"set_running", set_running, METH_VARARGS, "set_running(generator, cells) -> the generator, which runs elsewhere from now on"},
+      {"set_yielded", set_yielded, METH_VARARGS,
+       "set_yielded(generator, state) -> what one that ran elsewhere yields, from what a piece of its code returned"},
       {"set_finished", set_finished, METH_O, "set_finished(generator): as if it had returned"},
       {"set_count", set_count, METH_VARARGS, "set_count(enumerate, n): the number that it gives next"},
       {nullptr, nullptr, 0, nullptr}};

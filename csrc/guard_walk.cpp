@@ -250,8 +250,9 @@ Result Walk::follow(uint32_t id, PyObject* parent, bool same) {
       return wrong("a bound method");
     case Access::gen_function:
     case Access::gen_handled:
-    case Access::gen_slot: {  // of one that was seen to wait at its place
-      if (!PyGen_CheckExact(parent) || py::generator_waits(parent) < py::Waits::at_start) return wrong("a generator that waits");
+    case Access::gen_slot: {  // of one that was seen to wait at its place, or to run elsewhere
+      if (!PyGen_CheckExact(parent) || (py::generator_waits(parent) < py::Waits::at_start && !py::generator_is_away(parent)))
+        return wrong("a generator that waits");
       if (node.access == Access::gen_function) return fresh(reinterpret_cast<PyObject*>(py::generator_function(parent)));
       if (node.access == Access::gen_handled) {
         PyObject* handled = *py::generator_handles(parent);

@@ -14,6 +14,7 @@
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wpedantic"
 #define Py_BUILD_CORE 1
+#include <internal/pycore_code.h>
 #include <internal/pycore_dict.h>
 #include <internal/pycore_frame.h>
 #undef Py_BUILD_CORE
@@ -80,6 +81,19 @@ inline void place_generator(PyObject* generator, int offset, bool started) {
   Frame* frame = generator_frame(generator);
   frame->prev_instr = _PyCode_CODE(frame->f_code) + offset / 2;
   reinterpret_cast<PyGenObject*>(generator)->gi_frame_state = started ? FRAME_SUSPENDED : FRAME_CREATED;
+}
+// One whose frame has been given away runs, although no evaluator has its frame: what was in it is elsewhere.
+inline bool generator_is_away(PyObject* generator) {
+  return reinterpret_cast<PyGenObject*>(generator)->gi_frame_state == FRAME_EXECUTING && generator_frame(generator)->stacktop >= 0;
+}
+inline bool is_cell(PyCodeObject* code, int variable) {
+  return (_PyLocals_GetKind(code->co_localspluskinds, variable) & (CO_FAST_CELL | CO_FAST_FREE)) != 0;
+}
+inline void give_frame_away(PyObject* generator) {  // one that waits, with nothing in its frame any more
+  Frame* frame = generator_frame(generator);
+  auto inner = reinterpret_cast<PyGenObject*>(generator);
+  if (inner->gi_frame_state == FRAME_SUSPENDED) ++frame->prev_instr;  // nobody takes it for one that delegates
+  inner->gi_frame_state = FRAME_EXECUTING;
 }
 inline int code_size(PyCodeObject* code) { return static_cast<int>(Py_SIZE(code)) * 2; }
 

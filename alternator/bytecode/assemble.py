@@ -12,12 +12,15 @@ from bytecode import Bytecode, CompilerFlags, Label
 from bytecode import Instr as Op
 from bytecode.instr import UNSET, CellVar, FreeVar, TryBegin, TryEnd
 
-from .analysis import live_fast_locals, stack_depth, stack_state, step_start
+from alternator._C.eval_frame import NULL
+
+from .analysis import live_fast_locals, reachable, stack_depth, stack_state, step_start
 from .codecache import CodeCache
 from .decode import DecodedCode, ExceptionEntry, decode
 from .layout import Layout
 from .stack import StackState
 from .versions import FACTS
+from .yields import State, states_from
 
 __all__ = [
     "Assembler",
@@ -40,10 +43,11 @@ _PLACEHOLDER: Final = Exception("placeholder")
 class Template:
     """What every piece made from one code object shares: its operations with all cells turned into free variables."""
 
-    __slots__ = ("arg0", "decoded", "free_names", "ops")
+    __slots__ = ("arg0", "decoded", "free_names", "is_generator", "ops")
 
     def __init__(self, code: CodeType) -> None:
         self.decoded = decode(code)
+        self.is_generator = bool(code.co_flags & inspect.CO_GENERATOR)
         self.free_names = code.co_cellvars + code.co_freevars
         self.ops = [_freed(op) for op in Bytecode.from_code(code) if isinstance(op, Op)]
         if len(self.ops) != len(self.decoded.instrs):
@@ -59,10 +63,10 @@ _templates: Final[CodeCache[Template]] = CodeCache()
 
 
 def template(code: CodeType) -> Template:
-    """The template of a code object, made once. ValueError for what is not the code of a plain function."""
+    """The template of a code object, made once. ValueError for what is not the code of a plain function or generator."""
     made = _templates.get(code)
-    if code.co_flags & (inspect.CO_GENERATOR | _ASYNC):
-        raise ValueError(f"{code.co_qualname} is a generator or coroutine: its frame cannot be left and continued")
+    if code.co_flags & _ASYNC:
+        raise ValueError(f"{code.co_qualname} is a coroutine: its frame cannot be left and continued")
     if made is None:
         if not code.co_flags & inspect.CO_OPTIMIZED:
             raise ValueError(f"{code.co_qualname} is not the body of a function: it has no fast locals")
@@ -175,7 +179,12 @@ def _parameters(
 
 
 class Assembler:
-    """Collects operations for one new code object; one that is `tagged` returns (-1, value) where the original returns value."""
+    """Collects operations for one new code object; one that is `tagged` returns (-1, value) where the original returns value.
+
+    Pieces of a generator are plain functions. Where the generator yields, they return `(where, value, ...)`: a `where` of (offset
+    of the yield; slots of the variables that follow; for each item of the stack the number of the one that follows behind
+    these, or what else it is; whether the exception that is being handled comes last). Where it returns: `(None, value)`.
+    """
 
     def __init__(self, shape: Template, location_of: int, tagged: bool = False) -> None:
         self.shape = shape
@@ -187,7 +196,21 @@ class Assembler:
         self._labels: dict[int, Label] = {}
         self._try: tuple[ExceptionEntry, TryBegin] | None = None
         self._extra = 4
+        self._states: dict[int, State] = {}
         self.at(location_of)
+
+    def follow(self, *starts: tuple[int, Layout, Iterable[int]]) -> None:
+        """The piece goes on at these instructions, with the layout's locals, and NULLs in these positions of the stack."""
+        if self.shape.is_generator:
+            states = (
+                (index, State(frozenset(layout.local_names), frozenset(layout.local_names), frozenset(nulls)))
+                for index, layout, nulls in starts
+            )
+            self._states = states_from(self.shape.decoded, states)
+
+    def body(self, roots: tuple[int, ...]) -> list[int]:
+        """The instructions that the piece has: all that can run from the roots on, where it goes on."""
+        return sorted(self._states) if self.shape.is_generator else reachable(self.shape.decoded, roots)
 
     def at(self, index: int) -> None:
         """What is emitted from here on carries the source position of instruction `index`, or the next that has one."""
@@ -303,18 +326,108 @@ class Assembler:
         self._cover(self.shape.decoded.exception_entry(index) if covered else None)
         if labelled:
             self.ops.append(self.label(index))
+        if self.shape.is_generator and instr.opname == FACTS.yields:
+            self._yield(index)
+            return
+        if self.shape.is_generator and instr.opname in FACTS.method_loads:  # with a result of known shape
+            self._add(Op("LOAD_ATTR", op.arg, location=op.location), index)
+            self._add(Op("PUSH_NULL", location=op.location))
+            self._add(Op("SWAP", 2, location=op.location))
+            return
         if jump is not None:
             op = Op(jump[0], jump[1], location=op.location)
         elif instr.target is not None:
             op = Op(op.name, self.label(instr.target), location=op.location)
-        elif instr.opname == "RETURN_VALUE" and self.tagged:
-            self._add(Op("LOAD_CONST", -1, location=op.location))
-            self._add(Op("SWAP", 2, location=op.location))
-            self._add(Op("BUILD_TUPLE", 2, location=op.location))
+        elif instr.opname == "RETURN_VALUE":
+            self.at(index)
+            for tag in [None] * self.shape.is_generator + [-1] * self.tagged:
+                self._tag(tag)
+            if self.shape.is_generator:  # what is on the stack is not what was there in the original
+                index = -1
         elif self.shape.arg0 and instr.opname in FACTS.global_loads and instr.argval == "super":
             self._add(Op("LOAD_DEREF", FreeVar(self.shape.arg0), location=op.location))
             self._add(Op("STORE_FAST", ARG0, location=op.location))
         self._add(op, index)
+
+    def _tag(self, tag: Any) -> None:
+        """A pair of the tag and what is on the stack."""
+        self.emit("LOAD_CONST", tag)
+        self.emit("SWAP", 2)
+        self.emit("BUILD_TUPLE", 2)
+
+    def _yield(self, index: int) -> None:
+        """Return with what the generator yields there, and with its state."""
+        decoded, known = self.shape.decoded, self._states[index]
+        nulls = known.nulls
+        kinds = zip(decoded.localsplus_names, decoded.localsplus_kinds)
+        names = tuple(name for name, kind in kinds if kind == "local" and name in known.perhaps)
+        state = stack_state(decoded, index)
+        state = state.cut(state.depth - 1)
+        made = _made_positions(state)
+        layout = Layout(index, names, state.depth, tuple(sorted(nulls)), frozenset(), made, state.levels > 0, frozenset(names))
+        items = {position: number for number, position in enumerate(layout.passed)}
+        levels = dict(state.saved)
+        offset = decoded.instrs[index].offset
+        stack = tuple(
+            items[position] if position in items else -1 if position in nulls
+            else -2 if levels.get(position) == 0 else items[state.position_of(levels[position])] if position in levels
+            else -3 - offset // 2
+            for position in range(state.depth)
+        )  # fmt: skip
+        slots = tuple(decoded.localsplus_names.index(name) for name in names)
+        self.at(index)
+        value = self.fresh("___yielded")
+        self.emit("STORE_FAST", value)
+        self.return_state(layout, (offset, slots, stack, layout.handles), value, known.perhaps - known.bound)
+
+    def return_state(self, layout: Layout, tag: Any, value: str | None = None, perhaps: frozenset[str] = frozenset()) -> None:
+        """Return a tag, the value of a variable, the locals (of which some are bound `perhaps` only), the stack and what is being
+        handled, as they are."""
+        state = stack_state(self.shape.decoded, layout.index)
+        outermost = state.position_of(0) if layout.handles else None
+        temporaries = {position: self.fresh(f"___t{position}") for position in range(layout.stack_depth)}
+        for position in reversed(range(layout.stack_depth)):  # a NULL leaves its temporary unbound
+            if position in layout.made_positions and position != outermost:
+                self.emit("POP_TOP")
+            else:
+                self.emit("STORE_FAST", temporaries[position])
+        self.emit("LOAD_CONST", tag)
+        given = [] if value is None else [value]
+        for name in given:
+            self.emit("LOAD_FAST", name)
+        for number, name in enumerate(layout.local_names):
+            if name in perhaps:
+                self._move_if_bound(name, 1 + len(given) + number)
+            else:
+                self.move_local(name)
+        for position in layout.passed:
+            self.emit("LOAD_FAST", temporaries[position])
+        if outermost is not None:
+            self.push_handled()
+            self.emit("LOAD_FAST", temporaries[outermost])
+            self.emit("POP_EXCEPT")
+        count = 1 + len(given) + len(layout.local_names) + len(layout.passed) + layout.handles
+        self.emit("BUILD_TUPLE", count)
+        if value is not None and self.tagged:
+            self._tag(-1)
+        self.emit("RETURN_VALUE")
+        self._extra = max(self._extra, count + 4)
+
+    def _move_if_bound(self, name: str, depth: int) -> None:
+        """Push a local and forget it, or NULL if it is not bound."""
+        behind, handler = Label(), Label()
+        self._cover(None)
+        begin = TryBegin(handler, False, depth)
+        self.ops.append(begin)
+        self._add(Op("LOAD_FAST", name, location=self._location))
+        self.ops.append(TryEnd(begin))
+        self.emit("DELETE_FAST", name)
+        self.emit("JUMP_FORWARD", behind)
+        self.ops.append(handler)
+        for op in ("PUSH_EXC_INFO", "POP_TOP", "POP_EXCEPT"):
+            self.emit(op)
+        self.emit("LOAD_CONST", NULL)
+        self.ops.append(behind)
 
     def copy_method_load(self, index: int) -> None:
         """LOAD_METHOD with a result of known shape: NULL and the attribute, never function and self."""
@@ -341,7 +454,7 @@ class Assembler:
         made = Bytecode(self.ops)
         made.argnames = self.argnames
         made.argcount = len(self.argnames)
-        made.flags = CompilerFlags(code.co_flags & ~(inspect.CO_VARARGS | inspect.CO_VARKEYWORDS))
+        made.flags = CompilerFlags(code.co_flags & ~(inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR))
         made.first_lineno = code.co_firstlineno
         made.filename = code.co_filename
         made.name = code.co_name

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
-from .analysis import reachable, stack_depth, successors
+from bytecode import Label
+
+from .analysis import stack_depth, successors
 from .assemble import Assembler, checked_layout, layout_at, origin_of, template
 from .codecache import CodeCache
+from .decode import DecodedCode
 from .layout import Layout
 from .step import Step, make_step
 from .versions import FACTS
@@ -75,8 +78,9 @@ def make_continuation(
 def _assemble(code: CodeType, layout: Layout) -> CodeType:
     shape, index = template(code), layout.index
     out = Assembler(shape, index)
+    out.follow((index, layout, layout.null_positions))
     out.prologue(layout)
-    body = reachable(shape.decoded, (index,))
+    body = out.body((index,))
     if body[0] != index:
         out.emit("JUMP_FORWARD", out.label(index))
     for position in body:
@@ -94,7 +98,7 @@ def links(code: CodeType, index: int) -> bool:
     except ValueError:
         return False
     following = successors(decoded, index)
-    return index > decoded.body_start and len(following) == 1
+    return index > decoded.body_start and (len(following) == 1 or decoded.instrs[index].opname in _JUMPING)
 
 
 def stack_below(code: CodeType, index: int) -> int:
@@ -120,6 +124,8 @@ def make_call_continuation(
     It takes the rest of the callee behind the locals and the stack that is left below the operands: a function and a tuple
     of its arguments. It calls `runner(function, arguments)` in the place of the instruction, inside
     its exception handlers, and goes on behind it with the result. A code object of its own for each code of the callee's.
+    For FOR_ITER the result is a tuple of the next item, or an empty one; for SEND a pair: whether the receiver has returned,
+    and what it gave.
 
     >>> def f(x):
     ...     y = g(x)
@@ -137,22 +143,66 @@ def make_call_continuation(
     known = _call_cache.get_or_put(code, dict)
     key = (layout, id(runner), id(child))
     if key not in known:
+        decoded = shape.decoded
         out = Assembler(shape, index)
-        instr = shape.decoded.instrs[index]
+        out.follow(*_behind(decoded, index, layout))
+        name = decoded.instrs[index].opname
         rest = out.prologue(layout, more=("___child", "___given"))
-        if instr.opname in FACTS.method_loads:
+        if name in FACTS.method_loads:
             out.emit("PUSH_NULL")
         out.emit_link(index, rest, runner)
-        if instr.opname in FACTS.no_result:
+        if name in FACTS.no_result:
             out.emit("POP_TOP")
-        body = reachable(shape.decoded, (index + 1, *_handlers(shape.decoded, index)))
-        if body[0] != index + 1:
+        body = out.body((*successors(decoded, index), *_handlers(decoded, index)))
+        if name in _JUMPING:
+            _JUMPING[name](out, out.label(index + 1), out.label(decoded.instrs[index].target or 0))
+        elif body[0] != index + 1:
             out.emit("JUMP_FORWARD", out.label(index + 1))
         for position in body:
             out.copy(position)
         made = out.finish(code)
         known[key] = Continuation(**layout.fields, code=made, free_names=shape.free_names), child
     return known[key][0]
+
+
+def _after_for_iter(out: Assembler, body: Label, end: Label) -> None:
+    """The result is a tuple of the next item, or an empty one where there is none."""
+    none = Label()
+    out.emit("GET_ITER")
+    out.emit("FOR_ITER", none)
+    out.emit("SWAP", 2)
+    out.emit("POP_TOP")
+    out.emit("JUMP_FORWARD", body)
+    out.place(none)
+    out.emit("POP_TOP")
+    out.emit("JUMP_FORWARD", end)
+
+
+def _after_send(out: Assembler, body: Label, end: Label) -> None:
+    """The result is a pair: whether the receiver has returned, and what it gave."""
+    returned = Label()
+    out.emit("UNPACK_SEQUENCE", 2)
+    out.emit("POP_JUMP_FORWARD_IF_TRUE", returned)
+    out.emit("JUMP_FORWARD", body)
+    out.place(returned)
+    out.emit("SWAP", 2)
+    out.emit("POP_TOP")
+    out.emit("JUMP_FORWARD", end)
+
+
+_JUMPING: Final = {"FOR_ITER": _after_for_iter, "SEND": _after_send}
+"""What has two ways to go on: how the result of the rest of the callee says which."""
+
+
+def _behind(decoded: DecodedCode, index: int, layout: Layout) -> list[tuple[int, Layout, frozenset[int]]]:
+    """Where a piece in the middle of an instruction goes on, and where NULLs are on the stack there."""
+    nulls = frozenset(layout.null_positions)
+    made = {layout.stack_depth} if decoded.instrs[index].opname in FACTS.method_loads else set()
+    starts = [(following, layout, nulls | made) for following in successors(decoded, index)]
+    entry = decoded.exception_entry(index)
+    if entry is not None:
+        starts.append((entry.handler, layout, frozenset(position for position in nulls if position < entry.depth)))
+    return starts
 
 
 def _handlers(decoded: Any, index: int) -> tuple[int, ...]:

@@ -9,12 +9,13 @@ from typing import Final
 
 from bytecode import Label
 
-from .analysis import stack_depth, stack_state, step_stop, successors
+from .analysis import stack_depth, step_stop, successors
 from .assemble import Assembler, Template, checked_layout, layout_at, template
 from .codecache import CodeCache
 from .decode import Instr
 from .layout import Layout
 from .versions import FACTS
+from .yields import nulls_after
 
 __all__ = ["Step", "make_step"]
 
@@ -78,7 +79,7 @@ def _successors(shape: Template, layout: Layout) -> tuple[Layout, ...]:
     layouts = []
     for following in successors(decoded, last.index):
         depth = stack_depth(decoded, following)
-        layouts.append(layout_at(shape, following, _nulls_after(last, layout.stack_depth, depth, nulls), after, layout.kept))
+        layouts.append(layout_at(shape, following, nulls_after(last, layout.stack_depth, depth, nulls), after, layout.kept))
     entry = decoded.exception_entry(layout.index)
     if entry is not None and _may_raise(last):
         left = frozenset(position for position in nulls if position < entry.depth)
@@ -95,28 +96,11 @@ def _only_goes_on(instr: Instr) -> bool:
     return instr.opname in FACTS.unconditional_jumps or instr.opname == FACTS.resume
 
 
-def _nulls_after(instr: Instr, before: int, after: int, nulls: frozenset[int]) -> frozenset[int]:
-    """Where NULLs are on the stack behind an instruction (as the step executes it)."""
-    name = instr.opname
-    if name == "PUSH_NULL":
-        return nulls | {before}
-    if name == "LOAD_METHOD":
-        return nulls | {before - 1}
-    if name in FACTS.name_shift and instr.flag:
-        return nulls | {after - 2}
-    if name == "SWAP":
-        top, other = before - 1, before - (instr.arg or 0)
-        swap = {top: other, other: top}
-        return frozenset(swap.get(position, position) for position in nulls)
-    if name in ("CALL", "CALL_FUNCTION_EX"):  # the result stands where the NULL stood
-        return frozenset(position for position in nulls if position < after - 1)
-    return frozenset(position for position in nulls if position < after)
-
-
 def _assemble(code: CodeType, layout: Layout, following: tuple[Layout, ...]) -> CodeType:
     shape = template(code)
     decoded = shape.decoded
     out = Assembler(shape, layout.index, tagged=True)
+    out.follow((layout.index, layout, layout.null_positions))
     out.prologue(layout)
     unit = range(layout.index, step_stop(decoded, layout.index))
     jump_label = Label()
@@ -128,7 +112,8 @@ def _assemble(code: CodeType, layout: Layout, following: tuple[Layout, ...]) -> 
             out.place(out.label(after.index))
         elif number == 1:
             out.place(jump_label)
-        _hand_over(out, number, after)
+        out.at(after.index)
+        out.return_state(after, number)
     return out.finish(code)
 
 
@@ -142,27 +127,3 @@ def _copy_stepped(out: Assembler, instr: Instr, jump_label: Label) -> None:
         out.copy(instr.index, jump=(forward, jump_label), labelled=False)
     else:
         out.copy(instr.index, labelled=False, covered=_may_raise(instr))
-
-
-def _hand_over(out: Assembler, number: int, layout: Layout) -> None:
-    """Return the number of the successor, the locals, the stack and what is being handled, as they are."""
-    out.at(layout.index)
-    state = stack_state(out.shape.decoded, layout.index)
-    outermost = state.position_of(0) if layout.handles else None
-    temporaries = {position: out.fresh(f"___t{position}") for position in range(layout.stack_depth)}
-    for position in reversed(range(layout.stack_depth)):  # a NULL leaves its temporary unbound
-        if position in layout.made_positions and position != outermost:
-            out.emit("POP_TOP")
-        else:
-            out.emit("STORE_FAST", temporaries[position])
-    out.emit("LOAD_CONST", number)
-    for name in layout.local_names:
-        out.move_local(name)
-    for position in layout.passed:
-        out.emit("LOAD_FAST", temporaries[position])
-    if outermost is not None:
-        out.push_handled()
-        out.emit("LOAD_FAST", temporaries[outermost])
-        out.emit("POP_EXCEPT")
-    out.emit("BUILD_TUPLE", 1 + len(layout.local_names) + len(layout.passed) + layout.handles)
-    out.emit("RETURN_VALUE")

@@ -104,6 +104,8 @@ class Facts:
     #: opcodes that drop the result of what they call, and those that push NULL below it
     no_result: frozenset[str]
     method_loads: frozenset[str]
+    #: hands a value to the consumer of a generator
+    yields: str
     #: real effect on the stack where `dis.stack_effect` only balances on the whole: f(arg) -> change
     stack_effects: dict[str, Callable[[int], int]] = field(default_factory=dict)
 
@@ -141,6 +143,7 @@ _FACTS: Final[dict[tuple[int, int], Facts]] = {
         global_loads=frozenset({"LOAD_GLOBAL", "LOAD_NAME"}),
         no_result=frozenset({"STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"}),
         method_loads=frozenset({"LOAD_METHOD"}),
+        yields="YIELD_VALUE",
         stack_effects={
             "PRECALL": lambda arg: 0,
             "CALL": lambda arg: -arg - 1,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from alternator._C import build
-from alternator._C.eval_frame import set_count, set_finished, set_waiting
+from alternator._C.eval_frame import set_count, set_finished, set_running, set_waiting
 from alternator.bytecode.analysis import stack_state
 from alternator.codegen.builder import Builder
 from alternator.codegen.rebuild import arrange
@@ -211,6 +211,9 @@ def _replay_generator(b: Builder, rec: Outside) -> None:
     frame = standin.frame
     if standin.finished:
         b.emit(f"{b.constant(set_finished, 'finished')}({target})")
+        return
+    if standin.interrupted:  # what is in its frame goes to the rest of its body
+        b.emit_late(f"{b.constant(set_running, 'run')}({target}, {{}})")
         return
     if standin.running:
         raise Break("GENERATOR_STATE", "a generator that is running leaves the captured code")

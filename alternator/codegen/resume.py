@@ -13,6 +13,7 @@ names what comes next.  Continuations are only ever called by ``drive``.
 
 from __future__ import annotations
 
+import inspect
 import os
 import types
 import weakref
@@ -23,7 +24,7 @@ import torch
 from alternator._C.eval_frame import Bounce, drive, hide_code, skip_code
 from alternator.bytecode import analysis, continuation
 from alternator.bytecode.assemble import origin_of
-from alternator.bytecode.decode import DecodedCode, decode
+from alternator.bytecode.decode import decode
 from alternator.codegen.builder import Builder
 from alternator.codegen.varying import NUMBER, Given, Nested, counted, expect, names_of
 from alternator.interpreter import rests
@@ -56,7 +57,8 @@ def under(error: BaseException, fn: Callable[..., Any], given: list[Any]) -> Any
         return drive(fn, given)
 
 
-for _fn in (reraise, under, rests.of_init, rests.of_load):  # the program's stack has no such frames
+_RESTS = (rests.of_init, rests.of_load, rests.of_generator, rests.of_loop, rests.of_delegation, rests.of_next)
+for _fn in (reraise, under, *_RESTS):  # the program's stack has no such frames
     hide_code(_fn.__code__)
 
 
@@ -115,8 +117,11 @@ class Place:
         self.counted = counted(frame)
         kinds = zip(names, decoded.localsplus_kinds)
         self.unbound = frozenset(name for name, kind in kinds if kind == "local" and self.slots[name] is NULL)
+        generator = code.co_flags & inspect.CO_GENERATOR  # where it waits, anybody can look at its variables
         self.kept = frozenset(
-            name for name, kind in zip(names, decoded.localsplus_kinds) if kind == "local" and may_be_missed(self.slots[name])
+            name
+            for name, kind in zip(names, decoded.localsplus_kinds)
+            if kind == "local" and (self.slots[name] is not NULL if generator else may_be_missed(self.slots[name]))
         )
         self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
         self.handled = handled
@@ -172,12 +177,13 @@ def can_wait(frame: Frame) -> bool:
 
 def _is_plain(frame: Frame) -> bool:
     code = frame.code
-    function = code.co_flags & 0x03 == 0x03 and not code.co_flags & (0x20 | 0x80 | 0x200)
+    function = code.co_flags & 0x03 == 0x03 and not code.co_flags & _ASYNC
     if not function or _is_inside_of_torch(code):
         return False
     return type(frame.func) is types.FunctionType and frame.at > frame.decoded.body_start
 
 
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _TORCH = os.path.join(os.path.dirname(torch.__file__), "")
 _LIKE_USERS_CODE = ("ao/", "amp/", "autograd/", "distributed/", "distributions/", "nn/", "optim/", "utils/")
 """Parts of torch that run, or are called by, what users write."""
@@ -195,16 +201,17 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
     Values are rebuilt at once; the statements are for the end of the function, behind the effects.  ``result``: what is known
     of the instruction's result.
     """
-    handled = b.vm.handled
+    handled = next((link.generator.frame.handled for link in reversed(chain) if link.generator), b.vm.handled)
     alone = len(chain) == 1
-    step, lines, key, given = _step(b, chain[-1].frame, handled, alone, result)
+    step, lines, key, given = _step(b, chain, handled, result)
     run = b.constant(drive, "drive")
     for number in range(len(chain) - 2, -1, -1):
-        for finish, more in chain[number + 1].finishes:
+        below = chain[number + 1]
+        for finish, more in below.finishes:
             lines.append(f"given = [{run}, rest, given, {b.values(more)}]")
             lines.append(f"rest = {b.constant(finish, 'finish')}")
-        below = chain[number + 1].frame
-        handled = _handled_at_entry(below.decoded, below.at, below.stack, handled)
+            given = [("run", None), ("rest", None), ("given", Nested(given))]
+        handled = below.generator.outer[0] if below.generator else _handled_at_entry(below.frame, handled)
         place = Place(chain[number].frame, below=True, handled=handled)
         made = continuation.make_call_continuation(
             place.code, place.index, drive, key, null_positions=place.nulls, unbound=place.unbound, kept=place.kept
@@ -223,16 +230,26 @@ def resume(b: Builder, chain: list[Link], result: Any = None) -> list[str]:
     return [f"return {bounce}({step}, {is_root}, behind, [{kept}], {not alone})"]
 
 
-def _handled_at_entry(decoded: DecodedCode, index: int, stack: list[Any], handled: Any) -> Any:
+def _handled_at_entry(frame: Frame, handled: Any) -> Any:
     """What was being handled when the frame was entered; ``handled``: what is now."""
-    state = analysis.stack_state(decoded, index)
-    return stack[state.position_of(0)] if state.levels else handled
+    state = analysis.stack_state(frame.decoded, frame.at)
+    return frame.stack[state.position_of(0)] if state.levels else handled
 
 
-def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> tuple[str, list[str], types.CodeType, Given]:
+def _handled_outside(chain: list[Link], handled: Any) -> Any:
+    """What the frames above the innermost one handle; ``handled``: what that does, or those that wait for it."""
+    outer = None if chain[-1].generator else _handled_at_entry(chain[-1].frame, handled)
+    for link in reversed(chain):
+        for one in link.generator.outer if link.generator else ():
+            outer = one if outer is None else outer
+    return outer
+
+
+def _step(b: Builder, chain: list[Link], handled: Any, result: Any) -> tuple[str, list[str], types.CodeType, Given]:
     """What performs the instruction, and with which arguments; statements that name what comes next ``rest`` and ``given``; the
     step's code; what is known of ``given`` where the instruction simply goes on."""
-    place = Place(frame, below=False, handled=handled)
+    place = Place(chain[-1].frame, below=False, handled=handled)
+    alone = len(chain) == 1
     at = analysis.step_start(decode(place.code), place.index)
     step = continuation.make_step(
         place.code, at, len(place.stack), null_positions=place.nulls, unbound=place.unbound, kept=place.kept
@@ -250,7 +267,7 @@ def _step(b: Builder, frame: Frame, handled: Any, alone: bool, result: Any) -> t
     orders = [order for _, order in nexts]
     function = b.assign(place.function(b, step.code, closure), "s")
     call = f"{function}, [{', '.join(place.words(b, step))}]"
-    outer = None if alone else _handled_at_entry(decode(place.code), at, place.stack, handled)
+    outer = None if alone else _handled_outside(chain, handled)
     if outer is not None:  # what the frames above handle, which are not on the stack
         call = f"{b.constant(under, 'under')}, [{b.value(outer)}, {call}]"
     choices = ", ".join([*(name for name, _ in nexts), b.constant(give, "give")])

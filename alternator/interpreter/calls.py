@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from alternator.bytecode.assemble import origin_of
 from alternator.exc import Break, InternalError, UserRaise
 from alternator.interpreter import attributes, overrides, rests, tensor_classes, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes, passes_on
+from alternator.interpreter.outside_generators import watch_generators
 from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
-from alternator.provenance.world import MISSING, class_space
+from alternator.provenance.world import MISSING, Unread, class_space
 from alternator.tensors.graph import SYMBOLIC
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
@@ -154,6 +156,8 @@ def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
         raise Break("ASYNC", fn.__qualname__)
     if vm.depth >= MAX_DEPTH:
         raise Break("RECURSION", fn.__qualname__)
+    if slots and type(slots[0]) is Unread and origin_of(code) is not None:  # whose arguments are nobody else's
+        watch_generators(frame)
     vm.step()
     vm.depth += 1
     vm.ticks += 1

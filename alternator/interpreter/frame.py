@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alternator._C.eval_frame import NULL  # a slot of the stack or of the locals that holds nothing
 from alternator.bytecode.decode import DecodedCode, Instr, decode
 from alternator.exc import Break, UserRaise
+from alternator.interpreter import rests
 from alternator.interpreter.opcode_table import handlers_of
 from alternator.interpreter.tracebacks import add_entry, leaves_again
 from alternator.provenance.world import MISSING
@@ -55,7 +56,7 @@ class Frame:
         self.func = func
         self.code = func.__code__
         decoded: DecodedCode = decode(self.code)
-        if decoded.handles_errors and func.__globals__ is not vars(contextlib):
+        if decoded.handles_errors and func.__globals__ is not vars(contextlib) and func.__globals__ is not vars(rests):
             vm.has_handlers = True
         self.decoded = decoded
         self.instrs = decoded.instrs
@@ -145,6 +146,9 @@ class Frame:
         elif not instr.arg:  # else it goes back to the instruction that raised
             leaves_again(self.vm, self, raised.exc)
         entry = self.decoded.exception_entry(self.at)
+        held = self.vm.handed_over
+        if held and self.globals is not vars(rests):
+            held.check_dropped(self.vm, self.locals + self.stack if entry is None else self.stack[entry.depth :])
         if entry is None:
             try:
                 raise raised

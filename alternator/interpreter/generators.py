@@ -8,6 +8,9 @@ from typing import Any
 
 from alternator._C.eval_frame import NULL
 from alternator.exc import Break, UserRaise
+from alternator.interpreter import rests
+from alternator.interpreter.frame import StopHere
+from alternator.interpreter.links import ENDS_HERE, finishes, passes_on
 from alternator.interpreter.tracebacks import not_an_exception
 
 
@@ -23,6 +26,10 @@ class TracedGenerator:
         self.frame = frame
         self.running = False
         self.finished = False
+        self.interrupted = False
+        """The capture ended while it ran."""
+        self.outer: Any = None, None
+        """While it runs: what was being handled in the frame that advances it, and in those that wait for that one."""
         vm.generators.append(self)
 
     def __iter__(self) -> "TracedGenerator":
@@ -35,8 +42,12 @@ class TracedGenerator:
         """Go on, with a value for the yield."""
         return self.resume(value, None)
 
+    @passes_on
     def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
         """Go on with an exception at the yield."""
+        return self.resume(None, self._to_throw(kind, value, trace))
+
+    def _to_throw(self, kind: Any, value: Any, trace: Any) -> BaseException:
         if issubclass(type(kind), BaseException):
             if value is not None:
                 raise self.vm.user_raise(TypeError("instance exception may not have a separate value"))
@@ -56,7 +67,7 @@ class TracedGenerator:
             )
         if trace is not None and id(error) not in self.vm.records:
             BaseException.with_traceback(error, trace)
-        return self.resume(None, error)
+        return error  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Have the generator clean up: GeneratorExit at the yield."""
@@ -73,12 +84,17 @@ class TracedGenerator:
             raise
         raise self.vm.user_raise(RuntimeError("generator ignored GeneratorExit"))
 
+    def rest(self) -> Any:
+        """What is done with the result of the frame's rest, where a break cuts it in two (see ``links.finishes``)."""
+        return rests.of_generator, (self,)
+
+    @finishes(lambda space: space["self"].rest())
     def resume(self, value: Any, error: BaseException | None) -> Any:
         """Run to the next yield; StopIteration leaves as the user's exception."""
         vm, frame = self.vm, self.frame
         self._check(value, error)
         frame.parent = vm.frame
-        outer = vm.handled, vm.handled_below
+        self.outer = outer = vm.handled, vm.handled_below
         vm.handled, vm.handled_below = frame.handled, vm.current_error()
         self.running = True
         vm.ticks += 1
@@ -95,13 +111,16 @@ class TracedGenerator:
             frame.started = True
             frame.suspended = False
             with vm.places.calling(frame.parent):
-                result = frame.run()
+                result = frame.run_carefully() if vm.careful else frame.run()
         except UserRaise as raised:
             self.left_by_error()
             if isinstance(raised.exc, StopIteration):
                 wrong = RuntimeError("generator raised StopIteration")
                 wrong.__cause__ = wrong.__context__ = raised.exc
                 raise UserRaise(wrong) from None
+            raise
+        except (Break, StopHere):
+            self.interrupted = True
             raise
         except BaseException:
             self.finished = True
@@ -184,7 +203,7 @@ class TracedGenerator:
 
     def must_be_closed(self) -> bool:
         """Whether giving it up now would run code of the user's: it waits inside of try or with."""
-        if self.finished or self.running or not self.frame.started:
+        if self.finished or self.running or self.interrupted or not self.frame.started:
             return False
         frame = self.frame
         if not _passes_through(frame, frame.at):
@@ -211,9 +230,13 @@ def _passes_through(frame: Any, at: int) -> bool:
                 return False
             classes.clear()
             at = frame.instrs[at + 1].target - 1
-        elif name not in ("PUSH_EXC_INFO", "COPY", "POP_EXCEPT", "BUILD_TUPLE", "NOP"):
+        elif name not in _QUIET:
             return False
         at += 1
+
+
+_QUIET = frozenset("PUSH_EXC_INFO COPY POP_EXCEPT BUILD_TUPLE NOP LOAD_CONST STORE_FAST DELETE_FAST".split())
+"""What handlers do that nobody can tell; the last ones: ``as`` lets go of its name."""
 
 
 def close_dropped(vm: Any) -> None:
@@ -223,7 +246,7 @@ def close_dropped(vm: Any) -> None:
     counts as given up when the capture is over.
     """
     frame = vm.frame
-    for generator in [g for g in vm.generators if not g.finished and g.frame.started and not g.running]:
+    for generator in [g for g in vm.generators if not (g.finished or g.running or g.interrupted) and g.frame.started]:
         held = _HOLDERS + sum(item is generator for item in frame.saved)
         if sys.getrefcount(generator) == held:
             try:
@@ -238,6 +261,10 @@ _HOLDERS = 4
 
 class TracedMap(TracedGenerator):
     """What ``map`` gives: its function and its iterators are all of its state."""
+
+    def rest(self) -> Any:
+        """There is no such generator outside of the capture."""
+        return ENDS_HERE
 
     def left_by_error(self) -> None:
         """C code has no frame that could be left: the next step begins anew."""
@@ -256,6 +283,10 @@ class TracedUntil(TracedMap):
 
 class TracedIndexing(TracedGenerator):
     """What ``iter()`` of an object with no more than ``__getitem__`` gives."""
+
+    def rest(self) -> Any:
+        """There is no such generator outside of the capture."""
+        return ENDS_HERE
 
 
 ITERATORS: dict[type[TracedGenerator], type] = {

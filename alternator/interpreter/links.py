@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 from typing import Any, Callable, TypeVar
 
+from alternator.interpreter import rests
 from alternator.interpreter.frame import Frame
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
@@ -19,6 +20,9 @@ Locals = dict[str, Any]
 _RUNS = frozenset({Frame.run.__code__, Frame.run_carefully.__code__})
 _PASSES: set[types.CodeType] = set()
 _FINISHES: dict[types.CodeType, Callable[[Locals], Any]] = {}
+
+ENDS_HERE: Any = object()
+"""What a function waits for that does more with the result than can be said."""
 
 
 def passes_on(fn: Fn) -> Fn:
@@ -30,8 +34,9 @@ def passes_on(fn: Fn) -> Fn:
 
 def finishes(how: Callable[[Locals], Any]) -> Callable[[Fn], Fn]:
     """Decorator: what the function does with the result is what the Python function does that ``how`` gives, from the
-    function's local variables, as ``(function, more arguments)``, or None for nothing.  It is called with a function that
-    runs the rest of the callee, the callee's rest (a function and its arguments), and these."""
+    function's local variables, as ``(function, more arguments)``, or None for nothing; ``ENDS_HERE`` says that the function is
+    none of these.  It is called with a function that runs the rest of the callee, the callee's rest (a function and its
+    arguments), and these."""
 
     def mark(fn: Fn) -> Fn:
         _PASSES.add(fn.__code__)
@@ -42,13 +47,16 @@ def finishes(how: Callable[[Locals], Any]) -> Callable[[Fn], Fn]:
 
 
 class Link:
-    """A frame of a chain, and what is done with its result before the frame above has it: outermost last."""
+    """A frame of a chain, and what is done with its result before the frame above has it: outermost last.
 
-    __slots__ = ("frame", "finishes")
+    ``generator``: the generator whose frame it is, if it is one's."""
+
+    __slots__ = ("frame", "finishes", "generator")
 
     def __init__(self, frame: Frame, finishes: list[Any]) -> None:
         self.frame = frame
         self.finishes = finishes
+        self.generator = next((more[0] for finish, more in finishes if finish is rests.of_generator), None)
 
 
 def chain_of(error: BaseException) -> list[Link]:
@@ -68,6 +76,8 @@ def chain_of(error: BaseException) -> list[Link]:
                 break
             how = _FINISHES.get(code)
             done = how(here.f_locals) if how is not None else None
+            if done is ENDS_HERE:
+                break
             if done is not None:
                 finish.append(done)
         trace = trace.tb_next

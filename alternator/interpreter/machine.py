@@ -18,6 +18,7 @@ from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import as_number, hashable
 from alternator.interpreter.lookahead import Ahead
+from alternator.interpreter.outside_generators import HandedOver
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
@@ -85,6 +86,7 @@ class Machine:
         self.handled: BaseException | None = None
         self.handled_below: BaseException | None = None
         self.generators: list[TracedGenerator] = []
+        self.handed_over = HandedOver()
         self.compared: set[type] = set()
         self._closing: set[int] = set()
         self._nesting = 0
@@ -129,21 +131,9 @@ class Machine:
         self.frame = self.broken = self.handled = self.handled_below = self.handled_outside = None
         for generator in self.generators:
             generator.frame = None
-        for table in (
-            self.generators,
-            self.compared,
-            self.shadow_globals,
-            self.global_sources,
-            self._globals_memo,
-            self.attr_memo,
-            self.type_facts,
-            self.module_stack,
-            self.inlined,
-            self.cells,
-            self.numbers,
-            self.states,
-            self.spaces,
-        ):
+        tables: list[Any] = [self.generators, self.handed_over, self.compared, self.shadow_globals, self.global_sources]
+        tables += [self._globals_memo, self.attr_memo, self.type_facts, self.module_stack, self.inlined, self.cells]
+        for table in [*tables, self.numbers, self.states, self.spaces]:
             table.clear()
         self.overrides.release()
         self.world.release()

@@ -509,8 +509,9 @@ def _iterate_by_index(obj: Any) -> Any:
         yield value
 
 
+@passes_on
 def advance(vm: Any, iterator: Any) -> Any:
-    """``next(iterator)``; MISSING when it is exhausted."""
+    """``next(iterator)``; MISSING when it is exhausted, which who marks a function above this one as passing on must know."""
     kind = type(iterator)
     try:
         if issubclass(kind, TracedGenerator):

@@ -12,13 +12,17 @@ import types
 from typing import Any
 
 from alternator._C.eval_frame import waiting
-from alternator.bytecode.analysis import stack_state
-from alternator.exc import Break
+from alternator.bytecode.analysis import INTERNAL, stack_state
+from alternator.exc import Break, UserRaise
 from alternator.interpreter.frame import NULL, Frame
-from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.generators import TracedGenerator, stop_iteration
+from alternator.interpreter.links import passes_on
 from alternator.provenance.iterators import StandIn
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread
+
+AWAY = -2
+"""The place of a generator whose body is cut in two by a break, as long as the rest of it runs."""
 
 
 class OutsideGenerator(TracedGenerator, StandIn):
@@ -31,6 +35,8 @@ class OutsideGenerator(TracedGenerator, StandIn):
         self.frame: Any = None
         self.running = False
         self.finished = False
+        self.interrupted = False
+        self.outer = None, None
         self.was_finished = False
         self.first: list[Any] = []
         self._moved = False
@@ -50,6 +56,7 @@ class OutsideGenerator(TracedGenerator, StandIn):
             return super().must_be_closed()
         return False
 
+    @passes_on
     def resume(self, value: Any, error: BaseException | None) -> Any:
         """Run to the next yield."""
         self.open()
@@ -72,7 +79,7 @@ class OutsideGenerator(TracedGenerator, StandIn):
         if self.frame is not None or self.finished:
             return
         state = waiting(self.generator)
-        if state is None:
+        if state is None or state[1] == AWAY:
             raise Break("OUTSIDE_ITERATOR", "a generator that is running, or being traced")
         code, place, func, handled, variables, stack = state
         if code is None or func is None:
@@ -99,6 +106,42 @@ class OutsideGenerator(TracedGenerator, StandIn):
         else:
             frame.handled = self.vm.world.admit(handled, inner)
         self.frame = frame
+
+    def came_to(self, state: tuple[Any, ...]) -> Any:
+        """What one whose frame is away yields, from what a piece of its code returned (see ``Assembler``): it waits there now."""
+        code, place, func, _, variables, _ = waiting(self.generator) or (None, None, None, None, (), ())
+        if place != AWAY or self.frame is not None or func is None:
+            raise Break("GENERATOR_STATE", "a generator that went on by itself")
+        where, value = state[:2]
+        if where is None:
+            self.ended()
+            raise UserRaise(stop_iteration(value))
+        offset, slots, stack, handles = where
+        source = self.source.child("generator", "function")
+        source.guard("TYPE", types.FunctionType)
+        source.child("func", "code").guard("IS", code)
+        if func.__code__ is not code:
+            raise Break("GENERATOR_STATE", "a generator of a function that changed")
+        self._check_globals(func)
+        cells = [self.vm.world.admit(v, self.source.child("slot", i)) if v is not NULL else NULL for i, v in enumerate(variables)]
+        frame = self.frame = Frame(self.vm, func, list(cells), None)
+        self.first = cells
+        for slot, item in zip(slots, state[2:]):
+            frame.locals[slot] = item
+        frame.at = frame.decoded.index_of_offset(offset)
+        frame.pc, frame.started, frame.suspended = frame.at + 1, True, True
+        items = state[2 + len(slots) :]
+        frame.stack = [items[what] if what >= 0 else self._stack_item(frame, what) for what in stack]
+        frame.handled = items[-1] if handles else None
+        self._moved = True
+        return value
+
+    def _stack_item(self, frame: Frame, what: int) -> Any:
+        return NULL if what == -1 else None if what == -2 else frame.decoded.index_of_offset(2 * (-3 - what))
+
+    def ended(self) -> None:
+        """One whose frame is away has returned, or was left by an exception."""
+        self.finished = self._moved = True
 
     def _variables(self, code: types.CodeType, values: tuple[Any, ...]) -> list[Any]:
         """The variables, which are guarded when they are read; those that are not bound, now."""
@@ -150,3 +193,38 @@ class OutsideGenerator(TracedGenerator, StandIn):
             known = self.vm.records.get(id(first.obj))
             return now is first or now is first.obj or known is not None and now is known.standin
         return now is first
+
+
+class HandedOver(list[Any]):
+    """Generators from outside that nobody but the frames may hold."""
+
+    def check_dropped(self, vm: Any, values: list[Any]) -> None:
+        """A frame lets go of these values: Break if that closes one of them."""
+        for value in values:
+            if type(value) is Unread and type(value.obj) is types.GeneratorType:
+                value = vm.world.admit(value.obj, value.source)
+            mine = type(value) is OutsideGenerator and any(value.generator is one for one in self)
+            if mine and value.waits_in_handlers():
+                raise Break("GENERATOR_STATE", "a generator that waits inside of try or with, and is given up")
+
+
+def watch_generators(frame: Any) -> None:
+    """A piece's frame may be the last to hold generators from outside: they are closed where it lets go of them, in between of
+    the effects, which only plain Python can do."""
+    names, vm = frame.decoded.localsplus_names, frame.vm
+    held = {i for i, v in enumerate(frame.locals) if type(v) is Unread and type(v.obj) is types.GeneratorType}
+    vm.handed_over += [frame.locals[i].obj for i in held]
+    slots = {i for i in held if not names[i].startswith(INTERNAL)}  # those go to the stack
+    if slots:
+        frame.handlers = [
+            _closing(handler) if instr.opname in ("STORE_FAST", "DELETE_FAST") and instr.arg in slots else handler
+            for handler, instr in zip(frame.handlers, frame.instrs)
+        ]
+
+
+def _closing(handler: Any) -> Any:
+    def check(f: Any, i: Any) -> Any:
+        f.vm.handed_over.check_dropped(f.vm, f.locals[i.arg : i.arg + 1])
+        return handler(f, i)
+
+    return check

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from alternator._C.eval_frame import set_finished, set_yielded
+
 
 def of_init(run: Any, rest: Any, given: Any, obj: Any) -> Any:
     """A constructor call, in ``__init__``."""
@@ -22,3 +24,40 @@ def of_load(run: Any, rest: Any, given: Any, obj: Any, name: str, fallback: Any)
         return run(rest, given)
     except AttributeError:
         return fallback(obj, name)
+
+
+def of_generator(run: Any, rest: Any, given: Any, generator: Any) -> Any:
+    """Advancing a generator, in its body: what it yields, or StopIteration.  What runs is a piece of its code."""
+    try:
+        state = run(rest, given)
+    except StopIteration as stop:
+        set_finished(generator)
+        raise RuntimeError("generator raised StopIteration") from stop
+    except BaseException:
+        set_finished(generator)
+        raise
+    return set_yielded(generator, state)
+
+
+def of_loop(run: Any, rest: Any, given: Any) -> Any:
+    """A loop's step to the next item."""
+    try:
+        return (run(rest, given),)
+    except StopIteration:
+        return ()
+
+
+def of_delegation(run: Any, rest: Any, given: Any) -> Any:
+    """A step of ``yield from``."""
+    try:
+        return False, run(rest, given)
+    except StopIteration as stop:
+        return True, stop.value
+
+
+def of_next(run: Any, rest: Any, given: Any, default: Any) -> Any:
+    """``next`` with a default."""
+    try:
+        return run(rest, given)
+    except StopIteration:
+        return default

@@ -14,6 +14,7 @@ from typing import Any, Final
 from alternator._C.eval_frame import place_frame, skip_code
 from alternator.bytecode.codecache import CodeCache
 from alternator.exc import Break
+from alternator.interpreter import rests
 
 __all__ = ["Row", "add_entry", "leaves_again", "made_here", "not_an_exception", "rebuilt", "rows_of", "trace_of"]
 
@@ -21,6 +22,8 @@ Row = tuple[types.CodeType, int, int]
 """Code, offset of the instruction that raised, and of the one in which the frame was left."""
 
 _MARK: Final = object()
+_HIDDEN: Final = vars(rests)
+"""The program's stack has no frames of these functions."""
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _DROPPED: Final = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | _ASYNC
 _stubs: Final[CodeCache[types.CodeType]] = CodeCache()
@@ -84,6 +87,8 @@ _TRACE: Final = BaseException.__dict__["__traceback__"]
 
 def add_entry(vm: Any, frame: Any, error: BaseException) -> None:
     """What CPython does where an exception arises in a frame or comes into it from a call: put the frame in front."""
+    if frame.globals is _HIDDEN:
+        return
     if id(error) in vm.records:
         raise Break("EXCEPTION_STATE", "an exception from outside passes through another frame")
     at = frame.instrs[frame.at].offset

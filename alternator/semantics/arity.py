@@ -9,6 +9,7 @@ import types
 from typing import Any
 
 from alternator.exc import InternalError
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import RULES
 
 _NATIVE = (
@@ -70,6 +71,7 @@ def _limits(fn: Any) -> _Limits | None:
 def _checked(fn: Any, rule: Any, least: int, most: int, needed: tuple[str, ...], names: frozenset[str]) -> Any:
     any_name = "*" in names
 
+    @passes_on
     def checked(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs:
             while len(args) < least and needed and needed[len(args)] in kwargs:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import assertions, attributes, calls, floats, operations, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, floats, operations, rests, tensor_ops
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
+from alternator.interpreter.links import finishes
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
@@ -392,6 +393,7 @@ def _iterate_until(fn: Any, sentinel: Any) -> Any:
 
 
 @RULES.rule(next)
+@finishes(lambda space: (rests.of_next, (space["args"][1],)) if len(space["args"]) > 1 else None)
 def rule_next(vm: Any, args: Any, kwargs: Any) -> Any:
     iterator = args[0]
     if issubclass(type(iterator), TracedGenerator):

@@ -6,12 +6,13 @@ import inspect
 import types
 from typing import Any
 
-from alternator._C.eval_frame import set_waiting
+from alternator._C.eval_frame import set_running, set_waiting
 from alternator.codegen.effects import waiting_state
 from alternator.exc import Break
 from alternator.interpreter import attributes, generators
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedIndexing, TracedMap, TracedUntil
+from alternator.interpreter.links import passes_on
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
 from alternator.provenance.source import Source
@@ -30,16 +31,19 @@ def generator_iter(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 @RULES.rule(TracedGenerator.__next__)
+@passes_on
 def generator_next(vm: Any, args: Any, kwargs: Any) -> Any:
     return args[0].resume(None, None)
 
 
 @RULES.rule(TracedGenerator.send)
+@passes_on
 def generator_send(vm: Any, args: Any, kwargs: Any) -> Any:
     return args[0].resume(args[1], None)
 
 
 @RULES.rule(TracedGenerator.throw)
+@passes_on
 def generator_throw(vm: Any, args: Any, kwargs: Any) -> Any:
     return args[0].throw(*args[1:])
 
@@ -91,6 +95,8 @@ def rebuild_generator(b: Any, value: TracedGenerator) -> str:
         name = b.assign(f"{b.constant(_exhausted, 'exhausted')}()")
         b.emit(f"next({name}, None)")
         return name
+    if value.interrupted:
+        return _rebuild_running(b, value)
     if value.running or not issubclass(type(frame.func), types.FunctionType):
         raise Break("GENERATOR_STATE", "a generator that is running leaves the captured code")
     if frame.started:
@@ -116,7 +122,8 @@ def rebuild_generator(b: Any, value: TracedGenerator) -> str:
 REBUILD.put(TracedGenerator, rebuild_generator)
 
 
-def _rebuild_suspended(b: Any, value: TracedGenerator) -> str:
+def _new(b: Any, value: TracedGenerator) -> str:
+    """A new generator of its function."""
     frame = value.frame
     closure = f"({b.values(frame.func.__closure__)},)" if frame.func.__closure__ else "None"
     space = b.load(b.vm.globals_source(frame.func))
@@ -125,9 +132,23 @@ def _rebuild_suspended(b: Any, value: TracedGenerator) -> str:
     b.emit(f"{function}.__qualname__ = {frame.func.__qualname__!r}")
     name = b.assign(f"{b.constant(_begun, 'begun')}({function})")
     b.register(value, name)
+    return str(name)
+
+
+def _rebuild_running(b: Any, value: TracedGenerator) -> str:
+    """A break has cut its body in two: what is in its frame goes to the rest of it, but for the cells."""
+    name, frame = _new(b, value), value.frame
+    kinds = frame.decoded.localsplus_kinds
+    cells = ", ".join(f"{i}: {b.value(frame.locals[i])}" for i, kind in enumerate(kinds) if kind != "local")
+    b.emit(f"{b.constant(set_running, 'run')}({name}, {{{cells}}})")
+    return name
+
+
+def _rebuild_suspended(b: Any, value: TracedGenerator) -> str:
+    name, frame = _new(b, value), value.frame
     variables = ", ".join(f"{i}: {b.value(item)}" for i, item in enumerate(frame.locals))
     b.emit(f"{b.constant(set_waiting, 'wait')}({name}, {waiting_state(b, frame, variables)})")
-    return str(name)
+    return name
 
 
 def _begun(fn: types.FunctionType) -> Any:

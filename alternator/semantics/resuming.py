@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from alternator._C.eval_frame import set_finished, set_yielded
 from alternator.codegen import resume
-from alternator.exc import UserRaise
+from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls
 from alternator.interpreter.links import passes_on
+from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import Unread
 
@@ -31,3 +33,21 @@ def drive(vm: Any, args: Any, kwargs: Any) -> Any:
 def reraise(vm: Any, args: Any, kwargs: Any) -> Any:
     """The exception that left the breaking instruction, on its way through the frames above: an object from outside."""
     raise UserRaise(args[0])
+
+
+@RULES.rule(set_yielded)
+def yielded(vm: Any, args: Any, kwargs: Any) -> Any:
+    """The rest of a generator's body has come to a yield, or to its end (``rests.of_generator``)."""
+    return _stand_in(args[0]).came_to(args[1])
+
+
+@RULES.rule(set_finished)
+def finished(vm: Any, args: Any, kwargs: Any) -> None:
+    """An exception has left it."""
+    _stand_in(args[0]).ended()
+
+
+def _stand_in(generator: Any) -> OutsideGenerator:
+    if type(generator) is not OutsideGenerator:
+        raise Break("GENERATOR_STATE", "a generator that went on by itself")
+    return generator

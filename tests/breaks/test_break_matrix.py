@@ -19,6 +19,9 @@ from helpers import Recorder, assert_same
 
 import alternator
 
+GENERATOR = "def gen(x):\n    global COUNTER\n    {body}\n    yield x\n"
+MANAGER = "@contextlib.contextmanager\ndef manager(x):\n    global COUNTER\n"
+STEP = "def step(x):\n    global COUNTER\n    {body}\n    return x\n"
 CONSTRUCTS = {
     "straight": "{body}",
     "if": "if x.shape[0] == 3:\n    {body}\nelse:\n    x = x - 1",
@@ -44,6 +47,19 @@ CONSTRUCTS = {
     "constructor": "x = Made(s, x).value\n{body}",
     "property": "x = Reads(s, x).value\n{body}",
     "item": "x = Reads(s, x)[2]\n{body}",
+    "body of a generator": GENERATOR + "for y in gen(x):\n    x = x + y",
+    "body of a generator advanced by hand": GENERATOR + "g = gen(x)\nx = x + next(g)\nx = x * len(list(g))",
+    "body of a delegate": GENERATOR + "def outer(x):\n    x = x.sin()\n    yield from gen(x)\n    yield x.cos()\n"
+    "for y in outer(x):\n    x = x + y",
+    "body of a generator that is sent to": "def gen(x):\n    global COUNTER\n    x = x * (yield x)\n    {body}\n    yield x\n"
+    "g = gen(x)\nx = x + next(g)\nx = x + g.send(3)",
+    "body of a manager": MANAGER + "    {body}\n    yield x\nwith manager(x) as y:\n    x = x + y",
+    "body of a manager, behind": MANAGER + "    try:\n        yield x\n    finally:\n        {body}\n"
+    "with manager(x) as y:\n    x = x + y\nx = x + 1",
+    "body of a manager that swallows": MANAGER + "    try:\n        yield x\n    except KeyError as error:\n        {body}\n"
+    "with manager(x) as y:\n    x = x + y\n    raise KeyError('k')\nx = x + 1",
+    "generator expression": STEP + "for y in (step(x + i) for i in range(2)):\n    x = x + y",
+    "body of a comprehension": STEP + "xs = [step(x + i) for i in range(2)]\nx = x + xs[0] * xs[1]",
     "generator consumed": "for y in list(numbers(x)):\n    x = x + y\n{body}",
     "nested function": "def inner(v):\n    nonlocal x\n    x = x + v\n    alternator.graph_break()\n    x = x * v\n    return v\nx = x + inner(2)\n{body}",
 }
@@ -236,6 +252,8 @@ GRAPHS = {
     "property": 3,
     "item": 3,
     "nested function": 3,
+    "generator expression": 3,
+    "body of a comprehension": 3,
 }
 """Where it is not one break and two graphs."""
 

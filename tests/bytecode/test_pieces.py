@@ -309,7 +309,7 @@ def test_super_reads_a_cell_argument_anew() -> None:
 
 
 def test_what_is_refused() -> None:
-    def generator():
+    async def generator():
         yield 1
 
     async def coroutine():
@@ -323,7 +323,7 @@ def test_what_is_refused() -> None:
 
     module = compile("x = 1", "m", "exec")
     for code in (generator.__code__, coroutine.__code__):
-        with pytest.raises(ValueError, match="generator or coroutine"):
+        with pytest.raises(ValueError, match="a coroutine"):
             make_continuation(code, 2, 0)
     with pytest.raises(ValueError, match="not the body of a function"):
         make_continuation(module, 1, 0)

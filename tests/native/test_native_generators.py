@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alternator._C.eval_frame import NULL, set_finished, set_waiting, waiting
+from alternator._C.eval_frame import NULL, set_finished, set_running, set_waiting, set_yielded, waiting
 
 
 def places(fn: Any, *args: Any) -> list[Any]:
@@ -179,3 +179,43 @@ def test_what_is_refused() -> None:
         waiting(iter([]))
     assert FunctionType(f.__code__, {"g": 1}, "f", None, (CellType(g),))  # the function still stands
     assert next(g, "over") == "over"
+
+
+def test_without_its_frame() -> None:
+    def f(a: Any) -> Any:
+        def look() -> Any:
+            return a
+
+        b = yield look
+        yield a, b
+
+    g = f(1)
+    look = next(g)
+    place, cells = waiting(g)[1], {f.__code__.co_varnames.index("a"): look.__closure__[0]}
+    slots = tuple(f.__code__.co_varnames.index(name) for name in ("look", "b"))
+    held = weakref.ref(look)
+    del look
+    assert set_running(g, cells) is g
+    assert held() is None
+    assert g.gi_running and waiting(g)[1] == -2 and g.gi_yieldfrom is None
+    for forbidden in (lambda: next(g), g.close):
+        with pytest.raises(ValueError, match="already executing"):
+            forbidden()
+    assert set_yielded(g, ((place, slots, (), False), "given", len, NULL)) == "given"
+    assert not g.gi_running and g.gi_frame.f_locals == {"a": 1, "look": len}
+    with pytest.raises(ValueError, match="has its frame itself"):
+        set_yielded(g, (None, 3))
+    assert g.send(2) == (1, 2)
+    set_running(g, {})
+    with pytest.raises(StopIteration) as stop:
+        set_yielded(g, (None, 3))
+    assert stop.value.value == 3 and g.gi_frame is None
+
+
+def test_a_state_that_is_none() -> None:
+    g = set_running(plain(1, 2), {})
+    for state in ((), ((0, (), (), False),), ((9999, (), (), False), 1), ((0, (7,), (), False), 1, 2), ((0, (), (3,), False), 1)):
+        with pytest.raises(ValueError, match="state"):
+            set_yielded(g, state)
+    set_finished(g)
+    assert g.gi_frame is None

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import calls, operations
+from alternator.interpreter import calls, operations, rests
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.links import passes_on
+from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import SHALLOW
@@ -61,6 +61,8 @@ def call_function_ex(f: Any, i: Any) -> None:
 
 @op("RETURN_VALUE")
 def return_value(f: Any, i: Any) -> Any:
+    if f.vm.handed_over and f.parent is not None and f.globals is not vars(rests):
+        f.vm.handed_over.check_dropped(f.vm, f.locals)
     f.result = f.stack.pop()
     return True
 
@@ -83,6 +85,7 @@ def get_yield_from_iter(f: Any, i: Any) -> None:
 
 
 @op("SEND")
+@finishes(lambda space: (rests.of_delegation, ()))
 def send(f: Any, i: Any) -> None:
     value = f.stack.pop()
     receiver, vm = f.stack[-1], f.vm
@@ -90,9 +93,9 @@ def send(f: Any, i: Any) -> None:
         if issubclass(type(receiver), TracedGenerator):
             result = receiver.resume(value, None)
         elif value is None:
-            result = vm.call(vm.getattr(receiver, "__next__"), ())
+            result = calls.call(vm, _method(vm, receiver, "__next__"), (), {})
         else:
-            result = vm.call(vm.getattr(receiver, "send"), (value,))
+            result = calls.call(vm, _method(vm, receiver, "send"), (value,), {})
     except UserRaise as raised:
         if not isinstance(raised.exc, StopIteration):
             raise
@@ -100,6 +103,11 @@ def send(f: Any, i: Any) -> None:
         f.pc = i.target
         return
     f.stack.append(result)
+
+
+def _method(vm: Any, receiver: Any, name: str) -> Any:
+    """Not marked: the program's code that gives it does not give the item."""
+    return vm.getattr(receiver, name)
 
 
 @op("GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR", "ASYNC_GEN_WRAP")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alternator.interpreter import attributes, operations
+from alternator.interpreter import attributes, operations, rests
+from alternator.interpreter.links import finishes
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.opcode_table import op
 from alternator.provenance.world import MISSING
@@ -87,6 +88,7 @@ def get_iter(f: Any, i: Any) -> None:
 
 
 @op("FOR_ITER")
+@finishes(lambda space: (rests.of_loop, ()))
 def for_iter(f: Any, i: Any) -> None:
     iterator = f.stack[-1]
     if type(iterator) is Ahead and f.instrs[f.pc].opname == "STORE_FAST":

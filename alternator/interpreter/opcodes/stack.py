@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from typing import Any
 
 from alternator.exc import Break
@@ -21,7 +20,11 @@ def nothing(f: Any, i: Any) -> None:
 
 @op("POP_TOP")
 def pop_top(f: Any, i: Any) -> None:
-    if type(f.stack.pop()) is TracedGenerator:
+    kind = type(f.stack[-1])
+    if kind is OutsideGenerator:
+        f.vm.handed_over.check_dropped(f.vm, f.stack[-1:])
+    f.stack.pop()
+    if kind is TracedGenerator:
         generators.close_dropped(f.vm)
 
 
@@ -108,29 +111,6 @@ def _hand_on(f: Any, value: Any, broken: Break) -> Any:
 @op("STORE_FAST")
 def store_fast(f: Any, i: Any) -> None:
     f.locals[i.arg] = f.stack.pop()
-
-
-def watch_generators(frame: Any) -> None:
-    """A frame that may be the last to hold generators from outside in its variables: they are closed where the variable is bound
-    anew, in between of the effects, which only plain Python can do."""
-    slots = {i for i, v in enumerate(frame.locals) if type(v) is Unread and type(v.obj) is types.GeneratorType}
-    if slots:
-        frame.handlers = [
-            _closing(handler) if instr.opname in ("STORE_FAST", "DELETE_FAST") and instr.arg in slots else handler
-            for handler, instr in zip(frame.handlers, frame.instrs)
-        ]
-
-
-def _closing(handler: Any) -> Any:
-    def check(f: Any, i: Any) -> Any:
-        old = f.locals[i.arg]
-        if type(old) is Unread and type(old.obj) is types.GeneratorType:
-            old = f.vm.world.admit(old.obj, old.source)
-        if type(old) is OutsideGenerator and old.waits_in_handlers():
-            raise Break("GENERATOR_STATE", "a generator that waits inside of try or with, and loses its variable")
-        return handler(f, i)
-
-    return check
 
 
 @op("DELETE_FAST")
