@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from typing import Any, ContextManager, Iterator
 
@@ -17,7 +18,9 @@ class Places(TracingContext):
         super().__init__(None)  # no fake mode: what the operators are asked under is the machine's business
 
     def calling(self, frame: Any) -> ContextManager[None]:
-        """To be entered for as long as a function runs that ``frame`` calls."""
+        """To be entered for as long as a function runs that ``frame`` calls; None: it is called behind the program's end."""
+        if frame is None:
+            return contextlib.nullcontext()
         instr = frame.instrs[frame.at]
         place = self._calls.get(id(instr))  # decoded code outlives the capture
         if place is None:
