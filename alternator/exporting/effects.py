@@ -26,11 +26,13 @@ _CURE = "Keep it out of what is exported, or return the value. What is done in p
 
 def _effects(attempt: Attempt) -> Iterator[str]:
     vm = attempt.vm
-    for kind, *what in vm.world.effects:
+    for kind, *what in _last_writes(vm.world.effects):
         if kind == "call":
             if _is_output(what[0]):
                 continue
             yield f"calls {getattr(what[0], '__qualname__', what[0])}()"
+        elif _as_before(vm, kind, what):
+            continue
         elif kind == "global":
             yield f"writes the global variable {what[2]}"
         elif kind == "cell":
@@ -49,6 +51,36 @@ def _effects(attempt: Attempt) -> Iterator[str]:
             yield f"draws numbers of Python's random module ({entry.node.name})"
     for fn, *args in attempt.before.steps_to(attempt.after):
         yield f"leaves torch's global state changed ({fn.__name__}({', '.join(map(repr, args))}))"
+
+
+def _last_writes(effects: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Of the writes to one target the last."""
+    found: dict[Any, tuple[Any, ...]] = {}
+    for effect in effects:
+        where = effect[-2] if effect[0] != "call" else id(effect)
+        found[effect[0], id(effect[1]), where] = effect
+    return list(found.values())
+
+
+def _as_before(vm: Any, kind: str, what: list[Any]) -> bool:
+    """What is written in the end is what was there before: it was set for a while."""
+    target, name, value = what[0], what[-2], what[-1]
+    if kind == "global":
+        space = target
+    elif kind == "cell":
+        try:
+            space = {name: target.obj.cell_contents}
+        except ValueError:
+            space = {}
+    else:
+        space = getattr(target.obj, "__dict__", None) or {}
+    before, rec = space.get(name, MISSING), vm.records.get(id(value))
+    if rec is not None:
+        return before is rec.obj
+    return type(before) is type(value) and (before is value or type(value) in _SCALARS and before == value)
+
+
+_SCALARS = frozenset({int, float, str, bool, bytes})
 
 
 def _described(rec: Any) -> str:

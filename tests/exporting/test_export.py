@@ -442,6 +442,32 @@ def test_effects_are_refused(fn: Any, args: Any, text: str) -> None:
     assert COUNT == 0 and torch.get_default_dtype() is torch.float32 and not any(args)
 
 
+class Flag:
+    on: bool
+
+
+FLAG = Flag()
+FLAG.on = False
+
+
+def test_what_is_set_back_is_no_effect() -> None:
+    def fn(x: Any) -> Any:
+        FLAG.on = True
+        y = x + 1 if FLAG.on else x
+        FLAG.on = False
+        return y
+
+    assert exported(fn, torch.ones(2))(torch.ones(2)).tolist() == [2, 2]
+
+    def left(x: Any) -> Any:
+        FLAG.on = False
+        FLAG.on = True
+        return x + 1
+
+    with pytest.raises(Unsupported, match="writes the attribute on"):
+        alternator.export(left)(torch.ones(2))
+
+
 def test_containers_of_its_own_may_be_changed() -> None:
     def fn(x: Any) -> Any:
         y = x.copy()
