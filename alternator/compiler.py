@@ -69,7 +69,6 @@ def is_dynamo_compiling() -> bool:
     return utils.is_capturing()
 
 
-@traced.is_constant(False)
 def is_exporting() -> bool:
     """True in exported code."""
     return _is_exporting()

@@ -91,7 +91,8 @@ def export(
 ) -> Any:
     """Capture a function or module as one graph: ``export(f)(*args)`` gives an :class:`ExportResult`.
 
-    The function is not run: arguments are examples.  Numbers, texts and the structure of the arguments become constants.
+    The function is not run: arguments are examples.  Numbers, texts and the structure of the arguments become constants, and a
+    tensor that is given twice is one input: the graph takes its first place.
 
     Args:
         f: a function, a method, an ``nn.Module`` or another callable.
@@ -217,6 +218,7 @@ def _result(
         raise AssertionError(
             "Failed to produce a graph during tracing as no tensor operations were found and same_signature is False."
         )
+    sizes = shape_facts(fakes)
     shapes.check(fakes, signature, settings.solve)
     module: Any = recorder.finish(outputs.computed)
     with torch._C.DisableTorchFunctionSubclass():
@@ -231,7 +233,7 @@ def _result(
         made = assembly.assemble(module, inputs, arguments, attributes, outputs, vals)
     else:
         made = assembly.assemble_flat(module, inputs, arguments, attributes)
-    return ExportResult(made, _guards(vm.world.tree, shape_facts(fakes)))
+    return ExportResult(made, _guards(vm.world.tree, sizes))
 
 
 def _guards(tree: SourceTree, sizes: list[tuple[Any, ...]]) -> Guards:

@@ -146,7 +146,7 @@ for _fn in {
 }.values():
     _constant(False, _fn)
 _constant(True, torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling)
-_constant(False, torch.compiler.is_exporting)
+RULES.put(torch.compiler.is_exporting, lambda vm, args, kwargs: vm.request.options.export)
 _constant(None, torch._C._log_api_usage_once)
 
 

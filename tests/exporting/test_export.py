@@ -603,3 +603,46 @@ def test_what_it_raises_is_its_own() -> None:
         alternator.export(fn)(torch.ones(2))
     assert isinstance(raised.value.__cause__, KeyError)
     assert "fn" in [entry.name for entry in raised.traceback]
+
+
+def test_code_can_tell_that_it_is_exported() -> None:
+    def fn(x: Any) -> Any:
+        return x + 1, torch.compiler.is_exporting(), alternator.compiler.is_exporting(), torch.compiler.is_compiling()
+
+    gm, _ = alternator.export(fn)(torch.ones(1))
+    assert gm(torch.ones(1))[1:] == (True, True, True)
+    assert alternator.compile(fn, backend="eager", fullgraph=True)(torch.ones(1))[1:] == (False, False, True)
+
+
+@both
+def test_gradients_and_compiling(aten: bool) -> None:
+    model, x = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)), torch.randn(5, 3)
+    gm, _ = alternator.export(model, aten_graph=aten)(x)
+    grads = []
+    for one in (model, gm, alternator.compile(gm, backend="aot_eager", fullgraph=True)):
+        model.zero_grad()
+        one(x).sum().backward()
+        grads.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(grads[1], grads[0])
+    torch.testing.assert_close(grads[2], grads[0])
+
+
+def test_hints_and_derived_shapes() -> None:
+    def fn(x: Any, y: Any) -> Any:
+        return x + 1, y * 2
+
+    for hint in (Dim.AUTO, Dim.DYNAMIC):
+        gm, _ = alternator.export(fn, dynamic_shapes={"x": {0: hint}, "y": None})(torch.ones(3), torch.ones(2))
+        assert gm(torch.ones(5), torch.ones(2))[0].tolist() == [2.0] * 5
+    with pytest.raises(ConstraintViolation, match="needs it to be 3"):
+        alternator.export(lambda x: x + torch.ones(3), dynamic_shapes=({0: Dim.DYNAMIC},))(torch.ones(3))
+    n = Dim("n", min=1, max=20)
+    gm, _ = alternator.export(fn, dynamic_shapes=({0: 2 * n}, {0: 2 * n + 1}))(torch.ones(6), torch.ones(7))
+    assert gm(torch.ones(8), torch.ones(9))[1].tolist() == [2.0] * 9
+
+
+def test_a_tensor_of_the_module_that_is_also_an_argument() -> None:
+    linear = torch.nn.Linear(2, 2)
+    gm, guards = alternator.export(lambda x, w: linear(x) @ w)(torch.ones(1, 2), linear.weight)
+    assert "ALIAS" in str(guards)
+    torch.testing.assert_close(gm(torch.ones(1, 2), linear.weight), linear(torch.ones(1, 2)) @ linear.weight)
