@@ -184,13 +184,20 @@ def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return _execute(vm, fn, args, kwargs)
 
 
+def _by_rules(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """With the rules in Python of operators made of others: C++ takes symbolic sizes for constants there, or looks at data."""
+    with enable_python_dispatcher():
+        return vm.memo.run(fn, args, kwargs)
+
+
 def _execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
-        if vm.fakes.symbolic:  # C++ kernels would take symbolic sizes for constants where Python has a rule that does not
-            with enable_python_dispatcher():
-                result = vm.memo.run(fn, args, kwargs)
-        else:
-            result = vm.memo.run(fn, args, kwargs)
+        try:
+            result = vm.memo.run(fn, args, kwargs) if not vm.fakes.symbolic else _by_rules(vm, fn, args, kwargs)
+        except DataDependentOutputException:
+            if vm.fakes.symbolic:
+                raise
+            result = _by_rules(vm, fn, args, kwargs)
     except _OURS:
         raise
     except Exception as error:

@@ -24,6 +24,7 @@ from alternator.tensors.graph import SYMBOLIC
 _INLINED = {
     torch.nn.functional.multi_head_attention_forward,
     torch.nn.functional._in_projection,
+    torch.nn.functional.triplet_margin_with_distance_loss,
     torch.Tensor.__torch_function__,
     torch.Tensor.backward,
     torch.functional.broadcast_shapes,

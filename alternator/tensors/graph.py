@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 import operator
 import re
 import threading
+import types
 from typing import Any, Callable
 
 import numpy
@@ -14,6 +16,7 @@ import sympy
 import torch
 import torch._numpy
 import torch.fx
+from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import _lazy_graph_module
 from torch.fx.node import map_aggregate
@@ -25,6 +28,22 @@ from alternator.exc import Break, InternalError
 from alternator.provenance.source import Source
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+_WRITTEN = (
+    complex,
+    types.EllipsisType,
+    torch.memory_format,
+    torch.layout,
+    enum.Enum,
+    type,
+    OpOverload,
+    HigherOrderOperator,
+    torch.fx.Node,
+)
+"""What the text of a graph can name, besides numbers, texts and what is made of such."""
+
+_EXACT: dict[type, Callable[[Any], Any]] = {int: int.__pos__, float: float.__pos__, str: str.__str__, bytes: bytes}
 
 
 class Input:
@@ -294,7 +313,12 @@ class Recorder:
             return self.args(value.tensor)
         if dataclasses.is_dataclass(value):
             return self._dataclass(value)
-        return value
+        if isinstance(value, _WRITTEN):
+            return value
+        for base, plain in _EXACT.items():  # what a subclass says of itself is not how it is made
+            if isinstance(value, base):
+                return plain(value)
+        raise Break("UNSUPPORTED_CALL", f"a {kind.__name__} passed to a graph operation")
 
     def _dataclass(self, value: Any) -> torch.fx.Node:
         """An argument that is an instance of a dataclass: made in the graph, of its fields."""

@@ -1,6 +1,10 @@
 """Functions of ``torch`` with rules of their own."""
 
+import functools
+
+import pytest
 import torch
+import torch.nn.functional as F
 from helpers import same
 
 import alternator
@@ -69,3 +73,30 @@ def test_parts_of_sparse_and_nested_tensors() -> None:
 
     same(sparse, torch.eye(3))
     same(nested, torch.ones(2))
+
+
+def test_a_function_that_calls_what_it_is_given():
+    def f(x, y):
+        loss = F.triplet_margin_with_distance_loss
+        return loss(x, y, x + y, distance_function=torch.nn.PairwiseDistance()) + loss(
+            x, y, y, distance_function=lambda a, b: (a - b).abs().sum(-1)
+        )
+
+    same(f, torch.randn(3, 4), torch.randn(3, 4), graphs=1, breaks=0)
+
+
+def test_operators_whose_kernels_look_at_data_but_whose_rules_do_not():
+    window = torch.hann_window(8)
+    spectrum = torch.stft(torch.randn(2, 32), 8, window=window, return_complex=True)
+    same(lambda s: torch.istft(s, 8, window=window), spectrum, graphs=1, breaks=0)
+
+
+def test_arguments_that_no_graph_can_name():
+    class Whole(int):
+        def __repr__(self):
+            return "no Python"
+
+    same(lambda x: x.sum(Whole(0)) + x.reshape(Whole(3), 2).shape[0], torch.ones(2, 3), graphs=1, breaks=0)
+    same(lambda x: (x + 1).split(functools.partial(int, 1)()), torch.ones(2), graphs=1, breaks=0)
+    with pytest.raises(TypeError):
+        alternator.compile(lambda x: torch.sum(x, dim=functools.partial(int)), backend="eager")(torch.ones(2))
