@@ -19,7 +19,7 @@ from alternator.semantics import nested_data
 from alternator.semantics.symbols import announce_symbols
 from alternator.semantics.tensor_subclasses import admit_wrapper
 from alternator.tensors.from_data import FromData, numbers_from_data
-from alternator.tensors.graph import SYMBOLIC
+from alternator.tensors.graph import SYMBOLIC, Recorder
 
 PLAIN_TYPES = frozenset(
     {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer, torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer}
@@ -389,5 +389,32 @@ def _set_grad(vm: Any, tensor: torch.Tensor, value: Any) -> None:
 
 
 SET_ATTRIBUTES["grad"] = _set_grad
+
+
+def _set_data(vm: Any, tensor: torch.Tensor, value: Any) -> None:
+    """``tensor.data = value`` of an outside tensor: done behind the graph, which must not use the tensor any more."""
+    rec = vm.records.get(id(tensor))
+    if rec is None or type(rec.obj) not in (torch.Tensor, torch.nn.Parameter) or not _fits(vm, tensor, value):
+        raise Break("TENSOR_ATTRIBUTE", "assignment to data")
+    vm.recorder.refuse(tensor, "a tensor that is used after an assignment to its data")
+    vm.world.write_attr(rec, "data", value)
+
+
+def _fits(vm: Any, tensor: torch.Tensor, value: Any) -> bool:
+    """Nothing but memory changes, in the graph of the frame itself."""
+    if (
+        type(vm.recorder) is not Recorder
+        or vm.overrides.active
+        or type(value) is not FakeTensor
+        or type(tensor) is not FakeTensor
+    ):
+        return False
+    places = [(*one.shape, *one.stride(), one.storage_offset()) for one in (tensor, value)]
+    static = all(type(number) is int for place in places for number in place)
+    alike = tensor.dtype is value.dtype and tensor.device == value.device and tensor.dim() == value.dim()
+    return static and alike and places[0][:-1] == places[1][:-1] and not torch._C._are_functorch_transforms_active()
+
+
+SET_ATTRIBUTES["data"] = _set_data
 
 __all__ = ["SYMBOLIC"]

@@ -322,3 +322,53 @@ def test_what_is_written_is_not_what_is_read_by_another_name() -> None:
         compiled(torch.ones(2), torch.ones(2))
         one, other = torch.ones(2), torch.ones(2)
         torch.testing.assert_close(compiled(one, one), fn(other, other))
+
+
+# ---- memory of tensors from outside
+
+
+def test_data_is_assigned() -> None:
+    def average(net, x):
+        old = [parameter.data.clone() for parameter in net.parameters()]
+        for parameter in net.parameters():
+            parameter.data = parameter.data * 0.5
+        return x + sum(one.sum() for one in old)
+
+    def between_two_uses(net, x):
+        first = net(x)
+        net[0].weight.data = net[0].weight.data.clamp(-0.1, 0.1)
+        return first + net(x)
+
+    flagged(average, made, graphs=1)
+    flagged(between_two_uses, made, breaks=1)
+
+
+def test_data_is_shared() -> None:
+    def f(x, y, z):
+        doubled = y * 2
+        x.data = doubled
+        z.data = y.data
+        doubled.add_(1)
+        return doubled
+
+    for backend in BACKENDS:
+        compiled = alternator.compile(f, backend=backend)
+        for fn in (f, compiled, compiled):
+            x, y, z = (torch.full((3,), value) for value in (1.0, 2.0, 3.0))
+            result = fn(x, y, z)
+            result.mul_(10)
+            y.add_(1)
+            assert (x.tolist(), y.tolist(), z.tolist()) == ([50.0] * 3, [3.0] * 3, [3.0] * 3)
+
+
+def test_data_of_another_kind() -> None:
+    def f(x):
+        x.data = torch.ones(5)
+        return x + 1
+
+    def g(x):
+        x.data = x.data.double()
+        return x + 1
+
+    same(f, torch.ones(3))
+    same(g, torch.ones(3))
