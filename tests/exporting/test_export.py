@@ -6,9 +6,11 @@ import collections
 import copy
 import dataclasses
 import functools
+import gc
 import inspect
 import io
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -646,3 +648,15 @@ def test_a_tensor_of_the_module_that_is_also_an_argument() -> None:
     gm, guards = alternator.export(lambda x, w: linear(x) @ w)(torch.ones(1, 2), linear.weight)
     assert "ALIAS" in str(guards)
     torch.testing.assert_close(gm(torch.ones(1, 2), linear.weight), linear(torch.ones(1, 2)) @ linear.weight)
+
+
+@both
+def test_what_was_exported_is_let_go(aten: bool) -> None:
+    """The graph module keeps the tensors that it uses, and neither the module that was exported nor the examples."""
+    model, x = Model(), torch.randn(2, 3)
+    gone = weakref.ref(model), weakref.ref(model.blocks[0]), weakref.ref(x)
+    gm, guards = alternator.export(model, aten_graph=aten, dynamic_shapes={"x": {0: Dim("n")}})(x)
+    del model, x
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None, None]
+    assert gm(torch.ones(4, 3))["x"].shape == (4, 3) and len(guards)
