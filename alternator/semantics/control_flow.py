@@ -18,7 +18,7 @@ from torch._higher_order_ops.scan import scan_op
 from torch._higher_order_ops.while_loop import _create_unbacked_symint, while_loop_op
 from torch.fx.experimental.symbolic_shapes import compute_unbacked_bindings
 
-from alternator.exc import Break, UncapturedHigherOrderOpError
+from alternator.exc import Break, UncapturedHigherOrderOpError, UserRaise
 from alternator.interpreter import operations, tensor_ops
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
 from alternator.semantics import pytree
@@ -155,7 +155,10 @@ def rule_cond(vm: Any, pred: Any, true_fn: Any, false_fn: Any, operands: Any) ->
         raise Break("HOP_BODY", "cond: its branches return different structures")
     nodes = SubRecorder.unify([part.recorder for part in parts])
     true_module, false_module = parts[0].module(), parts[1].module()
-    result = tensor_ops.execute(vm, cond_op, (pred, true_module, false_module, _values(nodes)), {})
+    try:
+        result = tensor_ops.execute(vm, cond_op, (pred, true_module, false_module, _values(nodes)), {})
+    except UserRaise as raised:  # a plain run takes one branch, and does not compare them
+        raise Break("HOP_BODY", f"cond: its branches do not agree: {raised.exc}") from None
     condition = vm.recorder.node_of(pred)
     modules = {"cond_true": true_module, "cond_false": false_module}
     emit(vm, cond_op, modules, lambda true, false: (condition, true, false, tuple(nodes)), result)

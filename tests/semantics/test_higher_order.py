@@ -11,7 +11,7 @@ from torch._higher_order_ops.wrap import wrap
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 import alternator
-from alternator.exc import Unsupported
+from alternator.exc import UncapturedHigherOrderOpError, Unsupported
 
 ops = torch.ops.higher_order
 BACKENDS = ["eager", "aot_eager"]
@@ -431,3 +431,13 @@ def test_reentrant_checkpoint_without_gradients():
     with pytest.warns(UserWarning, match="None of the inputs"):
         same(f, torch.ones(2, 2), fullgraph=True, graphs=1)
         same(lambda x: checkpoint(lambda y: y, x, use_reentrant=True) + 1, torch.ones(2))
+
+
+def test_branches_of_cond_that_do_not_agree() -> None:
+    """A plain run takes one of them; a graph has to have both."""
+
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        return torch.cond(x.sum() > 0, lambda x: x.sum(), lambda x: x * 1, (x,))
+
+    with pytest.raises(UncapturedHigherOrderOpError, match="its branches do not agree"):
+        alternator.compile(fn, backend="eager", fullgraph=True)(torch.ones(2, 2))
