@@ -160,6 +160,13 @@ add(
     "An object that is made while tracing dies when tracing ends, which would run its __del__ at the wrong time.",
     "Make the object outside of the compiled function, or clean up in a with statement.",
 )
+add(
+    "LIFETIME",
+    "end of an object that shows",
+    "The program drops what may be the last reference to an object with __del__, one that is weakly referred to, or a generator "
+    "that has to clean up: that happens at its place in the program.",
+    "Keep the object alive until the compiled function has returned.",
+)
 add("WEAKREF", "weak reference", "Weak references to values that only exist while tracing cannot be made.", _REWRITE)
 add(
     "IDENTITY",

@@ -44,6 +44,7 @@ from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.lifetimes import Lifetimes
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
 from alternator.interpreter.outside_generators import watch_generators
@@ -133,6 +134,7 @@ class Attempt:
         self.frame = Frame(self.vm, func, slots, None)
         if origin_of(func.__code__) is not None:  # nobody else holds what it was called with
             watch_generators(self.frame)
+        self.lifetimes = Lifetimes(self.vm, self.frame)
         for i, cell in enumerate(func.__closure__ or ()):
             world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))
         self.result: Any = None
@@ -169,6 +171,7 @@ class Attempt:
             while frame is not None:
                 frame.locals, frame.stack, frame.saved, frame.result = [], [], [], None
                 frame = frame.parent
+        self.lifetimes.release()
         self.vm.release()
         self.recorder.release()
         self.result = None
@@ -424,6 +427,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     vm, request = attempt.vm, attempt.request
     functorch.check_closed(vm)
     function_modes.check_closed(vm)
+    kept = attempt.lifetimes.settle(attempt.frame if stop is None else stop[-1].frame, attempt.result)
     builder = Builder(vm)
     expected = check_expected(vm)
     for one in expected:
@@ -443,6 +447,8 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
                 and is_outside(vm, local)
             ):
                 builder.value(local)
+        for value in kept:
+            builder.value(value)
         builder.emit(f"return {builder.value(attempt.result)}")
     else:
         for line in resume(builder, stop, result):

@@ -285,7 +285,7 @@ class Assembler:
             elif position in state.lasti:
                 self.emit("LOAD_CONST", int(bool(self.shape.free_names)))  # code units before this piece's RESUME
             else:
-                self._move(items[position])
+                self.move(items[position])
 
     def _restore_saved(
         self, state: StackState, position: int, level: int, items: dict[int, str], handled: tuple[str, ...]
@@ -295,7 +295,7 @@ class Assembler:
         if position != first:
             self.emit("COPY", position - first)
         elif level < state.levels:
-            self._move(handled[0] if level == state.levels - 1 else items[state.position_of(level + 1)])
+            self.move(handled[0] if level == state.levels - 1 else items[state.position_of(level + 1)])
             self.emit("PUSH_EXC_INFO")
             self.emit("POP_TOP")
         else:
@@ -309,7 +309,7 @@ class Assembler:
         self.emit("PUSH_EXC_INFO")
         self.emit("POP_TOP")
 
-    def _move(self, name: str) -> None:
+    def move(self, name: str) -> None:
         self.emit("LOAD_FAST", name)
         self.emit("DELETE_FAST", name)
 
@@ -318,7 +318,7 @@ class Assembler:
         if name == self.shape.arg0:
             self.emit("LOAD_CONST", None)  # ignored: read from the cell
         else:
-            self._move(name)
+            self.move(name)
 
     def copy(self, index: int, jump: tuple[str, Label] | None = None, labelled: bool = True, covered: bool = True) -> None:
         """Append instruction `index` of the original, jumping as given or as in the original, under its exception handler."""
@@ -400,11 +400,11 @@ class Assembler:
                 self._move_if_bound(name, 1 + len(given) + number)
             else:
                 self.move_local(name)
-        for position in layout.passed:
-            self.emit("LOAD_FAST", temporaries[position])
+        for position in layout.passed:  # moved: the frame may outlive the call, where a traceback leads to it
+            self.move(temporaries[position])
         if outermost is not None:
             self.push_handled()
-            self.emit("LOAD_FAST", temporaries[outermost])
+            self.move(temporaries[outermost])
             self.emit("POP_EXCEPT")
         count = 1 + len(given) + len(layout.local_names) + len(layout.passed) + layout.handles
         self.emit("BUILD_TUPLE", count)

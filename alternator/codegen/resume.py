@@ -13,6 +13,7 @@ names what comes next.  Continuations are only ever called by ``drive``.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import types
@@ -73,6 +74,8 @@ def may_be_missed(value: Any) -> bool:
     """
     value = value.obj if type(value) is Unread else value
     kind = type(value)
+    if issubclass(kind, BaseException):  # its traceback holds frames
+        return True
     if kind in _HOLDERS:
         return any(may_be_missed(item) for item in _HOLDERS[kind](value) if type(item) not in _HOLDERS)
     if kind in _SUSPENDED or issubclass(kind, weakref.ref) and value.__callback__ is not None:
@@ -94,7 +97,14 @@ def is_outside(vm: Any, value: Any) -> bool:
 _HEAP = 1 << 9
 _SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator, OutsideGenerator, memoryview)
 _NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, types.ModuleType)
+
+
+def _closed_over(fn: types.FunctionType) -> list[Any]:
+    return [item for cell in fn.__closure__ or () for item in gc.get_referents(cell)]
+
+
 _HOLDERS: dict[type, Any] = {list: list.__iter__, tuple: tuple.__iter__, dict: dict.values}
+_HOLDERS |= {types.FunctionType: _closed_over, types.MethodType: gc.get_referents}
 
 
 class Place:

@@ -61,6 +61,8 @@ class Frame:
         self.decoded = decoded
         self.instrs = decoded.instrs
         self.handlers = handlers_of(decoded)
+        if vm.watch is not None:
+            self.handlers = vm.watch.wrap(self.handlers, self.instrs)
         missing = len(decoded.localsplus_names) - len(slots)
         self.locals = slots + [NULL] * missing if missing else slots
         self.stack: list[Any] = []

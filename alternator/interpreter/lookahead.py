@@ -45,6 +45,10 @@ class Ahead(iterators.StandIn):
     def moved(self) -> bool:
         return bool(self.taken or self.ended or self.pinned is not None)
 
+    def has_ended(self) -> bool:
+        """Whether it was seen to have no more items."""
+        return self.ended
+
     def take(self) -> Any:
         """The next item; MISSING if there is none."""
         value = self.take_unread()
@@ -127,6 +131,10 @@ class Counting(Ahead):
 
     def moved(self) -> bool:
         return self.count is not self.first
+
+    def has_ended(self) -> bool:
+        """What it counts has an end of its own."""
+        return False
 
     def take_unread(self) -> Any:
         """The next pair."""

@@ -122,13 +122,15 @@ class Machine:
         self.changed_state = False
         self.memo = FakeMemo(fakes.mode)
         self.broken: Frame | None = None
+        self.lifetimes: Any = None
+        self.watch: Any = None  # what looks behind each instruction for what was lost, if something is known to be
         self._all_patience = request.config.idle_steps_limit * (100 if request.fullgraph else 1)
         self._patience = self._all_patience
         self._calls_before = 0
 
     def release(self) -> None:
         """The capture is over: let go of the user's objects."""
-        self.frame = self.broken = self.handled = self.handled_below = self.handled_outside = None
+        self.lifetimes = self.watch = self.frame = self.broken = self.handled = self.handled_below = self.handled_outside = None
         for generator in self.generators:
             generator.frame = None
         tables: list[Any] = [self.generators, self.handed_over, self.compared, self.shadow_globals, self.global_sources]

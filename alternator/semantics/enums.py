@@ -78,7 +78,9 @@ def _from_names(vm: Any, cls: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(enum.EnumMeta.__contains__)
 def contains(vm: Any, args: Any, kwargs: Any) -> Any:
-    return vm.plain(lambda: args[1] in args[0])
+    if len(args) == 2 and issubclass(type(args[1]), enum.Enum):
+        return vm.plain(lambda: args[1] in args[0])
+    return calls.inline(vm, attributes.vm_trusted(vm, _CONTAINS), args, kwargs)  # it may warn
 
 
 def value_or_name(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
@@ -94,6 +96,7 @@ def value_or_name(vm: Any, raw: Any, obj: Any, cls: type) -> Any:
     return calls.call(vm, attributes.vm_trusted(vm, raw.fget), (obj,), {})
 
 
+_CONTAINS: Any = enum.EnumMeta.__contains__
 DESCRIPTORS.put(enum.property, value_or_name)
 
 

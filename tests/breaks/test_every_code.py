@@ -384,6 +384,14 @@ def _(x):
     return x + 1
 
 
+@example("LIFETIME", X, lambda: [Closing()])
+def _(x, boxed):
+    it = boxed.pop()
+    x = x + 1
+    del it
+    return x
+
+
 @example("WEAKREF", X)
 def _(x):
     box = Box()

@@ -4,6 +4,7 @@ import abc
 import collections
 import enum
 import typing
+import warnings
 
 import torch
 from helpers import same
@@ -184,3 +185,21 @@ def test_what_a_class_check_reads_is_guarded():
         assert compiled(X)[0] == 1
     finally:
         Odd.wanted = 3
+
+
+class Level(enum.Enum):
+    LOW = 1
+
+
+def test_a_warning_that_the_library_gives_is_given_for_the_program() -> None:
+    def fn(x):
+        try:
+            found = 1 in Level
+        except TypeError:
+            found = None
+        return x + 1, found, Level.LOW in Level
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        same(fn, X)
+    assert {warning.filename for warning in seen if "__contains__" in str(warning.message)} == {__file__}

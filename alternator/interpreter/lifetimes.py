@@ -1,0 +1,527 @@
+"""Lifetimes: what dies inside of a captured piece, where the program can tell when it does.
+
+The effects of a piece happen at its end, and what it drops dies in front of them.  Nobody can tell, unless the end of an
+object runs code of the program (``__del__``, the callback of a weak reference, the cleanup of a generator) or shows (a weak
+reference is dead).  Such an object must die where it does plainly, so the piece ends in front of the instruction that drops it.
+
+Objects that the program makes while it is traced are real, and die while it is traced; those that run code then are not made
+(``calls.no_finalizer``).  What remains is what comes from outside: values that the frame alone may hold (its variables), and
+what is taken out of outside objects (a list's item, an attribute that is bound anew).  When a piece is finished, ``lost`` finds
+what it no longer holds of these.  If the end of one would show, the frame is captured again, and is watched: after each
+instruction it is looked whether one has been lost, and that instruction is a break.  What cannot be told of those that
+would not show this time is guarded.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import gc
+import io
+import types
+import weakref
+from typing import Any, Callable, Iterable, NamedTuple, cast
+
+import torch
+
+from alternator._C.eval_frame import drive
+from alternator.bytecode.assemble import origin_of
+from alternator.bytecode.decode import decode
+from alternator.exc import Break, Restart, SkipFrame, UserRaise
+from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.links import passes_on
+from alternator.interpreter.lookahead import Ahead, Counting
+from alternator.interpreter.outside_generators import OutsideGenerator
+from alternator.provenance.changes import has_changed, records
+from alternator.provenance.iterators import dict_items
+from alternator.provenance.source import Source
+from alternator.provenance.world import MISSING, SCALARS, Outside, Unread, class_space, module_of
+
+_MRO: Any = type.__dict__["__mro__"].__get__
+_WEAK_OFFSET: Any = type.__dict__["__weakrefoffset__"].__get__
+
+_PLAIN = SCALARS | {type(Ellipsis), type(NotImplemented), type(MISSING), types.CodeType, types.BuiltinFunctionType, range}
+_PLAIN |= {torch.dtype, torch.device, torch.Size, types.MethodDescriptorType, types.WrapperDescriptorType}
+_APART = (type, types.ModuleType, torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool)
+"""Types of values that live as long as the process, or whose end is not looked at: tensors and modules are referred to weakly by
+torch and by us, and a piece keeps tensors as long as its graph does."""
+
+_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+_QUIET = (io.StringIO, io.BytesIO)
+"""Their ``__del__`` does nothing that shows."""
+
+WATCHED = "lifetimes are watched"
+"""The key of a frame's state: something dies in a piece of it whose end shows."""
+
+MOST = 1000
+"""An object that holds more than this is not looked through."""
+
+
+# ---- can it be told?
+
+
+def is_observed(value: Any, apart: Iterable[Any] = ()) -> bool:
+    """Whether the program can tell when the value dies, or something that it holds; in doubt it can.
+
+    ``apart``: what it may hold as well, but is looked at by itself.
+    """
+    seen = {id(one) for one in apart}
+    seen.discard(id(value))
+    most = len(seen) + MOST
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        kind = type(one)
+        if kind in _PLAIN or id(one) in seen or _is_apart(kind):
+            continue
+        seen.add(id(one))
+        if len(seen) > most or _shows(one, kind):
+            return True
+        pending += _held_by(one, kind)
+    return False
+
+
+def _shows(one: Any, kind: type) -> bool:
+    """Whether the end of the object itself can be told."""
+    if kind in _SUSPENDED:
+        return _cleans_up(one)
+    if kind in _QUIET:
+        return False
+    for base in _MRO(kind):
+        if "__del__" in class_space(base):
+            return True
+    return _WEAK_OFFSET(kind) != 0 and weakref.getweakrefcount(one) > 0
+
+
+def _cleans_up(generator: Any) -> bool:
+    """Whether it waits where its end runs code: inside of try or with; a coroutine that was not begun warns."""
+    if type(generator) is not types.GeneratorType:
+        return getattr(generator, "cr_frame", MISSING) is not None and getattr(generator, "ag_frame", MISSING) is not None
+    frame = generator.gi_frame
+    if frame is None or frame.f_lasti < 0:
+        return False
+    decoded = decode(generator.gi_code)
+    return decoded.exception_entry(decoded.index_of_offset(frame.f_lasti)) is not None
+
+
+def _held_by(one: Any, kind: type) -> list[Any]:
+    """What an object holds; of a function and a frame without the namespaces that they share with others."""
+    if kind is types.FunctionType:
+        return [one.__defaults__, one.__kwdefaults__, one.__closure__, one.__dict__]
+    found = gc.get_referents(one)
+    if kind is types.FrameType:  # those that called it are at work, or have tracebacks of their own
+        shared = one.f_globals, one.f_builtins
+        return [item for item in found if type(item) is not types.FrameType and all(item is not space for space in shared)]
+    return found
+
+
+# ---- what may be lost
+
+
+class Candidate(NamedTuple):
+    """A value from outside that the piece may have been the last to hold.
+
+    ``source``: where a guard finds what it is about; ``read``: how it finds the value there.
+    """
+
+    value: Any
+    standin: Any
+    source: Source | None
+    read: Callable[[Any], Any] | None = None
+
+
+def _candidate(vm: Any, item: Any) -> Candidate | None:
+    """An item of an outside container, as the capture has it."""
+    if type(item) is Unread:
+        return Candidate(item.obj, item, item.source)
+    if _is_plain(item):
+        return None
+    rec = vm.records.get(id(item))
+    return None if rec is None else Candidate(rec.obj, rec.standin, rec.source)
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN or _is_apart(type(value))
+
+
+def _is_apart(kind: type) -> bool:
+    return issubclass(kind, _APART) or module_of(kind).startswith("alternator")
+
+
+def _taken_out(vm: Any, rec: Outside) -> list[Any]:
+    """The items that an outside container, iterator or generator held at first, and holds no more."""
+    standin: Any = rec.standin
+    if isinstance(standin, OutsideGenerator):
+        if standin.frame is None:
+            return []
+        now = {id(item) for item in (*standin.frame.locals, *standin.frame.stack)} if not standin.finished else set()
+        return [item for item in standin.first if id(item) not in now]
+    if isinstance(standin, Ahead):
+        return _under(standin) if standin.has_ended() else []
+    if rec.snapshot is None or not has_changed(rec):
+        return []
+    if issubclass(type(standin), dict):
+        before: Any = [part for item in rec.snapshot for part in item]
+        now = {id(part) for item in dict_items(standin) for part in item}
+    else:
+        before = rec.snapshot
+        now = {id(item) for item in _iterator_of(standin)(standin)}
+    return [item for item in before if id(item) not in now]
+
+
+def _under(ahead: Ahead) -> list[Unread]:
+    """What an iterator goes over: it lets go of that at its end."""
+    if isinstance(ahead, Counting):
+        return []
+    return [Unread(item, ahead.source) for item in gc.get_referents(ahead.iterator) if not _is_plain(item)]
+
+
+def _iterator_of(container: Any) -> Any:
+    for kind in (list, set, frozenset, collections.deque):
+        if issubclass(type(container), kind):
+            return cast(Any, kind).__iter__
+    return iter
+
+
+def _replaced(vm: Any, effect: tuple[Any, ...]) -> Candidate | None:
+    """What an attribute, a global or a cell held that was written."""
+    kind, target = effect[0], effect[1]
+    if kind == "call":
+        return None
+    if kind == "global":
+        source, name, read = effect[2], effect[3], _GLOBAL
+        holder = target
+    else:
+        source, name, read = target.source, effect[2], _READERS.get(kind, _attribute)
+        holder = target.obj
+    if issubclass(type(holder), torch.Tensor):
+        return None
+    old = read(holder, name)
+    rec = vm.records.get(id(old)) if not _is_plain(old) else None
+    return Candidate(old, old if rec is None else rec.standin, source, functools.partial(read, name=name))
+
+
+def _attribute(obj: Any, name: str) -> Any:
+    """What the object itself has under the name: in a slot, or its dict."""
+    for base in _MRO(type(obj)):
+        raw = class_space(base).get(name)
+        if type(raw) is types.MemberDescriptorType:
+            try:
+                return raw.__get__(obj, type(obj))
+            except AttributeError:
+                return MISSING
+    try:
+        space = object.__getattribute__(obj, "__dict__")
+    except (AttributeError, TypeError):
+        return MISSING
+    return space if name == "__dict__" else dict.get(space, name, MISSING)
+
+
+def _class_attribute(cls: Any, name: str) -> Any:
+    return class_space(cls).get(name, MISSING)
+
+
+def _contents(cell: Any, name: str) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _GLOBAL(space: Any, name: str) -> Any:
+    return dict.get(space, name, MISSING)
+
+
+_READERS: dict[str, Any] = {"class": _class_attribute, "cell": _contents}
+
+
+# ---- what is held
+
+
+class Lifetimes:
+    """What one capture knows of the values that its frame may be the last to hold."""
+
+    def __init__(self, vm: Any, frame: Any) -> None:
+        self.vm = vm
+        vm.lifetimes = self
+        given = [value for value in frame.locals if type(value) is Unread]
+        self.unread = [(i, value) for i, value in enumerate(frame.locals) if type(value) is Unread]
+        origin = origin_of(frame.code)
+        self._parts: dict[int, list[Unread]] = {}
+        if origin is not None and origin.link >= 0:  # what the rest of the callee is called with
+            given += self._take_apart(given.pop())
+        self.slots = [Candidate(one.obj, one, one.source) for one in given if not _is_plain(one.obj)]
+        self.watching = WATCHED in vm.root_state
+        if self.watching:
+            vm.watch = self
+            frame.handlers = self.wrap(frame.handlers, frame.instrs)
+        self._out: list[Candidate] = []
+        self._effects = 0
+        self._records = 0
+        self._containers: dict[int, tuple[Outside, list[Candidate]]] = {}
+
+    def _take_apart(self, given: Unread) -> list[Unread]:
+        """What the rest of a callee is called with, which may be the rest of another call and what that is called with."""
+        made = self._parts[id(given.obj)] = [Unread(item, given.source.child("index", i)) for i, item in enumerate(given.obj)]
+        return [*made[:2], *self._take_apart(made[2])] if made and made[0].obj is drive else made
+
+    def release(self) -> None:
+        """The capture is over."""
+        self.slots, self.unread, self._out = [], [], []
+        self._containers.clear()
+        self._parts.clear()
+
+    def missing(self, frames: list[Any], more: Iterable[Any], candidates: list[Candidate]) -> list[Candidate]:
+        """Those candidates that nothing of the program's holds any more."""
+        left = [one for one in candidates if not self._is_at_hand(frames, one)]
+        if not left:
+            return left
+        reached = self._reached(frames, more)
+        return [one for one in left if id(one.value) not in reached]
+
+    def _is_at_hand(self, frames: list[Any], candidate: Candidate) -> bool:
+        """A variable, or the stack, holds it: the usual case, seen at a glance."""
+        value = candidate.value
+        rec = self.vm.records.get(id(value))
+        standin = value if rec is None else rec.standin
+        for frame in frames:
+            for item in (*frame.locals, *frame.stack):
+                if item is value or item is standin or type(item) is Unread and item.obj is value:
+                    return True
+        return False
+
+    def _reached(self, frames: list[Any], more: Iterable[Any]) -> set[int]:
+        """The ids of all that the program's frames hold, and what it has written to outside objects."""
+        vm = self.vm
+        pending = [*more, vm.handled, vm.handled_below]
+        for frame in frames:
+            pending += frame.locals
+            pending += frame.stack
+        loose = {id(one.value) for one in self.slots}
+        for rec in records(vm):
+            if id(rec.obj) not in loose:
+                pending += (rec.attrs or {}).values()
+                if rec.overlaid or has_changed(rec):
+                    pending += self._contents_of(rec)
+        for space in vm.shadow_globals.values():
+            pending += space.values()
+        for effect in vm.world.effects:
+            if effect[0] == "call":
+                pending += [*effect[2], *effect[3].values()]
+        seen: set[int] = set()
+        while pending and len(seen) < 20 * MOST:
+            one = pending.pop()
+            if type(one) in _PLAIN or id(one) in seen:
+                continue
+            seen.add(id(one))
+            pending += self._below(one, seen)
+        return seen
+
+    def _below(self, one: Any, seen: set[int]) -> Iterable[Any]:
+        """What an object holds for the program while it is traced."""
+        vm, kind = self.vm, type(one)
+        if kind is Unread:
+            seen.add(id(one.obj))
+            return self._parts.get(id(one.obj), ())
+        rec = vm.records.get(id(one))
+        found: list[Any] = []
+        if rec is not None:
+            seen.update((id(rec.obj), id(rec.standin)))
+            found += (rec.attrs or {}).values()
+            found += self._parts.get(id(rec.obj), ())
+            return found + self._contents_of(rec)
+        if issubclass(kind, torch.Tensor):
+            return vm.spaces.get(id(one), {}).values()
+        if issubclass(kind, TracedGenerator):
+            return [*one.frame.locals, *one.frame.stack] if not one.finished and one.frame is not None else ()
+        if _is_apart(kind):
+            return ()
+        return _held_by(one, kind)
+
+    def _contents_of(self, rec: Outside) -> list[Any]:
+        """What a container from outside holds, as far as it was read or written; a generator, where it was advanced."""
+        standin: Any = rec.standin
+        if isinstance(standin, OutsideGenerator):
+            return [*standin.frame.locals, *standin.frame.stack] if standin.frame is not None and not standin.finished else []
+        if isinstance(standin, Counting):
+            return [standin.inner]
+        if standin is rec.obj or isinstance(standin, Ahead):
+            return []
+        if issubclass(type(standin), dict):
+            partial = list(rec.partial.values()) if rec.partial else []
+            return [part for item in dict_items(standin) for part in item] + partial
+        if issubclass(type(standin), tuple):
+            return list(tuple.__iter__(standin))
+        return gc.get_referents(standin)
+
+    # ---- at the end of a piece
+
+    def settle(self, frame: Any, result: Any) -> list[Any]:
+        """The piece ends here: begin anew, and watch, where something was lost whose end shows; else guard that nothing shows.
+
+        Gives what was taken out of outside objects and lives on in variables: until the function returns, if it does now.
+        """
+        given_up = self._given_up()
+        lost = self.check(_frames(frame), (result,), given_up)
+        for one in (*self.slots, *given_up):
+            if id(one.value) in lost or one.read is not None and _is_plain(one.value):
+                self._rely(one)
+        while frame.parent is not None:
+            frame = frame.parent
+        for at, value in self.unread:
+            if _is_plain(value.obj) and frame.locals[at] is not value and not value.source.guards:
+                self._rely(Candidate(value.obj, value, value.source))
+        values = [one.value for one in self.slots]
+        held = [one for one in given_up if id(one.value) not in lost and not _is_plain(one.value)]
+        return [one.standin for one in held if is_observed(one.value, values)]
+
+    def check(self, frames: list[Any], more: Iterable[Any] = (), given_up: list[Candidate] | None = None) -> set[int]:
+        """Begin anew, and watch, if something was lost whose end shows.  The ids of what else was lost."""
+        candidates = self.slots + (self._given_up() if given_up is None else given_up)
+        missing = self.missing(frames, more, [one for one in candidates if not _is_plain(one.value)])
+        if missing:
+            values = [one.value for one in candidates]
+            if any(is_observed(one.value, values) for one in missing):
+                if self.watching:
+                    raise SkipFrame("the place where an object dies is not known")
+                self.vm.root_state[WATCHED] = True
+                raise Restart(lambda: None)
+        return {id(one.value) for one in missing}
+
+    def _given_up(self) -> list[Candidate]:
+        """What outside objects held, and do not hold any more."""
+        vm = self.vm
+        found: list[Candidate | None] = []
+        for rec in records(vm):
+            found += [_candidate(vm, item) for item in _taken_out(vm, rec)]
+        effects = {}
+        for effect in vm.world.effects:
+            if effect[0] != "call":
+                effects[effect[0], id(effect[1]), effect[-2]] = effect
+        found += [_replaced(vm, effect) for effect in effects.values()]
+        return [one for one in found if one is not None]
+
+    def _rely(self, one: Candidate) -> None:
+        """Guard that the end of what is found there does not show."""
+        source, read = one.source, one.read
+        if source is None:
+            return
+        others = [slot.source for slot in self.slots if slot.source is not None and slot.source is not source]
+        sources = tuple(node.want() for node in (source, *others))
+
+        def quiet(holder: Any, *apart: Any) -> bool:
+            return not is_observed(holder if read is None else read(holder), apart)
+
+        self.vm.world.tree.tail.append(("PY", sources, quiet, f"nobody is told when {source.name} dies"))
+
+    # ---- watched
+
+    def wrap(self, handlers: list[Any], instrs: list[Any]) -> list[Any]:
+        """Handlers that look, behind each instruction that may drop something, whether it did."""
+        return [handler if instr.opname in _DROPS_NOTHING else self._watched(handler) for handler, instr in zip(handlers, instrs)]
+
+    def _watched(self, handler: Any) -> Any:
+        @passes_on
+        def run_and_look(f: Any, i: Any) -> Any:
+            try:
+                done = handler(f, i)
+            except UserRaise as raised:
+                entry = f.decoded.exception_entry(f.at)
+                self.look(f, raised.exc, f.stack[entry.depth if entry is not None else 0 :])
+                raise
+            if done is None:
+                self.look(f, None, ())
+            return done
+
+        return run_and_look
+
+    def look(self, frame: Any, error: Any, dropped: Any) -> None:
+        """Break if something was lost; ``dropped``: what the stack holds, but does not keep."""
+        self._follow()
+        candidates = self.slots + self._out
+        for _, items in self._containers.values():
+            candidates += items
+        if not candidates:
+            return
+        frames = _frames(frame)
+        stack = frame.stack
+        if dropped:
+            frame.stack = stack[: len(stack) - len(dropped)]
+        try:
+            missing = self.missing(frames, (error,), self._not_where_they_were(candidates))
+        finally:
+            frame.stack = stack
+        if not missing:
+            return
+        values = [one.value for one in candidates]
+        for one in missing:
+            if is_observed(one.value, values):
+                vm = self.vm
+                vm.ticks += 1  # variables are not what they were before the instruction
+                raise Break("LIFETIME", f"the end of a {type(one.value).__name__}")
+        gone = {id(one.value) for one in missing}
+        self.slots = [one for one in self.slots if id(one.value) not in gone]
+        self._out = [one for one in self._out if id(one.value) not in gone]
+
+    def _follow(self) -> None:
+        """Note what was replaced by the effects since the last look, and containers that were read."""
+        vm = self.vm
+        effects = vm.world.effects
+        for effect in effects[self._effects :] if len(effects) > self._effects else ():
+            found = _replaced(vm, effect)
+            if found is not None and not _is_plain(found.value) and is_observed(found.value):
+                self._out.append(found)
+        self._effects = len(effects)
+        for rec in records(vm):
+            if rec.snapshot is None and not isinstance(rec.standin, (OutsideGenerator, Ahead)) or id(rec) in self._containers:
+                continue
+            self._containers[id(rec)] = rec, self._observed_items(rec)
+
+    def _observed_items(self, rec: Outside) -> list[Candidate]:
+        standin: Any = rec.standin
+        if isinstance(standin, OutsideGenerator):
+            before: Any = standin.first
+        elif isinstance(standin, Ahead):
+            before = _under(standin)
+        elif issubclass(type(standin), dict):
+            before = [part for item in rec.snapshot for part in item]
+        else:
+            before = rec.snapshot
+        found = [_candidate(self.vm, item) for item in before]
+        return [one for one in found if one is not None and is_observed(one.value)]
+
+    def _not_where_they_were(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Leave out the items of containers that still hold them."""
+        inside = set()
+        out = set()
+        for rec, items in self._containers.values():
+            if items:
+                inside |= {id(one.value) for one in items}
+                out |= {id(found.value) for item in _taken_out(self.vm, rec) if (found := _candidate(self.vm, item)) is not None}
+        slots = {id(one.value) for one in self.slots}
+        return [one for one in candidates if id(one.value) in slots or id(one.value) not in inside or id(one.value) in out]
+
+
+def check(vm: Any) -> None:
+    """The program looks whether something lives: nothing must have been lost by now."""
+    vm.lifetimes.check(_frames(vm.frame))
+
+
+def is_held(vm: Any, value: Any) -> bool:
+    """Whether the program is seen to hold an object that it has made."""
+    return not vm.lifetimes.missing(_frames(vm.frame), (), [Candidate(value, value, None)])
+
+
+def _frames(frame: Any) -> list[Any]:
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.parent
+    return frames
+
+
+_DROPS_NOTHING = frozenset(
+    """NOP RESUME PRECALL KW_NAMES CACHE EXTENDED_ARG PUSH_NULL COPY SWAP LOAD_CONST LOAD_FAST LOAD_CLOSURE LOAD_DEREF LOAD_GLOBAL
+    MAKE_CELL COPY_FREE_VARS JUMP_FORWARD JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT RETURN_GENERATOR PUSH_EXC_INFO
+    BUILD_TUPLE BUILD_LIST""".split()
+)
