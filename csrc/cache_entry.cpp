@@ -49,7 +49,7 @@ bool watch_owners(PyObject* self, PyObject* owners) {
   Own callback = Own::steal(me ? PyCFunction_New(&def, me.get()) : nullptr);
   if (!callback) return false;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    Own ref = Own::steal(PyWeakref_NewRef(PySequence_Fast_GET_ITEM(items.get(), i), callback.get()));
+    Own ref = Own::steal(new_weak(PySequence_Fast_GET_ITEM(items.get(), i), callback.get()));
     if (!ref) return false;
     data_of(self).owners.push_back(std::move(ref));
   }

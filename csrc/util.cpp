@@ -2,6 +2,17 @@
 
 namespace alt {
 
+PyObject* new_weak(PyObject* obj, PyObject* callback) {
+  static PyObject* type = nullptr;
+  if (!type) {
+    PyType_Slot slots[] = {{0, nullptr}};
+    PyType_Spec spec = {"alternator._C.WeakReference", 0, 0, Py_TPFLAGS_DEFAULT, slots};
+    type = PyType_FromSpecWithBases(&spec, reinterpret_cast<PyObject*>(&_PyWeakref_RefType));
+    if (!type) return nullptr;
+  }
+  return PyObject_CallFunctionObjArgs(type, obj, callback, nullptr);
+}
+
 bool Ref::make(PyObject* obj, Ref* out) {
   out->clear();
   bool strong = !PyType_SUPPORTS_WEAKREFS(Py_TYPE(obj));
@@ -16,7 +27,7 @@ bool Ref::make(PyObject* obj, Ref* out) {
     out->held_ = Own::share(obj);
     return true;
   }
-  PyObject* ref = PyWeakref_NewRef(obj, nullptr);
+  PyObject* ref = new_weak(obj, nullptr);
   if (!ref) return false;
   out->held_ = Own::steal(ref);
   out->weak_ = true;

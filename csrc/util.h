@@ -38,6 +38,9 @@ class Own {
   PyObject* p_ = nullptr;
 };
 
+// A new weak reference, of a type of our own: the program's can be told from it. A callback may be null.
+PyObject* new_weak(PyObject* obj, PyObject* callback);
+
 // A reference to an object that must be recognised later: weak where the object allows it, else strong. Never a bare
 // address, which could come to belong to another object.
 class Ref {

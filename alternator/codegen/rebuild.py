@@ -371,10 +371,13 @@ def rebuild_function(b: Builder, value: Any) -> str:
     b.register(value, name)
     if value.__qualname__ != value.__code__.co_qualname:
         b.emit(f"{name}.__qualname__ = {value.__qualname__!r}")
-    if value.__kwdefaults__:
-        b.emit(f"{name}.__kwdefaults__ = {b.value(value.__kwdefaults__)}")
-    if value.__annotations__:
-        b.emit(f"{name}.__annotations__ = {b.value(value.__annotations__)}")
+    doc = next((const for const in value.__code__.co_consts[:1] if type(const) is str), None)
+    for part, usual in (("__module__", value.__globals__.get("__name__")), ("__doc__", doc)):
+        if getattr(value, part) is not usual:
+            b.emit(f"{name}.{part} = {b.value(getattr(value, part))}")
+    for part in ("__kwdefaults__", "__annotations__"):  # a stand-in that nobody has read looks empty
+        if getattr(value, part) or id(getattr(value, part)) in b.vm.records:
+            b.emit(f"{name}.{part} = {b.value(getattr(value, part))}")
     if value.__dict__:
         b.emit(f"{name}.__dict__.update({b.value(dict(value.__dict__))})")
     return name

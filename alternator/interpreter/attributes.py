@@ -15,35 +15,11 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, rests, tensor_ops
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
+from alternator.interpreter.tracebacks import say_of_what
+from alternator.interpreter.type_facts import TypeFacts, facts
 from alternator.provenance.world import MISSING, Outside, class_space, module_space
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
-
-
-class TypeFacts:
-    """What is looked up once per class: overridden attribute protocol, whether instances have a ``__dict__``."""
-
-    __slots__ = ("getattribute", "getattr", "setattr", "delattr", "has_dict", "writer")
-
-    def __init__(self, vm: Any, cls: type) -> None:
-        attr = vm.world.class_attr
-        found = attr(cls, "__getattribute__")
-        self.getattribute = found if type(found) is types.FunctionType else None
-        found = attr(cls, "__getattr__")
-        self.getattr = None if found is MISSING else found
-        found = attr(cls, "__setattr__")
-        self.setattr = found if type(found) is types.FunctionType else None
-        self.writer = found if type(found) is types.WrapperDescriptorType else object.__setattr__
-        found = attr(cls, "__delattr__")
-        self.delattr = found if type(found) is types.FunctionType else None
-        self.has_dict = cls.__dictoffset__ != 0
-
-
-def facts(vm: Any, cls: type) -> TypeFacts:
-    found = vm.type_facts.get(cls)
-    if found is None:
-        found = vm.type_facts[cls] = TypeFacts(vm, cls)
-    return found
 
 
 @passes_on
@@ -52,6 +28,15 @@ def load(vm: Any, obj: Any, name: str) -> Any:
     value = vm.attr_memo.get((id(obj), name), MISSING)
     if value is not MISSING:
         return value
+    try:
+        return _load(vm, obj, name)
+    except UserRaise as raised:
+        say_of_what(vm, raised.exc, obj, name)
+        raise
+
+
+@passes_on
+def _load(vm: Any, obj: Any, name: str) -> Any:
     kind = type(obj)
     rule = GETATTR.get(kind)
     if rule is not None:

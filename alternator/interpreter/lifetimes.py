@@ -33,7 +33,7 @@ from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.changes import has_changed, records
-from alternator.provenance.iterators import dict_items
+from alternator.provenance.iterators import StandIn, dict_items
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, SCALARS, Outside, Unread, class_space, module_of
 
@@ -90,7 +90,7 @@ def _shows(one: Any, kind: type) -> bool:
     for base in _MRO(kind):
         if "__del__" in class_space(base):
             return True
-    return _WEAK_OFFSET(kind) != 0 and weakref.getweakrefcount(one) > 0
+    return _WEAK_OFFSET(kind) != 0 and not all(module_of(type(ref)).startswith("alternator") for ref in weakref.getweakrefs(one))
 
 
 def _cleans_up(generator: Any) -> bool:
@@ -251,6 +251,7 @@ class Lifetimes:
         if origin is not None and origin.link >= 0:  # what the rest of the callee is called with
             given += self._take_apart(given.pop())
         self.slots = [Candidate(one.obj, one, one.source) for one in given if not _is_plain(one.obj)]
+        self._first = list(self.slots)
         self.watching = WATCHED in vm.root_state
         if self.watching:
             vm.watch = self
@@ -267,7 +268,7 @@ class Lifetimes:
 
     def release(self) -> None:
         """The capture is over."""
-        self.slots, self.unread, self._out = [], [], []
+        self.slots, self._first, self.unread, self._out = [], [], [], []
         self._containers.clear()
         self._parts.clear()
 
@@ -371,17 +372,23 @@ class Lifetimes:
         for at, value in self.unread:
             if _is_plain(value.obj) and frame.locals[at] is not value and not value.source.guards:
                 self._rely(Candidate(value.obj, value, value.source))
-        values = [one.value for one in self.slots]
         held = [one for one in given_up if id(one.value) not in lost and not _is_plain(one.value)]
-        return [one.standin for one in held if is_observed(one.value, values)]
+        return [one.standin for one in held if self._is_observed(one.value)]
+
+    def _is_observed(self, value: Any) -> bool:
+        return is_observed(value, [one.value for one in self._apart()])
+
+    def _apart(self) -> list[Candidate]:
+        """What is looked at by itself, or has nothing left to do: a generator that was run to its end in this piece."""
+        done = [rec for rec in records(self.vm) if isinstance(rec.standin, OutsideGenerator) and rec.standin.finished]
+        return self._first + [Candidate(rec.obj, rec.standin, rec.source) for rec in done]
 
     def check(self, frames: list[Any], more: Iterable[Any] = (), given_up: list[Candidate] | None = None) -> set[int]:
         """Begin anew, and watch, if something was lost whose end shows.  The ids of what else was lost."""
         candidates = self.slots + (self._given_up() if given_up is None else given_up)
         missing = self.missing(frames, more, [one for one in candidates if not _is_plain(one.value)])
         if missing:
-            values = [one.value for one in candidates]
-            if any(is_observed(one.value, values) for one in missing):
+            if any(self._is_observed(one.value) for one in missing):
                 if self.watching:
                     raise SkipFrame("the place where an object dies is not known")
                 self.vm.root_state[WATCHED] = True
@@ -393,7 +400,8 @@ class Lifetimes:
         vm = self.vm
         found: list[Candidate | None] = []
         for rec in records(vm):
-            found += [_candidate(vm, item) for item in _taken_out(vm, rec)]
+            if rec.snapshot is not None or isinstance(rec.standin, StandIn):
+                found += [_candidate(vm, item) for item in _taken_out(vm, rec)]
         effects = {}
         for effect in vm.world.effects:
             if effect[0] != "call":
@@ -406,7 +414,7 @@ class Lifetimes:
         source, read = one.source, one.read
         if source is None:
             return
-        others = [slot.source for slot in self.slots if slot.source is not None and slot.source is not source]
+        others = [slot.source for slot in self._apart() if slot.source is not None and slot.source is not source]
         sources = tuple(node.want() for node in (source, *others))
 
         def quiet(holder: Any, *apart: Any) -> bool:
@@ -453,9 +461,8 @@ class Lifetimes:
             frame.stack = stack
         if not missing:
             return
-        values = [one.value for one in candidates]
         for one in missing:
-            if is_observed(one.value, values):
+            if self._is_observed(one.value):
                 vm = self.vm
                 vm.ticks += 1  # variables are not what they were before the instruction
                 raise Break("LIFETIME", f"the end of a {type(one.value).__name__}")
@@ -469,7 +476,7 @@ class Lifetimes:
         effects = vm.world.effects
         for effect in effects[self._effects :] if len(effects) > self._effects else ():
             found = _replaced(vm, effect)
-            if found is not None and not _is_plain(found.value) and is_observed(found.value):
+            if found is not None and not _is_plain(found.value) and self._is_observed(found.value):
                 self._out.append(found)
         self._effects = len(effects)
         for rec in records(vm):
@@ -488,7 +495,7 @@ class Lifetimes:
         else:
             before = rec.snapshot
         found = [_candidate(self.vm, item) for item in before]
-        return [one for one in found if one is not None and is_observed(one.value)]
+        return [one for one in found if one is not None and self._is_observed(one.value)]
 
     def _not_where_they_were(self, candidates: list[Candidate]) -> list[Candidate]:
         """Leave out the items of containers that still hold them."""

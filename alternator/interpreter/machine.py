@@ -23,6 +23,7 @@ from alternator.interpreter.pending import PendingText
 from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
+from alternator.interpreter.type_facts import TypeFacts
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
@@ -101,7 +102,7 @@ class Machine:
         self.global_sources: dict[int, Source] = {}
         self._globals_memo: dict[tuple[int, str], Any] = {}
         self.attr_memo: dict[tuple[int, str], Any] = {}
-        self.type_facts: dict[type, attributes.TypeFacts] = {}
+        self.type_facts: dict[type, TypeFacts] = {}
         self.entered: set[int] = set()
         self.careful = False
         self.has_handlers = False  # some function that was entered handles exceptions, or a manager may

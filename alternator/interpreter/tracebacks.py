@@ -140,3 +140,16 @@ def rebuilt(rows: tuple[Row, ...], spaces: tuple[dict[str, Any], ...]) -> types.
     for (code, offset, left), space in zip(reversed(rows), reversed(spaces)):
         trace = _entry(trace, code, space, offset, left)
     return trace
+
+
+def say_of_what(vm: Any, error: BaseException, obj: Any, name: str) -> None:
+    """CPython tells an AttributeError that names nothing what was looked for, and in what: for suggestions."""
+    if not issubclass(type(error), AttributeError):
+        return
+    told = vars(AttributeError)
+    if told["name"].__get__(error) is not None or told["obj"].__get__(error) is not None:
+        return
+    if id(error) in vm.records:
+        raise Break("EXCEPTION_STATE", "an AttributeError from outside that is to name an attribute")
+    told["name"].__set__(error, name)
+    told["obj"].__set__(error, obj)

@@ -15,6 +15,7 @@ from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.type_facts import facts
 from alternator.provenance.world import MISSING
 from alternator.tensors.graph import SYMBOLIC
 
@@ -235,7 +236,7 @@ def _hook_of(vm: Any, cls: type, name: str) -> Any:
 
 def _overrides_class(vm: Any, kind: type) -> bool:
     """Whether ``__class__`` of an instance is what code of the program says."""
-    return vm.world.class_attr(kind, "__class__") is not _CLASS or attributes.facts(vm, kind).getattribute is not None
+    return vm.world.class_attr(kind, "__class__") is not _CLASS or facts(vm, kind).getattribute is not None
 
 
 _CLASS: Any = object.__dict__["__class__"]

@@ -86,7 +86,10 @@ def type_new(vm: Any, args: Any, kwargs: Any) -> Any:
     for value in space.values():
         vm.world.note_made(value)
     vm.ticks += 1
-    made = vm.native(type.__new__, (meta, name, bases, {_MARK: _Marker(vm.world), **space}), kwargs or None)
+    space = {_MARK: _Marker(vm.world), **space}
+    if "__module__" not in space and "__name__" in vm.frame.globals:  # CPython looks at the frame that is at work, which is ours
+        space["__module__"] = vm.load_global(vm.frame.func, "__name__")
+    made = vm.native(type.__new__, (meta, name, bases, space), kwargs or None)
     type.__delattr__(made, _MARK)
     vm.world.note_made(made)
     return made

@@ -10,6 +10,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.tables import GETTERS, RULES
+from alternator.interpreter.type_facts import facts
 from alternator.provenance.world import MISSING, Unread, class_space
 
 
@@ -92,7 +93,7 @@ def _super(vm: Any, cls: Any, obj: Any) -> Any:
         raise vm.user_raise(TypeError(f"super() argument 1 must be a type, not {type(cls).__name__}"))
     if obj is not None and not (issubclass(type(obj), type) and issubclass(obj, cls)):
         if not issubclass(attributes.type_of(vm, obj), cls):
-            if attributes.facts(vm, type(obj)).getattribute is not None or issubclass(type(obj), super):
+            if facts(vm, type(obj)).getattribute is not None or issubclass(type(obj), super):
                 raise Break("UNSUPPORTED_ATTRIBUTE", f"super() of a {type(obj).__name__} that says it is something else")
             raise vm.user_raise(TypeError("super(type, obj): obj must be an instance or subtype of type"))
     return Super(cls, obj)
