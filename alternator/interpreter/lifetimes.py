@@ -128,6 +128,7 @@ class Candidate(NamedTuple):
     standin: Any
     source: Source | None
     read: Callable[[Any], Any] | None = None
+    name: str = ""
 
 
 def _candidate(vm: Any, item: Any) -> Candidate | None:
@@ -197,12 +198,32 @@ def _replaced(vm: Any, effect: tuple[Any, ...]) -> Candidate | None:
     if issubclass(type(holder), torch.Tensor):
         return None
     old = read(holder, name)
+    if _is_plain(old) and _is_guarded(source if kind == "global" else target.inner, kind, name):
+        return None
     rec = vm.records.get(id(old)) if not _is_plain(old) else None
-    return Candidate(old, old if rec is None else rec.standin, source, functools.partial(read, name=name))
+    return Candidate(old, old if rec is None else rec.standin, source, functools.partial(read, name=name), name)
+
+
+def _is_guarded(source: Source, kind: str, name: str) -> bool:
+    """Whether the capture relies on what is there: something without a life, in each call."""
+    steps: dict[str, list[tuple[str, Any]]]
+    steps = {"cell": [("cell", None)], "class": [("typeattr", name)], "global": [("dictitem", name)]}
+    node: Source | None = source
+    for step in steps.get(kind, [("dict", None), ("dictitem", name)]):
+        node = node.children.get(step) if node is not None else None
+    return node is not None and bool(node.guards)
 
 
 def _attribute(obj: Any, name: str) -> Any:
-    """What the object itself has under the name: in a slot, or its dict."""
+    """What the object itself has under the name: in its dict, or a slot."""
+    try:
+        space = object.__getattribute__(obj, "__dict__")
+    except (AttributeError, TypeError):
+        space = None
+    if type(space) is dict and name in space:
+        return space[name]
+    if name == "__dict__":
+        return space
     for base in _MRO(type(obj)):
         raw = class_space(base).get(name)
         if type(raw) is types.MemberDescriptorType:
@@ -210,11 +231,7 @@ def _attribute(obj: Any, name: str) -> Any:
                 return raw.__get__(obj, type(obj))
             except AttributeError:
                 return MISSING
-    try:
-        space = object.__getattribute__(obj, "__dict__")
-    except (AttributeError, TypeError):
-        return MISSING
-    return space if name == "__dict__" else dict.get(space, name, MISSING)
+    return MISSING
 
 
 def _class_attribute(cls: Any, name: str) -> Any:
@@ -413,6 +430,16 @@ class Lifetimes:
         """Guard that the end of what is found there does not show."""
         source, read = one.source, one.read
         if source is None:
+            return
+        if read is not None and _is_plain(one.value):  # the usual case, in the shortest way
+
+            def is_quiet(holder: Any) -> bool:
+                value = read(holder)
+                return type(value) in _PLAIN or not is_observed(value)
+
+            self.vm.world.tree.tail.append(
+                ("PY", (source.want(),), is_quiet, f"nobody is told when {one.name} of {source.name} dies")
+            )
             return
         others = [slot.source for slot in self._apart() if slot.source is not None and slot.source is not source]
         sources = tuple(node.want() for node in (source, *others))
