@@ -135,10 +135,8 @@ def _candidate(vm: Any, item: Any) -> Candidate | None:
     """An item of an outside container, as the capture has it."""
     if type(item) is Unread:
         return Candidate(item.obj, item, item.source)
-    if _is_plain(item):
-        return None
-    rec = vm.records.get(id(item))
-    return None if rec is None else Candidate(rec.obj, rec.standin, rec.source)
+    rec = vm.records.get(id(item)) if type(item) not in _PLAIN else None
+    return None if rec is None or _is_plain(rec.obj) else Candidate(rec.obj, rec.standin, rec.source)
 
 
 def _is_plain(value: Any) -> bool:
@@ -152,12 +150,12 @@ def _is_apart(kind: type) -> bool:
 def _taken_out(vm: Any, rec: Outside) -> list[Any]:
     """The items that an outside container, iterator or generator held at first, and holds no more."""
     standin: Any = rec.standin
-    if isinstance(standin, OutsideGenerator):
+    if issubclass(type(standin), OutsideGenerator):
         if standin.frame is None:
             return []
         now = {id(item) for item in (*standin.frame.locals, *standin.frame.stack)} if not standin.finished else set()
         return [item for item in standin.first if id(item) not in now]
-    if isinstance(standin, Ahead):
+    if issubclass(type(standin), Ahead):
         return _under(standin) if standin.has_ended() else []
     if rec.snapshot is None or not has_changed(rec):
         return []
@@ -172,7 +170,7 @@ def _taken_out(vm: Any, rec: Outside) -> list[Any]:
 
 def _under(ahead: Ahead) -> list[Unread]:
     """What an iterator goes over: it lets go of that at its end."""
-    if isinstance(ahead, Counting):
+    if issubclass(type(ahead), Counting):
         return []
     return [Unread(item, ahead.source) for item in gc.get_referents(ahead.iterator) if not _is_plain(item)]
 
@@ -359,11 +357,11 @@ class Lifetimes:
     def _contents_of(self, rec: Outside) -> list[Any]:
         """What a container from outside holds, as far as it was read or written; a generator, where it was advanced."""
         standin: Any = rec.standin
-        if isinstance(standin, OutsideGenerator):
+        if issubclass(type(standin), OutsideGenerator):
             return [*standin.frame.locals, *standin.frame.stack] if standin.frame is not None and not standin.finished else []
-        if isinstance(standin, Counting):
+        if issubclass(type(standin), Counting):
             return [standin.inner]
-        if standin is rec.obj or isinstance(standin, Ahead):
+        if standin is rec.obj or issubclass(type(standin), Ahead):
             return []
         if issubclass(type(standin), dict):
             partial = list(rec.partial.values()) if rec.partial else []
@@ -397,7 +395,7 @@ class Lifetimes:
 
     def _apart(self) -> list[Candidate]:
         """What is looked at by itself, or has nothing left to do: a generator that was run to its end in this piece."""
-        done = [rec for rec in records(self.vm) if isinstance(rec.standin, OutsideGenerator) and rec.standin.finished]
+        done = [rec for rec in records(self.vm) if issubclass(type(rec.standin), OutsideGenerator) and rec.standin.finished]
         return self._first + [Candidate(rec.obj, rec.standin, rec.source) for rec in done]
 
     def check(self, frames: list[Any], more: Iterable[Any] = (), given_up: list[Candidate] | None = None) -> set[int]:
@@ -417,7 +415,7 @@ class Lifetimes:
         vm = self.vm
         found: list[Candidate | None] = []
         for rec in records(vm):
-            if rec.snapshot is not None or isinstance(rec.standin, StandIn):
+            if rec.snapshot is not None or issubclass(type(rec.standin), StandIn):
                 found += [_candidate(vm, item) for item in _taken_out(vm, rec)]
         effects = {}
         for effect in vm.world.effects:
@@ -507,15 +505,19 @@ class Lifetimes:
                 self._out.append(found)
         self._effects = len(effects)
         for rec in records(vm):
-            if rec.snapshot is None and not isinstance(rec.standin, (OutsideGenerator, Ahead)) or id(rec) in self._containers:
+            if (
+                rec.snapshot is None
+                and not issubclass(type(rec.standin), (OutsideGenerator, Ahead))
+                or id(rec) in self._containers
+            ):
                 continue
             self._containers[id(rec)] = rec, self._observed_items(rec)
 
     def _observed_items(self, rec: Outside) -> list[Candidate]:
         standin: Any = rec.standin
-        if isinstance(standin, OutsideGenerator):
+        if issubclass(type(standin), OutsideGenerator):
             before: Any = standin.first
-        elif isinstance(standin, Ahead):
+        elif issubclass(type(standin), Ahead):
             before = _under(standin)
         elif issubclass(type(standin), dict):
             before = [part for item in rec.snapshot for part in item]
