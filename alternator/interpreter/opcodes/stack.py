@@ -9,6 +9,7 @@ from alternator.interpreter import generators
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.opcode_table import op
+from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.world import Unread
 
 
