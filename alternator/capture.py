@@ -252,7 +252,7 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
             raise SkipFrame("a value that leaves it is nested too deep") from None
     # not in the handlers: the program must not find that our exception is being handled
     if not request.config.verbose:
-        broken.__traceback__ = None  # it has this frame: the two would keep each other, and the arguments
+        broken.__traceback__ = broken.__context__ = None  # this frame is in them: a cycle, which keeps the arguments
     return _after_break(attempt, values, broken, chain)
 
 
