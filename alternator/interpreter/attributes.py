@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, rests, tensor_ops
 from alternator.interpreter.links import finishes, passes_on
+from alternator.interpreter.namespaces import namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
@@ -409,7 +410,7 @@ def _type_getter(vm: Any, cls: type, name: str) -> Any:
     if vm.world.is_made(cls):
         return value
     if name == "__dict__":
-        raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of a class")
+        return namespace(vm, cls, value)
     if cls.__flags__ & 0x200:
         return vm.world.admit(value, vm.world.tree.object(cls).child("attr", name))
     return value

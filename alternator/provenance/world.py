@@ -256,6 +256,8 @@ class World:
 
     def write_class_attr(self, cls: type, rec: "Outside", name: str, value: Any) -> None:
         """Shadow a class attribute; subclasses see it too."""
+        if any(owner is cls for _, owner in self.vm.states.get("namespaces", {}).values()):
+            raise Break("UNSUPPORTED_ATTRIBUTE", "a write to a class whose __dict__ is being looked at")
         self.write_attr(rec, name, value, "class")
         self.forget_class_attr(cls, name)
 

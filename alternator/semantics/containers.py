@@ -16,6 +16,7 @@ import torch
 from alternator._C import build
 from alternator.exc import Break
 from alternator.interpreter import operations
+from alternator.interpreter.namespaces import owner_of
 from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
 from alternator.provenance.sets import arrangement, is_plain, is_value, items_of, same_value
@@ -99,7 +100,10 @@ def admit_proxy(world: World, obj: Any, source: Source) -> Any:
 
 @REBUILD.rule(types.MappingProxyType)
 def rebuild_proxy(b: Any, value: Any) -> str:
-    """A view that the program made, of the same dict."""
+    """A view that the program made, of the same dict; or one of a class."""
+    owner = owner_of(b.vm, value)
+    if owner is not None:
+        return str(b.assign(f"{b.value(owner)}.__dict__"))
     return str(b.assign(f"{b.constant(types.MappingProxyType, 'MappingProxyType')}({b.value(gc.get_referents(value)[0])})"))
 
 

@@ -347,6 +347,7 @@ def _(x):
 
 @example("UNSUPPORTED_ATTRIBUTE", X)
 def _(x):
+    Box.written = 1
     return x + 1, len(Box.__dict__)
 
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(4.0)
 
 
@@ -576,3 +578,65 @@ def test_subclass_of_a_builtin(kind) -> None:
         return x + 1, mine.tag, mine.extra(), s.extra(), isinstance(s, kind), type(s).__name__, s == mine, bool(mine)
 
     same(f, X, S(), breaks=0)
+
+
+class _Base:
+    size = 4
+
+    def scale(self, x):
+        return x * self.size
+
+
+class _Child(_Base):
+    extra = 1
+
+
+def test_the_namespace_of_a_class():
+    def f(x, a):
+        kind = type(a)
+        found = [name for base in kind.__mro__[:-1] for name in base.__dict__ if not name.startswith("_")]
+        own = "size" in kind.__dict__, kind.__dict__.get("extra", 0), sorted(name for name in vars(kind) if name[0] != "_")
+        try:
+            kind.__dict__["size"] = 5
+        except TypeError as error:
+            text = type(error)
+        scale = kind.__mro__[-2].__dict__["scale"]
+        return scale(a, x) + own[1], found, own, text, kind.__dict__ is kind.__dict__
+
+    same(f, torch.ones(2), _Base(), fullgraph=True)
+    same(f, torch.ones(2), _Child(), fullgraph=True)
+
+
+def test_the_namespace_of_a_class_is_guarded_and_may_leave():
+    class Changing:
+        n = 1
+
+    def f(x):
+        return x + len([name for name in Changing.__dict__ if name[0] != "_"]) + Changing.__dict__["n"], Changing.__dict__
+
+    compiled = alternator.compile(f, backend="eager")
+    for step in range(3):
+        if step == 1:
+            Changing.n = 7
+        if step == 2:
+            Changing.later = 0
+        made, view = compiled(torch.ones(2))
+        torch.testing.assert_close(made, f(torch.ones(2))[0])
+    Changing.after = 1
+    assert view["after"] == 1
+
+
+def test_a_class_is_written_behind_a_look_at_its_namespace():
+    class Changing:
+        n = 1
+
+    def f(x):
+        view = Changing.__dict__
+        Changing.later = 2
+        return x + view["later"], "later" in view, len(view)
+
+    expected = f(torch.ones(2))
+    del Changing.later
+    made = alternator.compile(f, backend="eager")(torch.ones(2))
+    torch.testing.assert_close(made[0], expected[0])
+    assert made[1:] == expected[1:]
