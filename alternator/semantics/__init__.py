@@ -37,6 +37,7 @@ from alternator.semantics import (  # noqa: F401
     refused,
     regular_expressions,
     resuming,
+    scaled,
     scope,
     stdlib,
     tensor_hooks,

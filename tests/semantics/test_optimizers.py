@@ -9,6 +9,7 @@ import torch
 from helpers import Recorder, same
 
 import alternator
+from alternator import utils
 
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
@@ -168,3 +169,42 @@ def test_state_is_not_made_before_the_program_comes_there() -> None:
                 states.append(len(optimizer.state))
             seen.append((states, parameter.detach().tolist(), getattr(optimizer, "groups_seen", None)))
         assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_a_rate_that_varies_makes_two_versions(foreach: bool) -> None:
+    """For backends on AOTAutograd too, which take factors of tensors for constants."""
+    found = []
+    for wrap in (lambda fn: fn, lambda fn: alternator.compile(fn, backend="aot_eager")):
+        torch.manual_seed(0)
+        net = torch.nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.01, foreach=foreach)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        step = wrap(lambda: optimizer.step())
+        entries: list[Any] = []
+        with utils.listening_to_entries(entries.append):
+            for _ in range(6):
+                optimizer.zero_grad()
+                net(torch.randn(3, 4)).pow(2).sum().backward()
+                step()
+                scheduler.step()
+        found.append(list(net.parameters()))
+        assert len(entries) <= 2
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_factors_that_vary(dtype: torch.dtype) -> None:
+    def f(x, y, factor):
+        lists = [x.clone(), x * 2], [y, y * 3]
+        torch._foreach_add_(*lists, alpha=factor)
+        made = torch._foreach_sub(*lists, alpha=factor)
+        return x.add(y, alpha=factor), torch.sub(x, y, alpha=-factor), x.mul(2).sub_(y, alpha=factor), lists[0], made
+
+    x, y = torch.randn(3, 2, dtype=dtype), torch.randn(2, dtype=dtype)
+    wide = torch.ones((), dtype=torch.float64)
+    compiled = alternator.compile(f, backend="aot_eager")
+    exact = {"rtol": 0.02, "atol": 0.02} if dtype is torch.bfloat16 else {}
+    for factor in (0.5, 0.25, 0.125, 3.0):
+        torch.testing.assert_close(compiled(x, y, factor), f(x, y, factor), **exact)
+        torch.testing.assert_close(compiled(x, wide, factor), f(x, wide, factor), **exact)
