@@ -68,7 +68,22 @@ def _in_graph(vm: Any, tensor: torch.Tensor) -> torch.Tensor:
     node = recorder.attribute("constant", kept)
     node.meta["example_value"] = fake
     recorder.bind(fake, node)
+    recorder.closers.append(lambda: _keep_constant(recorder, node, fake))
     return fake
+
+
+def _keep_constant(recorder: Recorder, node: torch.fx.Node, fake: torch.Tensor) -> None:
+    """A constant that the program writes into, or hands out, is a copy of it in each call."""
+    ends = recorder.graph.find_nodes(op="output")
+    handed_out = torch.utils._pytree.tree_leaves([end.meta.get("example_value") for end in ends])
+    storage = fake.untyped_storage()._cdata
+    tensors = [one for one in handed_out if isinstance(one, torch.Tensor) and torch._C._has_storage(one)]
+    shared = any(one.untyped_storage()._cdata == storage for one in tensors)
+    if fake._version or shared:
+        with recorder.graph.inserting_after(node):
+            copy = recorder.graph.call_method("clone", (node,))
+        copy.meta["example_value"] = fake
+        node.replace_all_uses_with(copy, delete_user_cb=lambda user: user is not copy)
 
 
 # ---- arguments

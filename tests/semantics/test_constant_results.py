@@ -104,3 +104,21 @@ def test_not_of_what_the_body_of_an_operator_computes() -> None:
 
     with pytest.raises(exc.Unsupported, match="in the body of an operator"):
         alternator.compile(fn, backend="eager", fullgraph=True)(ONES)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_what_the_program_does_to_it_is_for_one_call(backend: str) -> None:
+    def writes(x: torch.Tensor) -> torch.Tensor:
+        found = places(x)
+        found[0].add_(1)
+        return found + x.sum()
+
+    def hands_out(x: torch.Tensor) -> Any:
+        return places(x)[1:], x + 1
+
+    for fn in (writes, hands_out):
+        compiled = alternator.compile(fn, backend=backend, fullgraph=True)
+        for _ in range(3):
+            result = compiled(ONES)
+            torch.testing.assert_close(result, fn(ONES))
+            (result if fn is writes else result[0]).zero_()
