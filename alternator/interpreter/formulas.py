@@ -1,17 +1,59 @@
-"""How far integers that vary are followed as formulas: beyond that they are constants, each value a version of its own."""
+"""Operations on numbers that vary; how far integers are followed as formulas: beyond that each value is a version of its own."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
+
+import torch
+
+from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.interpreter import floats, tensor_ops
+from alternator.interpreter.identity import hashable
+from alternator.tensors.graph import SYMBOLIC
+
+STEPS = 20
+"""So many steps of the interpreter an operation weighs (it takes sympy longer than that)."""
 
 MAX_TERMS = 128
 """So many parts may a formula have. Each step with a larger one, and each guard on it, takes sympy longer than the whole rest."""
+
+EXACT = 2**53
+"""All ints up to here are floats."""
 
 LARGE = 2**62
 """Where native guards and the graph, which count in 64 bits, begin to overflow."""
 
 
-def can_be_had(vm: Any, result: Any, args: tuple[Any, ...]) -> bool:
+def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """An operation of which some operands are symbolic."""
+    vm.weigh()
+    inexact = any(type(arg) is torch.SymInt and _is_inexact(vm, arg) for arg in args)
+    try:
+        if any(type(arg) in (torch.SymFloat, float) for arg in args):
+            if not inexact:
+                return floats.run(vm, fn, args)
+        else:
+            result = fn(*args)
+            if not (
+                inexact and type(result) is torch.SymFloat or type(result) is torch.SymInt and not _can_be_had(vm, result, args)
+            ):
+                return result
+    except (Break, InternalError, SkipFrame, UserRaise):
+        raise
+    except Exception as error:
+        found = tensor_ops.classify(vm, fn, error)
+        if not isinstance(found, UserRaise) or all(not issubclass(type(arg), SYMBOLIC) for arg in args):
+            raise found from None
+    return vm.plain(fn, *[hashable(vm, arg) for arg in args])  # as the numbers do it, and with their errors
+
+
+def _is_inexact(vm: Any, value: Any) -> bool:
+    """Whether the number is rounded where it becomes a float: symbolic mathematics would not do that."""
+    number = vm.fakes.number(value)
+    return number is not None and abs(number) > EXACT
+
+
+def _can_be_had(vm: Any, result: Any, args: tuple[Any, ...]) -> bool:
     """Whether a symbolic int, made of these numbers, may stay one; what only the graph knows must."""
     numbers = [vm.fakes.number(value) for value in (result, *args)]
     if None in numbers:

@@ -13,10 +13,10 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, floats, formulas, overrides, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import as_number, hashable
+from alternator.interpreter.identity import as_number
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import HandedOver
 from alternator.interpreter.pending import PendingText
@@ -154,12 +154,17 @@ class Machine:
     def step(self) -> None:
         """A loop goes round, or a function is called: not too often without tensor work, for interpreting it is slow."""
         self._patience -= 1
-        if self._patience:
+        if self._patience > 0:
             return
         self._patience = self._all_patience
         calls, self._calls_before = self._calls_before, self.recorder.calls
         if calls == self._calls_before:
             raise Break("LONG_LOOP", self.frame.code.co_qualname if self.frame is not None else "")
+
+    def weigh(self, calls: int = 0) -> None:
+        """An operation on a symbolic number: it takes as long as many steps, and what it recorded is no tensor work."""
+        self._patience -= formulas.STEPS
+        self._calls_before += calls
 
     def state_changed(self) -> None:
         """Global state of torch was switched: it has to be switched in generated code too."""
@@ -430,19 +435,7 @@ class Machine:
 
     def symbolic(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Run an operation on symbolic scalars; what it decides becomes a guard of the shape environment."""
-        try:
-            if any(type(arg) in (torch.SymFloat, float) for arg in args):
-                return floats.run(self, fn, args)
-            result = fn(*args)
-            if type(result) is not torch.SymInt or formulas.can_be_had(self, result, args):
-                return result
-        except OURS:
-            raise
-        except Exception as error:
-            found = tensor_ops.classify(self, fn, error)
-            if not isinstance(found, UserRaise) or all(not issubclass(type(arg), SYMBOLIC) for arg in args):
-                raise found from None
-        return self.plain(fn, *[hashable(self, arg) for arg in args])  # as the numbers do it, and with their errors
+        return formulas.run(self, fn, args)
 
     # ---- names
 

@@ -61,11 +61,14 @@ def _drawing(name: str, example: Any) -> None:
             return f"{builder.constant(_as_tensor, 'number')}({builder.load(rec.source)}.{name}({words}))"
 
         vm.ticks += 1
+        recorded = vm.recorder.calls
         with no_dispatch():  # a real one, in the midst of fakes
             real = _as_tensor(example)
         fake = vm.fakes.of(real, None, None)
         vm.recorder.made_input(fake, real, name, draw)
-        return tensor_ops.symbol_of(vm, fake)
+        number = tensor_ops.symbol_of(vm, fake)
+        vm.weigh(vm.recorder.calls - recorded)
+        return number
 
     RULES.put(fn, rule)
 

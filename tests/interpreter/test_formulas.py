@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from typing import Any, Callable
 
 import pytest
@@ -68,3 +70,59 @@ def test_large_constants_beside_numbers_that_vary() -> None:
         return x + 1, q * 2**shift <= 1e300, (2**55 - 8) * v < 5.0, ((2**60 + 1) * v + 0.25) * 3
 
     check(fn, (3, -1, 1.5), (2**55 - 8, -2, 2.5), (2**55 - 8, -1, 2.5), (2**55 + 1, -3, 3.0), (2**60 + 1, -3, 3.0), dynamic=True)
+
+
+@pytest.mark.parametrize("how", ["drawn", "computed"])
+def test_a_long_loop_over_symbolic_numbers_runs_plainly(how: str) -> None:
+    def fn(x: Any, n: int, v: float) -> Any:
+        if how == "drawn":
+            return x + 1, sum(random.randrange(1000) % 3 == 2 for _ in range(n))
+        last = 0.0
+        for i in range(n):
+            last = v * i * 0.1 + last * 0.5
+        return x + 1, last
+
+    codes: list[str] = []
+    few_steps = alternator.config.patch(idle_steps_limit=4_000)
+    compiled = alternator.compile(fn, backend="eager")
+    with alternator.utils.listening_to_breaks(lambda broken: codes.append(broken.code)), few_steps:
+        for v in (1.5, 2.5, 3.5):
+            random.seed(1)
+            plain = fn(X, 3_000, v)
+            random.seed(1)
+            assert repr(compiled(X, 3_000, v)) == repr(plain)
+    assert "LONG_LOOP" in codes
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_ints_that_no_float_is_exactly(dynamic: bool | None) -> None:
+    def fn(x: Any, n: int, v: float) -> Any:
+        f, g = float(n), n / 3
+        close = math.ldexp(float(n >> 4), 4)
+        return (
+            x + 1,
+            f,
+            f == 2.0**56,
+            f >= 2.0**56,
+            f == v,
+            f == close,
+            f == n,
+            g == float(n // 3),
+            n * 0.5,
+            n < v,
+            n == v,
+            math.sqrt(abs(n)),
+            f - v,
+            n - v,
+        )
+
+    ints = (3, 2**56 - 1, -(2**56) + 95, 2**60 + 129, 2**53 + 1)
+    check(fn, *[(n, 2.0**56) for n in ints], (2**56 + 3, float(2**56 + 3)), dynamic=dynamic)
+
+
+def test_a_float_that_is_looked_at_says_nothing_more_of_the_int_that_it_is_made_of() -> None:
+    def fn(x: Any, n: int) -> Any:
+        f = float(n)
+        return x + 1, f.hex(), n, n == 2**56, f == 2.0**56, n - 2**56
+
+    check(fn, (3,), (2**56 - 1,), (2**56 + 1,), (-(2**56) + 95,), dynamic=True)
