@@ -202,6 +202,8 @@ for _name in (
     "cublas_allow_fp16_reduced_precision_reduction",
 ):
     _watched(getattr(torch._C, f"_get_{_name}"))
+_watched(torch.is_anomaly_enabled)
+_watched(torch.is_anomaly_check_nan_enabled)
 
 
 @RULES.rule(torch.is_inference_mode_enabled)

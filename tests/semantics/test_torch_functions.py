@@ -100,3 +100,15 @@ def test_arguments_that_no_graph_can_name():
     same(lambda x: (x + 1).split(functools.partial(int, 1)()), torch.ones(2), graphs=1, breaks=0)
     with pytest.raises(TypeError):
         alternator.compile(lambda x: torch.sum(x, dim=functools.partial(int)), backend="eager")(torch.ones(2))
+
+
+def test_whether_anomalies_are_looked_for_is_guarded() -> None:
+    def f(x):
+        return x + torch.is_anomaly_enabled() + 2 * torch.is_anomaly_check_nan_enabled()
+
+    compiled = alternator.compile(f, backend="eager", fullgraph=True)
+    x = torch.ones(2)
+    for check in (True, False):
+        torch.testing.assert_close(compiled(x), f(x))
+        with torch.autograd.set_detect_anomaly(True, check_nan=check):
+            torch.testing.assert_close(compiled(x), f(x))
