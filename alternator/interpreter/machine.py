@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator._C.eval_frame import call_redirected
-from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
@@ -51,6 +51,7 @@ _ATOMS = SCALARS | frozenset(
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _LENGTHS = (list.__len__, dict.__len__, set.__len__)
 MAX_NESTING = 300
+MOST_NUMBERS, TOO_MANY = 500, "too many numbers vary"
 
 
 class RecordingMode(torch.overrides.TorchFunctionMode):
@@ -180,9 +181,11 @@ class Machine:
         made = self.numbers.get(id(source))
         if made is not None:
             return made
-        if kind is int and not -(2**63) <= value < 2**63:
+        if kind is int and not -(2**63) <= value < 2**63 or TOO_MANY in self.root_state:
             source.guard("EQ", value)
             return value
+        if len(self.numbers) >= MOST_NUMBERS:  # not sizes, but data: a symbol each would take seconds
+            raise Restart(lambda: self.root_state.setdefault(TOO_MANY, True))
         source.guard("TYPE", kind)
         made = self.fakes.symint(int(value), source) if kind is int else self.fakes.symfloat(value, source)
         if not issubclass(type(made), SYMBOLIC):

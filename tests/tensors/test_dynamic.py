@@ -440,3 +440,15 @@ def test_a_place_in_a_ring_that_starts_at_zero():
     for i in range(9):
         torch.testing.assert_close(put(torch.full((3,), float(i))), plain.put(torch.full((3,), float(i))))
     assert len(graphs) == 2
+
+
+def test_many_numbers_that_vary_are_data_and_no_symbols() -> None:
+    def fn(x, numbers):
+        numbers.reverse()
+        return x * numbers[3], numbers[-1]
+
+    for count in (20, 900):
+        calls = [(torch.ones(2), [7 * (i + start) % 1009 for i in range(count)]) for start in range(4)]
+        report = same(fn, *calls[0], then=calls[1:])
+        placeholders = max(sum(node.op == "placeholder" for node in graph.graph.nodes) for graph in report.graphs)
+        assert placeholders == (1 if count > 500 else 2)
