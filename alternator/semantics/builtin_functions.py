@@ -516,7 +516,9 @@ def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
     pairs: list[Any] = []
     if args:
         source = args[0]
-        if issubclass(type(source), dict) or hasattr(type(source), "keys"):
+        if type(source) is dict:  # which C code takes whole, and sees when a key's __eq__ changes it meanwhile
+            vm.native(dict.update, (target, vm.close(source, SHALLOW)))
+        elif issubclass(type(source), dict) or hasattr(type(source), "keys"):
             pairs = mapping_items(vm, source)
         else:
             pairs = [_pair(vm, at, pair) for at, pair in enumerate(operations.unpack(vm, source))]

@@ -572,3 +572,25 @@ def test_an_iterator_over_a_list_that_grew_keeps_its_place():
         return x + 1, seen, backwards, iter(items)
 
     same(fn, torch.ones(2), [])
+
+
+def test_a_dict_that_a_key_changes_while_it_is_merged() -> None:
+    def f(x):
+        class Key:
+            def __hash__(self):
+                return 0
+
+            def __eq__(self, other):
+                source.clear()
+                return False
+
+        source = dict.fromkeys(range(1, 40))
+        source[Key()] = 0
+        target = {Key(): 0, 1: 1}
+        try:
+            target.update(source)
+        except RuntimeError as error:
+            return x + 1, str(error), len(target), len(source)
+        return x + 2
+
+    same(f, torch.ones(2))
