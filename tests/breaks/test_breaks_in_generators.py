@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import sys
 import traceback
@@ -439,6 +440,31 @@ def test_given_up_behind_its_break(how: str, depth: int) -> None:
         return x * 2
 
     same(above if depth else f, X, [])
+
+
+def test_it_dies_with_the_exception_that_leaves_its_consumer() -> None:
+    def gen(x: Any, log: Any) -> Any:
+        try:
+            bk()
+            yield x + 1
+        finally:
+            log.append("closed")
+
+    def f(x: Any, log: Any) -> Any:
+        g = gen(x, log)
+        x = x * next(g)
+        raise KeyError("k")
+
+    compiled = alternator.compile(f, backend="eager")
+    gc.disable()
+    try:
+        for _ in range(2):
+            log: list[Any] = []
+            with contextlib.suppress(KeyError):
+                compiled(X, log)
+            assert log == ["closed"]
+    finally:
+        gc.enable()
 
 
 def test_it_goes_on_outside() -> None:

@@ -760,6 +760,79 @@ def gen(log):
 $+iter = gen(LOG)
 $+int = next($iter!, 0)
 ---
+def gen(t):
+    t = t + $int
+    break_here()
+    yield t * 2
+    if $cond: break_here()
+    yield t - $int
+for $+tensor in gen($tensor!):
+    LOG.append(len(LOG))
+    $[pass|break|break_here()]
+---
+def gen(items):
+    for v in items:
+        break_here()
+        got = yield v + $int
+        if got: LOG.append(got)
+few = $ints![:3]
+$+ints = list($[gen(few)|itertools.islice(gen(few), 2)|map(abs, gen(few))|sorted(gen(few))|itertools.takewhile(bool, gen(few))])
+---
+def gen(v):
+    try:
+        yield v
+        break_here()
+        yield v + $int
+    except ValueError as error:
+        break_here()
+        yield len(error.args)
+        LOG.append(repr(error))
+    finally:
+        break_here()
+        LOG.append('closed')
+feed = gen($int)
+$+int = next(feed)
+$[next(feed)|feed.throw(ValueError('t'))|feed.close()|print(next(feed) + next(feed, 0))|LOG.append(feed.send(None))]
+---
+def inner(v):
+    break_here()
+    got = yield v
+    break_here()
+    return got
+def outer(v):
+    LOG.append((yield from inner(v)))
+    yield from $ints![:2]
+    break_here()
+feed = outer($int)
+$+int = next(feed)
+$+ints = [feed.send($int), *feed]
+---
+@contextlib.contextmanager
+def managed(v):
+    if $cond: break_here()
+    try:
+        yield v + $int
+    except $[ValueError|KeyError|Exception]:
+        break_here()
+        LOG.append('swallowed')
+    LOG.append('left')
+    break_here()
+with managed($int) as $+int:
+    $[pass|break_here()|$raising]
+---
+def gen(n):
+    for i in range(n):
+        k = $int
+        break_here()
+        yield k + i
+    LOG.append(k if n else None)
+$+ints = [a * b for a, b in $[zip(gen(2), gen(3))|enumerate(gen(2))|zip(gen(1), itertools.chain(gen(0), gen(2)))]]
+---
+$+int = sum(v + (break_here() or 1) for v in $ints![:3])
+---
+for $+int in (v + (break_here() or $int) for v in $ints![:3]):
+$block
+---
 $+ints = [v + (break_here() or 1) for v in $ints![:3]]
 ---
 $+ints = sorted($ints![:4], key=lambda v: break_here() or -v)
