@@ -29,10 +29,12 @@ int extra_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   if (extra_of(self)->entries)
     for (CacheEntry* entry : *extra_of(self)->entries) Py_VISIT(entry);
+  Py_VISIT(extra_of(self)->pieces);
   return 0;
 }
 
 int extra_clear(PyObject* self) {
+  Py_CLEAR(extra_of(self)->pieces);
   if (extra_of(self)->entries) drop_entries(extra_of(self));
   return 0;
 }

@@ -19,6 +19,7 @@ struct ExtraState {
   std::vector<CacheEntry*>* entries;  // strong, the most recently used first
   uint64_t generation;  // changes with the list
   Dispatch* dispatch;   // null: to be made when there are many entries
+  PyObject* pieces;     // of a generator's code: what runs in its place where it is resumed (generators.cpp); may be null
   Skip skip;
 };
 

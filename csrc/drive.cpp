@@ -66,24 +66,6 @@ void bounce_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-// Calls fn with the items of the list, which loses them: once the callee's frame has them, nobody else does.
-PyObject* call_moving(Own fn, Own given) {
-  std::vector<PyObject*> items;
-  const Py_ssize_t count = PyList_GET_SIZE(given.get());
-  items.reserve(static_cast<size_t>(count) + 1);
-  for (Py_ssize_t i = 0; i < count; ++i) items.push_back(Py_NewRef(PyList_GET_ITEM(given.get(), i)));
-  PyObject* result = nullptr;
-  if (PyList_SetSlice(given.get(), 0, count, nullptr) == 0) {
-    given.clear();
-    Moving moving{fn.get(), items.data(), count};
-    Moving* outer = std::exchange(thread_hook.moving, &moving);
-    result = PyObject_Vectorcall(fn.get(), items.data(), static_cast<size_t>(count), nullptr);
-    thread_hook.moving = outer;
-  }
-  for (PyObject* item : items) Py_XDECREF(item);
-  return result;
-}
-
 // What came of the call, or its exception if that is wanted, in front of what was kept.
 bool add_outcome(PyObject* kept, PyObject* result, bool catches) {
   Own outcome = Own::steal(result), error = Own::share(Py_None);
@@ -101,6 +83,24 @@ PyObject* drive_function(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 
 }  // namespace
+
+// Once the callee's frame has the items, nobody else does.
+PyObject* call_moving(Own fn, Own given) {
+  std::vector<PyObject*> items;
+  const Py_ssize_t count = PyList_GET_SIZE(given.get());
+  items.reserve(static_cast<size_t>(count) + 1);
+  for (Py_ssize_t i = 0; i < count; ++i) items.push_back(Py_NewRef(PyList_GET_ITEM(given.get(), i)));
+  PyObject* result = nullptr;
+  if (PyList_SetSlice(given.get(), 0, count, nullptr) == 0) {
+    given.clear();
+    Moving moving{fn.get(), items.data(), count};
+    Moving* outer = std::exchange(thread_hook.moving, &moving);
+    result = PyObject_Vectorcall(fn.get(), items.data(), static_cast<size_t>(count), nullptr);
+    thread_hook.moving = outer;
+  }
+  for (PyObject* item : items) Py_XDECREF(item);
+  return result;
+}
 
 bool is_root_bounce(PyObject* result) { return Py_TYPE(result) == bounce_type && bounce_of(result)->root; }
 

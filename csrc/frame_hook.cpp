@@ -179,8 +179,12 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
 PyObject* eval_hook(PyThreadState* tstate, py::Frame* frame, int throwflag) {
   const ThreadHook& hook = thread_hook;
   const bool moved = __builtin_expect(hook.moving != nullptr, 0) && take_moving(reinterpret_cast<PyObject*>(py::frame_func(frame)));
-  if ((!hook.callback && !hook.redirect) || throwflag || py::frame_is_resumed(frame))
-    return run_frame(tstate, frame, throwflag);
+  if ((!hook.callback && !hook.redirect) || throwflag) return run_frame(tstate, frame, throwflag);
+  if (py::frame_is_resumed(frame)) {
+    PyObject* result = nullptr;
+    if (hook.redirect || resume_in_a_piece(tstate, frame, &result) == Resumed::plainly) return run_frame(tstate, frame, throwflag);
+    return result;
+  }
   PyCodeObject* code = py::frame_code(frame);
   constexpr int kFunction = CO_OPTIMIZED | CO_NEWLOCALS;
   if ((py::code_flags(code) & kFunction) != kFunction) return run_frame(tstate, frame, 0);

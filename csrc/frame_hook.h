@@ -43,6 +43,11 @@ PyObject* drive(PyObject* result);      // steals it; calls what comes next unti
 bool take_moving(PyObject* func);       // its frame has its arguments now, and nobody else, if this is true
 bool init_drive(PyObject* module);
 
+// generators.cpp: runs a piece of its code in the place of a generator's frame that is being resumed, as far as there is one.
+enum class Resumed : uint8_t { plainly, in_a_piece };
+Resumed resume_in_a_piece(PyThreadState* tstate, py::Frame* frame, PyObject** result);
+PyObject* call_moving(Own fn, Own given);  // drive.cpp: with the items of the list, which loses them
+
 bool code_can_be_captured(const PyCodeObject* code);
 
 bool init_frame_hook(PyObject* module);

@@ -1,5 +1,5 @@
 // The frames of generators that wait, what is in them, and how it is changed; how far an enumerate has counted.
-#include "util.h"
+#include "frame_hook.h"
 
 #include <vector>
 
@@ -193,7 +193,104 @@ PyObject* set_count(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
+// How a generator waits: its place, and which of its slots are empty.
+PyObject* key_of(PyObject* generator) {
+  const py::Slots slots = py::generator_slots(generator);
+  const int place = py::generator_place(generator);
+  std::string key(reinterpret_cast<const char*>(&place), sizeof place);
+  for (int i = 0; i < slots.count; ++i) key.push_back(slots.at[i] ? '\0' : '\1');
+  return PyBytes_FromStringAndSize(key.data(), static_cast<Py_ssize_t>(key.size()));
+}
+
+// What is to run where a generator is resumed like this: (code, slots of its arguments, slots of its cells, handles), borrowed; or None.
+PyObject* find_piece(ExtraState* extra, PyObject* generator) {
+  if (!extra->pieces && !(extra->pieces = PyDict_New())) return nullptr;
+  Own key = Own::steal(key_of(generator));
+  if (!key) return nullptr;
+  if (PyObject* known = PyDict_GetItemWithError(extra->pieces, key.get())) return known;
+  if (PyErr_Occurred()) return nullptr;
+  Own callback = Own::share(thread_hook.callback), made = Own::share(Py_None);
+  if (PyObject_HasAttrString(callback.get(), "piece_of")) {
+    HookOff off;
+    made = Own::steal(PyObject_CallMethod(callback.get(), "piece_of", "OOiOi", py::generator_function(generator),
+                                          py::generator_code(generator), py::generator_place(generator), key.get(),
+                                          static_cast<int>(sizeof(int))));
+    if (!made) return nullptr;
+  }
+  if (PyDict_SetItem(extra->pieces, key.get(), made.get()) < 0) return nullptr;
+  return PyDict_GetItemWithError(extra->pieces, key.get());
+}
+
+// Takes what a piece is called with out of the frame, but for cells; the rest is dropped.
+Own take_arguments(PyObject* generator, PyObject* wanted, bool handles, std::vector<Own>* dropped) {
+  const py::Slots slots = py::generator_slots(generator);
+  Own given = Own::steal(PyList_New(0));
+  for (Py_ssize_t i = 0; given && i < PyTuple_GET_SIZE(wanted); ++i) {
+    const long slot = PyLong_AsLong(PyTuple_GET_ITEM(wanted, i));
+    if (slot < 0 || slot >= slots.count || !slots.at[slot] || PyList_Append(given.get(), slots.at[slot]) < 0) return {};
+  }
+  PyObject* handled = *py::generator_handles(generator);
+  if (given && handles && PyList_Append(given.get(), handled ? handled : Py_None) < 0) return {};
+  take_stack(generator, dropped);
+  take_variables(generator, dropped);
+  set_handled(generator, nullptr, dropped);
+  return given;
+}
+
+Own cells_of(PyObject* generator, PyObject* wanted) {
+  const py::Slots slots = py::generator_slots(generator);
+  Own cells = Own::steal(PyTuple_New(PyTuple_GET_SIZE(wanted)));
+  for (Py_ssize_t i = 0; cells && i < PyTuple_GET_SIZE(wanted); ++i) {
+    const long slot = PyLong_AsLong(PyTuple_GET_ITEM(wanted, i));
+    if (slot < 0 || slot >= slots.locals || !slots.at[slot]) return {};
+    PyTuple_SET_ITEM(cells.get(), i, Py_NewRef(slots.at[slot]));
+  }
+  return cells;
+}
+
+// The piece as a function of the generator's module, with its cells.
+Own function_of(PyObject* generator, PyObject* piece) {
+  Own cells = cells_of(generator, PyTuple_GET_ITEM(piece, 2));
+  if (!cells) return {};
+  Own fn = Own::steal(PyFunction_New(PyTuple_GET_ITEM(piece, 0), py::generator_function(generator)->func_globals));
+  if (fn && PyTuple_GET_SIZE(cells.get()) && PyFunction_SetClosure(fn.get(), cells.get()) < 0) return {};
+  return fn;
+}
+
+PyObject* call_piece(PyObject* generator, py::Frame* frame, Own fn, Own given, bool at_start) {
+  py::leave_frame(frame, !at_start);
+  Own state = Own::steal(drive(call_moving(std::move(fn), std::move(given))));
+  py::enter_frame(frame);
+  if (!state) return nullptr;
+  if (!PyTuple_CheckExact(state.get()) || PyTuple_GET_SIZE(state.get()) < 2) return bad_state();
+  if (PyTuple_GET_ITEM(state.get(), 0) != Py_None && !put_state(generator, state.get())) return nullptr;
+  return Py_NewRef(PyTuple_GET_ITEM(state.get(), 1));
+}
+
 }  // namespace
+
+Resumed resume_in_a_piece(PyThreadState* tstate, py::Frame* frame, PyObject** result) {
+  PyObject* generator = py::resumed_generator(frame);
+  if (!generator || thread_hook.callback == Py_False || py::is_traced(tstate)) return Resumed::plainly;
+  ExtraState* extra = make_extra(py::frame_code(frame));
+  if (!extra) return Resumed::in_a_piece;  // with an exception set
+  if (extra->skip != Skip::no) return Resumed::plainly;
+  PyObject* piece = find_piece(extra, generator);
+  if (!piece) return Resumed::in_a_piece;
+  if (piece == Py_None || extra->skip != Skip::no) return Resumed::plainly;
+  Own held = Own::share(piece);
+  ExtraState* known = find_extra(reinterpret_cast<PyCodeObject*>(PyTuple_GET_ITEM(piece, 0)));
+  if (known && known->skip != Skip::no) return Resumed::plainly;
+  const bool at_start = py::starts_there(frame, py::generator_place(generator));
+  Own fn = function_of(generator, piece);
+  if (!fn) return Resumed::in_a_piece;
+  std::vector<Own> dropped;
+  Own given = take_arguments(generator, PyTuple_GET_ITEM(piece, 1), PyTuple_GET_ITEM(piece, 3) == Py_True, &dropped);
+  if (!given) return Resumed::in_a_piece;
+  dropped.clear();
+  *result = call_piece(generator, frame, std::move(fn), std::move(given), at_start);
+  return Resumed::in_a_piece;
+}
 
 bool init_generators(PyObject* module) {
   static PyMethodDef methods[] = {

@@ -3,6 +3,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <opcode.h>
 #include <structmember.h>
 
 #if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
@@ -71,6 +72,23 @@ inline Waits generator_waits(PyObject* generator) {
   const Frame* frame = generator_frame(generator);
   if (state == FRAME_EXECUTING || (frame->frame_obj && frame->frame_obj->f_trace)) return Waits::no;
   return state == FRAME_CREATED ? Waits::at_start : Waits::at_yield;
+}
+
+// The generator of a frame that is being resumed, if it is an ordinary one; what it is sent is on its stack. Null where
+// somebody holds the frame, and could look into it.
+inline PyObject* resumed_generator(Frame* frame) {
+  constexpr int kKinds = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR | CO_ITERABLE_COROUTINE;
+  if ((frame->f_code->co_flags & kKinds) != CO_GENERATOR || frame->frame_obj) return nullptr;
+  return reinterpret_cast<PyObject*>(_PyFrame_GetGenerator(frame));
+}
+// It is in no evaluator, but in the middle of being resumed; until it is put somewhere.
+inline void leave_frame(Frame* frame, bool yielded) {
+  if (yielded) ++frame->prev_instr;  // nobody takes it for one that delegates
+  frame->stacktop = -1;
+}
+inline void enter_frame(Frame* frame) { frame->stacktop = frame->f_code->co_nlocalsplus; }
+inline bool starts_there(const Frame* frame, int offset) {
+  return _Py_OPCODE(_PyCode_CODE(frame->f_code)[offset / 2]) == RETURN_GENERATOR;
 }
 
 // What follows is for those that wait at a place. The place: that of the last instruction, in bytes.

@@ -21,6 +21,7 @@ import torch
 from alternator import callback as callbacks
 from alternator import capture, config, exc, marks, utils
 from alternator._C import eval_frame
+from alternator.codegen import pieces
 from alternator.request import CompileRequest, frame_states
 from alternator.runtime import recompiles, skip, stance, trampoline
 from alternator.runtime.module import original_of
@@ -183,6 +184,12 @@ class Callback:
             if isinstance(made, eval_frame._CacheEntry):
                 eval_frame.add(code, made, self)  # for those who wait for the lock
             return made
+
+    def piece_of(self, func: types.FunctionType, code: types.CodeType, place: int, key: bytes, start: int) -> pieces.Piece | None:
+        """What runs where a generator of the function that waits at this place is resumed; None: its own frame."""
+        if func.__code__ is not code or skip.of_function(func) is not Verdict.CAPTURE or code.co_filename.startswith(skip.TORCH):
+            return None
+        return pieces.piece_at(code, place, key[start:])
 
     # -- one frame --------------------------------------------------------------------------------------------------
 
