@@ -48,6 +48,9 @@ class SubRecorder(Recorder):
     def symbol_input(self, symbol: sympy.Symbol, source: Source, kind: str, dim: int, example: Any) -> None:
         self.parent.symbol_input(symbol, source, kind, dim, example)
 
+    def source_of(self, expr: sympy.Expr) -> Source | None:
+        return self.parent.source_of(expr)
+
     def formula(self, symbol: sympy.Symbol, fn: Any, args: tuple[Any, ...], example: Any) -> None:
         if any(free_unbacked_symbols(arg) for arg in args if isinstance(arg, SYMBOLIC)):  # what the body may have computed
             super().formula(symbol, fn, args, example)

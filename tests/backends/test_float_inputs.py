@@ -91,3 +91,30 @@ def test_numbers_that_the_program_computes_are_not_constants_of_the_graph(backen
         return x * warm * cool * (1 - 0.9 ** int(s)), warm, s * 2 - 1
 
     assert check(f, backend) <= 4
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, by):
+        ctx.by = by
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.neg() * ctx.by, None
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_float_that_is_first_used_in_the_body_of_an_operator(backend: Any) -> None:
+    def function(x, s):
+        return (_Scaled.apply(x, s).sin(),)
+
+    def checkpointed(x, s):
+        return (torch.utils.checkpoint.checkpoint(lambda y: y.sin() * s, x, use_reentrant=False),)
+
+    def mapped(x, s):
+        return (torch.vmap(lambda y: y * s + 1)(x),)
+
+    for f in (function, checkpointed):
+        assert check(f, backend) <= 2
+    assert check(mapped, backend) <= (2 if backend == "eager" else 5)  # AOTAutograd makes it a constant
