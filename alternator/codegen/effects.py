@@ -20,7 +20,7 @@ from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
-from alternator.provenance.sets import arrangement, is_value
+from alternator.provenance.sets import arrangement, is_value, same_but_for_one
 from alternator.provenance.world import MISSING, Outside, module_space
 from alternator.tensors.state import GlobalState
 
@@ -165,6 +165,10 @@ def _without_the_deleted(b: Builder, target: str, base: str, old: Any, new: Any)
 
 
 def _replay_set(b: Builder, rec: Outside) -> None:
+    if not rec.snapshot:
+        if not rec.standin and same_but_for_one(rec.standin, rec.obj):
+            return  # what came and went was alone, so nobody can have seen the table
+        rec.source.guard("ITEMS", (), build.set_layout(rec.obj))
     target = b.load(rec.source)
     old, new = {id(item) for item in rec.snapshot}, {id(item) for item in _SET_ITEMS(rec.standin)}
     gone = [item for item in rec.snapshot if id(item) not in new]

@@ -53,3 +53,10 @@ def arrangement(members: Any, like: Any) -> Any:
     mask, finger, slots, gone = build.set_layout(like)
     place = dict(zip(map(id, items_of(like)), slots))
     return mask, finger, tuple(place[id(member)] for member in items_of(members)), gone
+
+
+def same_but_for_one(left: Any, before: Any) -> bool:
+    """Whether the table of an empty set bears at most one mark of a member that is gone more than it did before."""
+    mask, _, _, gone = build.set_layout(left)
+    mask_before, _, _, gone_before = build.set_layout(before)
+    return bool(mask == mask_before and len(gone) <= len(gone_before) + 1)

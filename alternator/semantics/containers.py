@@ -201,6 +201,9 @@ def _read_items(world: World, source: Source, members: Any) -> list[Any] | None:
     What stands for the members, if there are tensors among them: these are members by identity, so the table is another one.
     """
     items = items_of(members)
+    if not items:  # how its table came about tells nothing until there are two members (codegen/effects.py)
+        source.guard("LEN", 0)
+        return None
     if all(map(is_plain, items)):
         source.guard("ITEMS", items, build.set_layout(members))
         return None

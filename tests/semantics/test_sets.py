@@ -240,3 +240,18 @@ def test_members_of_sets_of_tensors_from_outside() -> None:
             chosen.update(tensors[3:])
             states.append((run(torch.ones(2)), len(chosen), tensors[3] in chosen, tensors[0] in chosen, run(torch.ones(2))))
         torch.testing.assert_close(*states)
+
+
+def test_an_empty_set_that_had_one_member_at_a_time():
+    """What is left of them in the table tells nothing: no new version for each call."""
+    busy = set()
+
+    def f(x, key):
+        busy.add(key)
+        try:
+            return x + (key in busy) + len(busy)
+        finally:
+            busy.discard(key)
+
+    same(f, torch.ones(2), 3, graphs=1, then=[(torch.ones(2), 3), (torch.ones(2), 3)])
+    assert busy == set()
