@@ -427,3 +427,8 @@ def test_what_libraries_gave_to_torch_compile_is_part_of_the_capture():
     linear = torch.compile(torch.nn.Linear(3, 3), backend="eager")
     same(lambda x: given(x) + given(x, n=3) + looks_like_it(x), torch.ones(2), graphs=1, breaks=0)
     same(lambda x: holder.method(linear(x)), torch.ones(2, 3), graphs=1, breaks=0)
+
+
+def test_modules_are_made_inside_after_torch_compile_was_used():
+    torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1))  # from now on each new module is tagged
+    same(lambda x: torch.nn.PairwiseDistance()(x, x + 1), torch.ones(2, 3), graphs=1, breaks=0)

@@ -65,6 +65,8 @@ def bring_over_marks() -> None:
     decorators = sys.modules.get("torch._dynamo.decorators")
     if decorators is not None and not _functions_are_known:
         _functions_are_known = True
+        generations = sys.modules["torch._dynamo.mutation_guard"].GenerationTracker  # its own bookkeeping of new modules
+        traced.is_constant(None)(generations.tag.__func__)
         traced.breaks_with("GRAPH_BREAK_CALL", decorators.graph_break)
         traced.breaks_with("GRAPH_BREAK_CALL", decorators.step_unsupported)
         traced.skips_frame(decorators.skip_frame)

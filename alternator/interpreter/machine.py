@@ -139,6 +139,7 @@ class Machine:
         tables += [self._globals_memo, self.attr_memo, self.type_facts, self.module_stack, self.inlined, self.cells]
         for table in [*tables, self.numbers, self.states, self.spaces]:
             table.clear()
+        self.fakes.inputs.clear()
         self.overrides.release()
         self.world.release()
 
