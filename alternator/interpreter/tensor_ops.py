@@ -127,6 +127,8 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
         if _may_be_seen(vm.frame):
             return Break("NO_FAKE_RULE", f"how {name} fails: {error}")
         in_eager = error
+    else:
+        in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
     return UserRaise(vm.adopt(in_eager))
 
 

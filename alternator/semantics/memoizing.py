@@ -42,12 +42,17 @@ def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 
 def _interpreted(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     """Fakes and fresh objects are in no cache yet, and must not be kept in one; the same ones give the same result again."""
+    keeps = obj.cache_info().maxsize != 0
+    if keeps:
+        for value in (*args, *kwargs.values()):
+            if not issubclass(type(value), torch.Tensor):
+                calls.call(vm, hash, (value,), {})
     known = vm.states.setdefault(("results", id(obj)), {})
     key = (*map(_by_value, args), *((name, *_by_value(a)) for name, a in kwargs.items()))
     if key in known:
         return known[key][-1]
     result = calls.call(vm, attributes.vm_trusted(vm, obj.__wrapped__), args, kwargs)
-    if obj.cache_info().maxsize != 0:
+    if keeps:
         known[key] = args, kwargs, result
     return result
 

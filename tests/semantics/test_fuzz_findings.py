@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import itertools
 import operator
 from pathlib import Path
@@ -450,3 +451,34 @@ def test_not_implemented_as_a_condition_warns_each_time() -> None:
         with pytest.warns(DeprecationWarning, match="NotImplemented") as seen:
             assert fn(torch.ones(1), 1, 2.5).item() == 2
         assert [Path(row.filename).name for row in seen if row.category is DeprecationWarning] == [Path(__file__).name]
+
+
+def test_what_an_operation_raises_knows_of_no_fakes() -> None:
+    """Neither as its context, nor in a traceback that keeps the frame behind a break alive."""
+    closed = []
+
+    def generator():
+        try:
+            yield 1
+        finally:
+            closed.append(1)
+
+    def f(x):
+        feed = generator()
+        next(feed)
+        alternator.graph_break()
+        with contextlib.nullcontext():
+            return None + torch.zeros(3)
+
+    gc.collect()
+    gc.disable()
+    try:
+        compiled = alternator.compile(f, backend="eager")
+        for n in range(1, 4):
+            with pytest.raises(TypeError) as seen:
+                compiled(torch.ones(2))
+            assert seen.value.__context__ is None
+            del seen
+            assert len(closed) == n
+    finally:
+        gc.enable()

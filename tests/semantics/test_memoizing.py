@@ -1,5 +1,6 @@
 """Caches, weak references, locks and finalizers in captured code."""
 
+import collections
 import functools
 import threading
 import weakref
@@ -344,3 +345,25 @@ def test_an_object_with_a_finalizer_is_finalized_as_often_as_plainly():
         return x + 1, kept is None
 
     same(fn, X, namespace=["FINALIZED"])
+
+
+def test_arguments_are_hashed_even_if_they_are_in_no_cache():
+    class Loud:
+        def __hash__(self):
+            print("hashed")
+            return 7
+
+    @functools.cache
+    def double(v):
+        return [v, v]
+
+    def f(x):
+        seen = [double(x + 1) is double(x + 1), double(Loud())[0] is None]
+        for given in ([1], {1: 2}, {3}, collections.deque([x])):
+            try:
+                double(given)
+            except TypeError as error:
+                seen.append(str(error))
+        return x * 2, seen
+
+    same(f, torch.ones(2))
