@@ -56,18 +56,21 @@ WATCHED = "lifetimes are watched"
 MOST = 1000
 """An object that holds more than this is not looked through."""
 
+_MOST_LATER = 2 * MOST
+"""For guards: the object may have grown a little since it was decided that they can be relied on."""
+
 
 # ---- can it be told?
 
 
-def is_observed(value: Any, apart: Iterable[Any] = ()) -> bool:
+def is_observed(value: Any, apart: Iterable[Any] = (), most: int = MOST) -> bool:
     """Whether the program can tell when the value dies, or something that it holds; in doubt it can.
 
-    ``apart``: what it may hold as well, but is looked at by itself.
+    ``apart``: what it may hold as well, but is looked at by itself.  ``most``: one that holds more is not looked through.
     """
     seen = {id(one) for one in apart}
     seen.discard(id(value))
-    most = len(seen) + MOST
+    most += len(seen)
     pending = [value]
     while pending:
         one = pending.pop()
@@ -396,7 +399,8 @@ class Lifetimes:
     def _apart(self) -> list[Candidate]:
         """What is looked at by itself, or has nothing left to do: a generator that was run to its end in this piece."""
         done = [rec for rec in records(self.vm) if issubclass(type(rec.standin), OutsideGenerator) and rec.standin.finished]
-        return self._first + [Candidate(rec.obj, rec.standin, rec.source) for rec in done]
+        apart = self._first + [Candidate(rec.obj, rec.standin, rec.source) for rec in done]
+        return [one for one in apart if one.source is not None]  # as the guards will see it
 
     def check(self, frames: list[Any], more: Iterable[Any] = (), given_up: list[Candidate] | None = None) -> set[int]:
         """Begin anew, and watch, if something was lost whose end shows.  The ids of what else was lost."""
@@ -433,17 +437,17 @@ class Lifetimes:
 
             def is_quiet(holder: Any) -> bool:
                 value = read(holder)
-                return type(value) in _PLAIN or not is_observed(value)
+                return type(value) in _PLAIN or not is_observed(value, most=_MOST_LATER)
 
             self.vm.world.tree.tail.append(
                 ("PY", (source.want(),), is_quiet, f"nobody is told when {one.name} of {source.name} dies")
             )
             return
-        others = [slot.source for slot in self._apart() if slot.source is not None and slot.source is not source]
+        others = [cast(Source, slot.source) for slot in self._apart() if slot.source is not source or read is not None]
         sources = tuple(node.want() for node in (source, *others))
 
         def quiet(holder: Any, *apart: Any) -> bool:
-            return not is_observed(holder if read is None else read(holder), apart)
+            return not is_observed(holder if read is None else read(holder), apart, _MOST_LATER)
 
         self.vm.world.tree.tail.append(("PY", sources, quiet, f"nobody is told when {source.name} dies"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import sys
 import weakref
 from typing import Any, Callable, Iterator
 
@@ -12,6 +13,7 @@ import torch
 from helpers import assert_same
 
 import alternator
+from alternator import utils
 
 X = torch.ones(2)
 LOG: list[Any] = []
@@ -370,3 +372,33 @@ def test_dies_at_its_place(drop: Any, make: Any) -> None:
 @pytest.mark.parametrize("drop", DROPS, ids=lambda fn: fn.__name__)
 def test_a_class_with_del_that_is_made_in_captured_code(drop: Any) -> None:
     run(drop, Noisy)
+
+
+def test_what_holds_its_holder_is_guarded_without_it():
+    """The new attribute refers back to the object, which is looked at by itself when the guard is made: also when it is checked."""
+
+    class Part:
+        def __init__(self, owner):
+            self.owner = owner
+
+    class Owner:
+        part = None
+
+        def __init__(self):
+            self.out = sys.stderr  # its end would show
+
+    def f(x, o):
+        before = o.part
+        o.part = Part(o)
+        try:
+            alternator.graph_break()
+            return x + 1
+        finally:
+            o.part = before
+
+    utils.counters.clear()
+    compiled, owner = alternator.compile(f, backend="eager"), Owner()
+    for _ in range(2):
+        assert compiled(torch.ones(1), owner).tolist() == [2]
+        assert owner.part is None
+    assert not utils.counters["internal_errors"]
