@@ -75,13 +75,33 @@ def is_observed(value: Any, apart: Iterable[Any] = (), most: int = MOST) -> bool
     while pending:
         one = pending.pop()
         kind = type(one)
-        if kind in _PLAIN or id(one) in seen or _is_apart(kind):
+        if kind in _PLAIN or id(kind) in _apart_kinds or id(one) in seen:
             continue
+        if kind not in _BUILTIN:
+            if _is_apart(kind):
+                _apart_kinds[id(kind)] = weakref.ref(kind, functools.partial(_forget_kind, id(kind)))
+                continue
+            if _shows(one, kind):
+                return True
         seen.add(id(one))
-        if len(seen) > most or _shows(one, kind):
+        if len(seen) > most:
             return True
-        pending += _held_by(one, kind)
+        pending += _held_by(one, kind) if kind not in _BUILTIN else gc.get_referents(one)
     return False
+
+
+_BUILTIN: set[type] = {tuple, list, dict, set, frozenset, enumerate, zip, reversed, types.CellType, types.MethodType, slice}
+_EXAMPLES: tuple[Any, ...] = ((), [], {}, {}.values(), {}.items(), set(), "", b"", range(0))
+_BUILTIN |= {type(iter(example)) for example in _EXAMPLES}
+_BUILTIN = {kind for kind in _BUILTIN if _WEAK_OFFSET(kind) == 0}
+"""Types whose objects have no end that shows, whatever they hold: neither ``__del__`` nor weak references."""
+
+_apart_kinds: dict[int, weakref.ref[type]] = {}
+"""By their id: classes that were found to be looked at apart, as long as they live."""
+
+
+def _forget_kind(key: int, ref: Any) -> None:
+    _apart_kinds.pop(key, None)
 
 
 def _shows(one: Any, kind: type) -> bool:
