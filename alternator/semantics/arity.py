@@ -17,8 +17,10 @@ _NATIVE = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
     types.ClassMethodDescriptorType,
+    types.FunctionType,
     type,
 )
+_MODULES = sys.stdlib_module_names | {"torch"}
 _ANY = sys.maxsize
 _Limits = tuple[int, int, tuple[str, ...], frozenset[str]]
 
@@ -56,7 +58,7 @@ def _limits(fn: Any) -> _Limits | None:
     if fn in _WITHOUT_SIGNATURE:
         return _WITHOUT_SIGNATURE[fn]
     try:
-        parameters = list(inspect.signature(fn).parameters.values())
+        parameters = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
     except (ValueError, TypeError):
         return None
     positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
@@ -92,7 +94,7 @@ def install() -> None:
             continue
         owner = getattr(fn, "__objclass__", fn)
         module = getattr(owner, "__module__", None) or "builtins"
-        if module.split(".")[0] not in sys.stdlib_module_names or type(getattr(fn, "__self__", None)).__name__ == "PyCapsule":
+        if module.split(".")[0] not in _MODULES or type(getattr(fn, "__self__", None)).__name__ == "PyCapsule":
             continue
         limits = _limits(fn)
         if limits is not None and fn in RULES:

@@ -259,11 +259,11 @@ for _name in dir(math):
         _symbolic = getattr(torch, f"_sym_{_name}", None)
 
         def _math(vm: Any, args: Any, kwargs: Any, fn: Any = _fn, other: Any = _symbolic) -> Any:
-            if any(issubclass(type(a), SYMBOLIC) for a in args) and other is not None:
+            if not kwargs and any(issubclass(type(a), SYMBOLIC) for a in args) and other is not None:
                 return vm.symbolic(other, *args)
             if any(issubclass(type(a), torch.Tensor) for a in args):
                 args = tuple(calls.call(vm, float, (a,), {}) if issubclass(type(a), torch.Tensor) else a for a in args)
-            if any(issubclass(type(a), SYMBOLIC) for a in args):
+            if not kwargs and any(issubclass(type(a), SYMBOLIC) for a in args):
                 return vm.symbolic(fn, *args)
             return calls.run_pure(vm, fn, DEEP, args, kwargs)
 
@@ -383,18 +383,18 @@ def _check_rule(fn: Any, error: type[Exception]) -> Any:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         condition = args[0]
         if assertions.is_unbacked(condition):
-            if not assertions.check(vm, condition, error, (message(vm, args),)):
+            if not assertions.check(vm, condition, error, (text(vm, *args[1:], **kwargs),)):
                 raise Break("DATA_DEPENDENT_BRANCH", f"torch.{fn.__name__} of a number that only the graph knows")
         elif issubclass(type(condition), torch.SymBool):
             vm.symbolic(fn, condition)
         elif not vm.truth(condition):
-            raise vm.user_raise(error(message(vm, args)))
+            raise vm.user_raise(error(text(vm, *args[1:], **kwargs)))
         return None
 
-    def message(vm: Any, args: Any) -> Any:
-        if len(args) < 2 or args[1] is None:
+    def text(vm: Any, message: Any = None) -> Any:
+        if message is None:
             return "Expected cond to be True, but got False."
-        return calls.call(vm, args[1], (), {}) if callable(args[1]) else args[1]
+        return calls.call(vm, message, (), {}) if callable(message) else message
 
     return rule
 

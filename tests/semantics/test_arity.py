@@ -1,5 +1,7 @@
 """Builtins that are called with arguments that they do not take: the errors are CPython's own."""
 
+import dataclasses
+import math
 import operator
 
 import pytest
@@ -47,3 +49,34 @@ def test_needed_arguments_may_be_given_by_keyword():
         )
 
     same(fn, torch.ones(2), fullgraph=True)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+def test_needed_arguments_of_python_functions_that_have_rules_may_be_given_by_keyword():
+    def fn(x):
+        torch._check(cond=True, message=lambda: "never")
+        return x + torch.sym_max(a=1, b=2), [field.name for field in dataclasses.fields(class_or_instance=Point)]
+
+    same(fn, torch.ones(2), fullgraph=True)
+
+
+def test_a_check_that_fails_has_the_message_given_by_keyword():
+    def fn(x):
+        try:
+            torch._check(cond=x.shape[0] > 5, message=lambda: "too few")
+        except RuntimeError as error:
+            return x + 1, str(error)
+
+    same(fn, torch.ones(2))
+
+
+def test_functions_of_numbers_that_vary_heed_their_keywords():
+    def fn(x, close, n):
+        return x + n, math.isclose(close, 0.5, abs_tol=0.1), math.isclose(0.5, close, rel_tol=1.0), math.prod((n, n), start=n)
+
+    x = torch.ones(2)
+    same(fn, x, 0.25, 2, then=[(x, 0.45, 3), (x, 0.41, 4), (x, 3.0, 5)], fullgraph=True)
