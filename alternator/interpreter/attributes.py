@@ -18,7 +18,7 @@ from alternator.interpreter.namespaces import namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
-from alternator.provenance.world import MISSING, Outside, class_space, module_space
+from alternator.provenance.world import MISSING, Outside, class_space, instance_space, module_space
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -119,7 +119,7 @@ def vm_trusted(vm: Any, obj: Any) -> Any:
 def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
     """What the instance's own ``__dict__`` holds under ``name``, or MISSING; guarded, shadows first."""
     if rec is None:
-        space = _dict_of(obj)
+        space = instance_space(obj)
         if space is None:
             return MISSING
         inner = vm.records.get(id(space))
@@ -130,10 +130,10 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
         return rec.attrs[name]
     if rec.space is not None and vm.records[id(rec.space)].filled:
         return dict.get(rec.space, name, MISSING)
-    space = _dict_of(rec.obj)
+    space = instance_space(rec.obj)
     if space is None:
         return MISSING
-    source = rec.inner.child("dict").child("dictitem", name)
+    source = rec.space_source().child("dictitem", name)
     value = space.get(name, MISSING)
     if value is MISSING:
         source.guard("ABSENT")
@@ -171,15 +171,6 @@ def _is_plain_exception(kind: type) -> bool:
     """Its arguments (and what a group holds), which were guarded when it entered, are all that native code reads."""
     shown = (BaseException.__str__, KeyError.__str__, BaseExceptionGroup.__str__)
     return issubclass(kind, BaseException) and kind.__str__ in shown
-
-
-def _dict_of(obj: Any) -> dict[str, Any] | None:
-    if type(obj).__dictoffset__ == 0:
-        return None
-    try:
-        return object.__getattribute__(obj, "__dict__")
-    except (AttributeError, TypeError):
-        return getattr(obj, "__dict__", None)
 
 
 def bind(vm: Any, raw: Any, obj: Any, kind: type, name: str) -> Any:
@@ -261,7 +252,7 @@ def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) 
 def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
     """``obj.__dict__`` of an outside object, as a dict to read from (its writes are written to the object's shadow)."""
     if rec.space is None:
-        rec.space = vm.world.admit(_dict_of(rec.obj), rec.inner.child("dict"))
+        rec.space = vm.world.admit(instance_space(rec.obj), rec.space_source())
         vm.attr_memo.clear()
         inner = vm.records[id(rec.space)]
         if inner.filled:
@@ -512,7 +503,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         raise Break("UNSUPPORTED_EFFECT", f"assignment to an attribute of a {kind.__name__}, which C code does in its own way")
     if name == "__class__" or name == "__dict__":
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
-    if raw is MISSING and _dict_of(rec.obj) is None:
+    if raw is MISSING and instance_space(rec.obj) is None:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))

@@ -83,7 +83,7 @@ def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, An
         return call(vm, found, (obj, *args), kwargs)
     if type(found) is types.BuiltinFunctionType:  # does not bind
         return call(vm, found, args, kwargs)
-    if type(found) in (staticmethod, classmethod):
+    if type(found) is not types.WrapperDescriptorType:
         return call(vm, attributes.bind(vm, found, obj, type(obj), "__call__"), args, kwargs)
     depth = PURE_TYPES.get(type(obj))
     if depth is not None:
@@ -469,6 +469,8 @@ def instantiate(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any
         hook = vm.world.class_attr(meta, "__call__")
         if type(hook) is types.FunctionType:
             return call(vm, hook, (cls, *args), kwargs)
+        if type(hook) is not types.WrapperDescriptorType:  # type's own, or some C code's; ``TypedDict`` says ``__call__ = dict``
+            return call(vm, attributes.bind(vm, hook, cls, meta, "__call__"), args, kwargs)
     return construct(vm, cls, args, kwargs)
 
 

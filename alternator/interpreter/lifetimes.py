@@ -35,7 +35,7 @@ from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.changes import has_changed, records
 from alternator.provenance.iterators import StandIn, dict_items
 from alternator.provenance.source import Source
-from alternator.provenance.world import MISSING, SCALARS, Outside, Unread, class_space, module_of
+from alternator.provenance.world import MISSING, SCALARS, Outside, Unread, class_space, instance_space, module_of
 
 _MRO: Any = type.__dict__["__mro__"].__get__
 _WEAK_OFFSET: Any = type.__dict__["__weakrefoffset__"].__get__
@@ -237,10 +237,7 @@ def _is_guarded(source: Source, kind: str, name: str) -> bool:
 
 def _attribute(obj: Any, name: str) -> Any:
     """What the object itself has under the name: in its dict, or a slot."""
-    try:
-        space = object.__getattribute__(obj, "__dict__")
-    except (AttributeError, TypeError):
-        space = None
+    space = instance_space(obj)
     if type(space) is dict and name in space:
         return space[name]
     if name == "__dict__":

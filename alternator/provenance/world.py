@@ -6,6 +6,7 @@ for an outside list or dict, the object itself for everything else.  ``World.adm
 
 from __future__ import annotations
 
+import threading
 import types
 from typing import Any, Callable
 
@@ -59,6 +60,10 @@ class Outside:
         self.space: dict[str, Any] | None = None
         self.overlaid = False
         self.disordered = False
+
+    def space_source(self) -> Source:
+        """Where ``instance_space`` is."""
+        return self.inner.child("attr", "__dict__") if issubclass(type(self.obj), threading.local) else self.inner.child("dict")
 
 
 class Unread:
@@ -297,6 +302,23 @@ class_space: Any = type.__dict__["__dict__"].__get__
 module_space: Any = vars(types.ModuleType)["__dict__"].__get__
 """The namespace of a module, whatever its class makes of ``__dict__``."""
 _MODULE: Any = type.__dict__["__module__"].__get__
+
+
+def instance_space(obj: Any) -> dict[str, Any] | None:
+    """The dict of an instance, whatever its class makes of ``__dict__``; None if it has none.  Of a ``threading.local``: the one
+    that the thread at hand has of it."""
+    if issubclass(type(obj), threading.local):
+        space: dict[str, Any] = _LOCAL_GET(obj, "__dict__")
+        return space
+    if type(obj).__dictoffset__ == 0:
+        return None
+    try:
+        return object.__getattribute__(obj, "__dict__")
+    except (AttributeError, TypeError):
+        return getattr(obj, "__dict__", None)
+
+
+_LOCAL_GET: Any = threading.local.__getattribute__
 
 
 def module_of(cls: type) -> str:

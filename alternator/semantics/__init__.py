@@ -24,6 +24,7 @@ from alternator.semantics import (  # noqa: F401
     identity,
     iterators,
     legacy_tensors,
+    loggers,
     memoizing,
     nn_module,
     numbers,

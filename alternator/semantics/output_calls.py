@@ -1,9 +1,8 @@
-"""Output of the program (print, logging, warnings): done after the graph, in order, with its values."""
+"""Output of the program (print, warnings): done after the graph, in order, with its values."""
 
 from __future__ import annotations
 
 import io
-import logging
 import sys
 import warnings
 from typing import Any
@@ -15,7 +14,7 @@ from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
 from alternator.provenance.world import Unread
 
 
-def _deferred(vm: Any, fn: Any, args: Any, kwargs: Any, **unread: Any) -> None:
+def deferred(vm: Any, fn: Any, args: Any, kwargs: Any, **unread: Any) -> None:
     """Log the call as an effect; its arguments are rebuilt when the effects are replayed.  ``unread``: more, as they are."""
     if fn is not print and _redirected(vm, "stderr") is not None:
         raise Break("PRINT", "output while sys.stderr is another one")
@@ -73,9 +72,9 @@ def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
 
 def _print(vm: Any, file: Any, shown: list[Any], kwargs: dict[str, Any]) -> None:
     if file is None:
-        _deferred(vm, print, shown, kwargs)
+        deferred(vm, print, shown, kwargs)
     elif id(file) in vm.records and type(file) in _FILES:
-        _deferred(vm, print, shown, {**kwargs, "file": file})
+        deferred(vm, print, shown, {**kwargs, "file": file})
     else:
         _print_to(vm, file, tuple(shown), **{name: value for name, value in kwargs.items() if name != "file"})
 
@@ -104,35 +103,6 @@ def _print_to(vm: Any, file: Any, shown: tuple[Any, ...], sep: Any = None, end: 
         vm.call(vm.getattr(file, "flush"), ())
 
 
-def _logger_method(name: str) -> None:
-    fn = getattr(logging.Logger, name)
-
-    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        logger = args[0]
-        level = getattr(logging, name.upper(), logging.ERROR) if name != "log" else args[1]
-        if not calls.call(vm, logging.Logger.isEnabledFor, (logger, level), {}):
-            return None
-        _deferred(vm, fn, args, kwargs)
-        return None
-
-    RULES.put(fn, rule)
-
-
-for _name in ("debug", "info", "warning", "error", "critical", "exception", "log"):
-    _logger_method(_name)
-
-
-@RULES.rule(logging.Logger.isEnabledFor)
-def is_enabled_for(vm: Any, args: Any, kwargs: Any) -> Any:
-    """Whether a message would be shown: guarded as a whole, since handlers of many loggers decide."""
-    logger, level = args
-    rec = vm.records.get(id(logger))
-    answer = logger.isEnabledFor(level)
-    if rec is not None:
-        rec.source.guard_predicate(lambda value: value.isEnabledFor(level) == answer, f"isEnabledFor({level}) == {answer}")
-    return answer
-
-
 @RULES.rule(warnings._filters_mutated)  # type: ignore[attr-defined]
 def filters_mutated(vm: Any, args: Any, kwargs: Any) -> None:
     """Caches of which warnings were shown are void, once the filters are what the program made them."""
@@ -156,10 +126,10 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
     while frame.parent is not None and level > 1:
         frame, level = frame.parent, level - 1
     if level > 1:  # in a caller of the captured function; stacks do not show the frame of generated code
-        _deferred(vm, warnings.warn, (message, category, level - 1, source), {})
+        deferred(vm, warnings.warn, (message, category, level - 1, source), {})
         return
     space = Unread(frame.func.__globals__, vm.globals_source(frame.func))
-    _deferred(vm, warn_at, (message, category, frame.code.co_filename, frame.line(), source), {}, space=space)
+    deferred(vm, warn_at, (message, category, frame.code.co_filename, frame.line(), source), {}, space=space)
 
 
 def _warning(message: Any, category: Any = UserWarning, stacklevel: Any = 1, source: Any = None) -> tuple[Any, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import operator
+import threading
 import types
 
 import torch
-from helpers import same
+from helpers import Recorder, same
 
 import alternator
 
@@ -494,3 +495,40 @@ def test_setters_of_descriptors_that_are_no_functions() -> None:
         o, fn = WithHooks(), f if number % 2 else compiled
         assert str(fn(X, o)) == str((2 * number, (X,), X + 1, X + 1))
         assert torch.equal(SEEN["set"], X + 1) and SEEN["deleted"] is o and vars(o).keys() == {"c"}
+
+
+class PerThread(threading.local):
+    shared = 1
+
+    def __init__(self, start=3) -> None:
+        self.number = start
+
+
+LOCAL, PLAIN_LOCAL = PerThread(5), threading.local()
+
+
+def use_locals(x):
+    LOCAL.number += 1
+    LOCAL.shared = LOCAL.shared + 1
+    PLAIN_LOCAL.number = getattr(PLAIN_LOCAL, "number", 0) + 1
+    LOCAL.__dict__["item"] = PLAIN_LOCAL.number
+    return x * LOCAL.number + PLAIN_LOCAL.number, hasattr(LOCAL, "nothing"), sorted(vars(LOCAL))
+
+
+def test_what_each_thread_has_of_a_local() -> None:
+    recorder = Recorder()
+    compiled = alternator.compile(use_locals, backend=recorder, fullgraph=True)
+    seen = []
+
+    def run() -> None:
+        for fn in (use_locals, compiled, compiled, use_locals):
+            result = fn(X)
+            seen.append((str(result), dict(LOCAL.__dict__), dict(PLAIN_LOCAL.__dict__)))
+
+    for _ in range(2):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert seen[:4] == seen[4:] and [state["number"] for _, _, state in seen[:4]] == [1, 2, 3, 4]
+    assert [state["number"] for _, state, _ in seen[:4]] == [6, 7, 8, 9] and recorder.frame_count
+    assert vars(LOCAL) == {"number": 5} and not vars(PLAIN_LOCAL)

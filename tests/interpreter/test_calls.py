@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import TypedDict
 
 import pytest
 import torch
@@ -375,5 +376,32 @@ def test_lambda_defaults_and_argument_order() -> None:
         d = {note(6): note(7), note(8): note(9)}
         [note(10), *[note(11)]]
         return x + 1, order, d
+
+    same(f, X, graphs=1, breaks=0)
+
+
+class Batch(TypedDict, total=False):
+    x: torch.Tensor
+    n: int
+
+
+class Counting(type):
+    __call__ = functools.partialmethod(lambda cls, first, *more: (cls.__name__, first, len(more)), 7)  # type: ignore[assignment]
+
+
+class Counted(metaclass=Counting):
+    pass
+
+
+class Delegating:
+    """``__call__`` is neither a function nor C code."""
+
+    __call__ = functools.partial(torch.mul, 2)
+
+
+def test_call_that_a_class_gives_in_its_own_way() -> None:
+    def f(x):
+        batch = Batch(x=x + 1, n=3)
+        return Batch(**batch), type(batch) is dict, Counted(x, x), Delegating()(x)
 
     same(f, X, graphs=1, breaks=0)
