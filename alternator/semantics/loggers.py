@@ -31,7 +31,7 @@ def _logger_method(name: str) -> None:
         deferred(vm, log_at, (logger, level, place, message, values, extra), {})
         return None
 
-    parts = _PARTS.get(name, _of_level)
+    parts: Any = _PARTS.get(name, _of_level)
     RULES.put(fn, rule)
 
 
@@ -49,7 +49,7 @@ def _of_log(level: Any, msg: Any, *args: Any, **kwargs: Any) -> Any:
 
 for _parts in (_of_level, _of_exception, _of_log):  # as errors of a wrong call call it
     _parts.__name__ = _parts.__qualname__ = "Logger._log"
-_PARTS = {"exception": _of_exception, "log": _of_log}
+_PARTS: dict[str, Any] = {"exception": _of_exception, "log": _of_log}
 
 for _name in ("debug", "info", "warning", "error", "critical", "exception", "log"):
     _logger_method(_name)
