@@ -76,7 +76,15 @@ def _autograd_function(forward: Any, backward: Any, *args: Any, **options: Any) 
     return _Captured.apply(forward, backward, options, *args)
 
 
-_PLAIN = {torch.ops.higher_order.tag_activation_checkpoint: _checkpoint, autograd_function_apply: _autograd_function}
+def _region(body: torch.fx.GraphModule, *args: Any) -> Any:
+    return body(*args)
+
+
+_PLAIN = {
+    torch.ops.higher_order.tag_activation_checkpoint: _checkpoint,
+    torch.ops.higher_order.wrap: _region,
+    autograd_function_apply: _autograd_function,
+}
 
 
 @register_debug_backend

@@ -14,13 +14,13 @@ from torch._higher_order_ops.foreach_map import _foreach_map
 from torch._higher_order_ops.invoke_subgraph import invoke_subgraph_placeholder
 from torch._higher_order_ops.wrap import TagActivationCheckpoint
 
-from alternator.exc import Break
+from alternator.exc import Break, Restart
 from alternator.interpreter import tensor_ops
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
 from alternator.semantics import pytree
 from alternator.semantics.bodies import run_body
 from alternator.semantics.control_flow import OPERATORS
-from alternator.tensors.subgraph import OpenOutputs
+from alternator.tensors.subgraph import OpenOutputs, SubRecorder
 
 ops = torch.ops.higher_order
 
@@ -69,9 +69,20 @@ def _check_reentrant(given: list[Any], mine: dict[str, Any], theirs: dict[str, A
         raise Break("HOP_BODY", "a reentrant checkpoint with keyword arguments")
 
 
+_WITHOUT_REGION = "reentrant checkpoints without gradients as they are"
+
+
 def _without_gradients(vm: Any, fn: Any, given: tuple[Any, ...]) -> Any:
-    """A reentrant checkpoint none of whose arguments requires a gradient: nor does what it gives."""
-    result = vm.call(_call_without_gradients, (fn, given))
+    """A reentrant checkpoint none of whose arguments requires a gradient: nor does what it gives.
+
+    Nothing is computed again then.  If nothing in the body requires a gradient either, the body is a region that needs no
+    ``no_grad`` around it; else, or if it has effects, the capture begins anew with its operations in the graph itself.
+    """
+    vm.call(_warn_without_gradients, ())
+    if vm.root_state.get(_WITHOUT_REGION):
+        result = vm.call(_call_without_gradients, (fn, given))
+    else:
+        result = _region_without_gradients(vm, fn, given)
     leaves: list[Any] = []
     pytree.flatten(vm, result, leaves)
     if any(leaf is value for leaf in leaves for value in given if issubclass(type(leaf), torch.Tensor)):
@@ -79,8 +90,33 @@ def _without_gradients(vm: Any, fn: Any, given: tuple[Any, ...]) -> Any:
     return result
 
 
-def _call_without_gradients(fn: Any, given: Any) -> Any:
+def _region_without_gradients(vm: Any, fn: Any, given: tuple[Any, ...]) -> Any:
+    with torch.no_grad():
+        try:
+            body = run_body(vm, "checkpoint", fn, given)
+        except Break:
+            body = None
+    if body is None or not _same_with_gradients(body.recorder):
+        raise Restart(lambda: vm.root_state.__setitem__(_WITHOUT_REGION, True))
+    OpenOutputs(body.recorder, "wrap_body", ops.wrap, (), {})
+    return body.result
+
+
+_SWITCHES = frozenset({torch._C._set_grad_enabled, torch.set_grad_enabled})
+
+
+def _same_with_gradients(body: SubRecorder) -> bool:
+    """Its operations give the same with gradients switched on: none requires one, none switches them, no region is inside."""
+    return not any(isinstance(value, (SubRecorder, torch.fx.GraphModule)) for value in body.attributes.values()) and not any(
+        node.target in _SWITCHES or getattr(node.meta.get("example_value"), "requires_grad", False) for node in body.graph.nodes
+    )
+
+
+def _warn_without_gradients() -> None:
     warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+
+
+def _call_without_gradients(fn: Any, given: Any) -> Any:
     with torch.no_grad():
         return fn(*given)
 

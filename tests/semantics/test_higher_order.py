@@ -433,6 +433,43 @@ def test_reentrant_checkpoint_without_gradients():
         same(lambda x: checkpoint(lambda y: y, x, use_reentrant=True) + 1, torch.ones(2))
 
 
+def grad_modes(a):
+    with torch.enable_grad():
+        inner = torch.is_grad_enabled()
+    return a.sin(), torch.is_grad_enabled(), inner
+
+
+def with_a_leaf(a):
+    weight = torch.ones(2, requires_grad=True)
+    return (a * weight).requires_grad, a.cos()
+
+
+def with_output(a):
+    print("in the body")
+    return a.sin()
+
+
+@pytest.mark.parametrize(
+    ("body", "region"),
+    [
+        (lambda a: (a.sin() + 1, torch.is_grad_enabled()), True),
+        (torch.nn.Linear(2, 2), False),
+        (grad_modes, False),
+        (with_a_leaf, False),
+        (with_output, False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:None of the inputs")
+def test_reentrant_checkpoint_without_gradients_is_a_region_where_that_is_the_same(body, region):
+    def f(x):
+        return torch.is_grad_enabled(), checkpoint(body, x * 2, use_reentrant=True), torch.is_grad_enabled()
+
+    report = same(f, torch.rand(2, 2), fullgraph=True, graphs=1)
+    assert (ops.wrap in report.ops) is region
+    for backend in BACKENDS:
+        same(f, torch.rand(2, 2), fullgraph=True, backend=alternator.lookup_backend(backend))
+
+
 def test_branches_of_cond_that_do_not_agree() -> None:
     """A plain run takes one of them; a graph has to have both."""
 
