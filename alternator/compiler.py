@@ -18,6 +18,7 @@ from alternator.runtime import traced
 
 _is_compiling, _is_exporting = torch.compiler.is_compiling, torch.compiler.is_exporting
 _cudagraph_mark_step_begin = torch.compiler.cudagraph_mark_step_begin
+_nested_compile_region = torch.compiler.nested_compile_region
 
 
 def compile(*args: Any, **kwargs: Any) -> Any:
@@ -43,6 +44,14 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 def cudagraph_mark_step_begin() -> None:
     """Tell Inductor's CUDA graphs that a new iteration begins."""
     _cudagraph_mark_step_begin()
+
+
+def nested_compile_region(fn: Any = None, **options: Any) -> Any:
+    """A hint that the function is a part of a model which repeats; also a decorator.
+
+    Captured code takes it for the function itself: what repeats in a graph is the backend's affair.
+    """
+    return _nested_compile_region(fn, **options)
 
 
 def wrap_numpy(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,6 +94,7 @@ __all__ = [
     "is_dynamo_compiling",
     "is_exporting",
     "list_backends",
+    "nested_compile_region",
     "reset",
     "set_default_backend",
     "set_stance",

@@ -141,16 +141,17 @@ def assume_constant_result(fn: Any) -> Any:
 
 
 def nonstrict_trace(traceable_fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A call of the function becomes one node of the graph, which AOTAutograd looks into."""
+    """A call of the function becomes one node of the graph, which AOTAutograd looks into.
+
+    Arguments and results are trees of tensors and constants, as ``torch.utils._pytree`` knows them.
+    """
     _needs_callable("nonstrict_trace", traceable_fn)
 
     @functools.wraps(traceable_fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return traceable_fn(*args, **kwargs)
 
-    marks.IN_GRAPH.add(wrapped)
-    traced.put_in_graph(wrapped)
-    marks.NONSTRICT.add(wrapped)
+    traced.put_trees_in_graph(wrapped)
     return wrapped
 
 
@@ -407,7 +408,7 @@ def mark_static(t: Any, index: int | list[int] | tuple[int, ...] | None = None) 
         raise TypeError(f"mark_static expects a tensor/nn.Module class but received {type(t)}")
     if torch.compiler.is_compiling():
         for dim in range(t.dim()) if index is None else _each_index(index):
-            int(t.size(dim))
+            traced.as_constant(t.size(dim))
         return None
     if is_traceable_wrapper_subclass(t):
         _on_inner_tensors(mark_static, t, index)

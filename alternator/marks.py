@@ -40,8 +40,6 @@ IN_GRAPH = Marks("allow_in_graph")
 """A call of it is one node of the graph; it is not looked into."""
 DISALLOWED = Marks("disallow_in_graph")
 """A call of it breaks the graph; it runs plainly."""
-NONSTRICT = Marks("nonstrict_trace")
-"""A call of it is one node of the graph; AOTAutograd looks into it."""
 TRACED = Marks("dont_skip_tracing")
 """It is traced although its file is skipped by rule."""
 

@@ -243,6 +243,16 @@ def test_skip_frame() -> None:
     assert recorder.frame_count == 0
 
 
+def test_skip_frame_keeps_out_the_function_that_calls_it() -> None:
+    def skipped(x: torch.Tensor) -> torch.Tensor:
+        x = x + 1
+        alternator.skip_frame()
+        return x * 2
+
+    report = same(lambda x: skipped(x.sin()).cos(), X, graphs=2, breaks=["DISABLED_FUNCTION"])
+    assert "skip_frame" in report.breaks[0].reason and "skipped" in report.breaks[0].reason
+
+
 def test_error_on_graph_break_in_captured_code() -> None:
     def breaks() -> None:
         alternator.graph_break()
@@ -312,6 +322,25 @@ def test_mark_static() -> None:
     assert recorder.frame_count == 2
     with pytest.raises(TypeError, match="mark_static expects a tensor"):
         alternator.mark_static(3)
+
+
+def test_mark_static_in_captured_code() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        alternator.mark_static(x, 0)
+        return x * 2
+
+    same(f, torch.ones(4, 3), then=[(torch.ones(4, 5),), (torch.ones(6, 5),)], dynamic=True, recompiles=1)
+
+
+def test_a_guarded_address_is_one_tensor() -> None:
+    for guard, graphs in ((True, 2), (False, 1)):
+        recorder = Recorder()
+        compiled = alternator.compile(lambda x: x * 2, backend=recorder)
+        x = torch.ones(3)
+        alternator.mark_static_address(x, guard=guard)
+        for given in (x, x, torch.ones(3)):
+            assert compiled(given).equal(given * 2)
+        assert recorder.frame_count == graphs
 
 
 def test_marks_are_torchs() -> None:

@@ -50,7 +50,9 @@ class InductorBackend:
 
         modes = list_mode_options(None, self.dynamic)
         if mode not in modes:
-            raise ValueError(f"mode={mode!r} is not one of {', '.join(map(repr, sorted({'default', *modes})))}")
+            raise RuntimeError(
+                f"Unrecognized mode={mode!r}: it is not one of {', '.join(map(repr, sorted({'default', *modes})))}"
+            )
         self._apply_options(modes[mode])
 
     def _apply_options(self, options: Mapping[str, Any]) -> None:

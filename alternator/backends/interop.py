@@ -55,13 +55,13 @@ def bring_over_marks() -> None:
     rules = sys.modules.get("torch._dynamo.trace_rules")
     if rules is None:
         return
-    allowed = set(rules._allowed_callable_ids()) | set(rules._nonstrict_trace_callable_ids())
-    new = allowed - _known
+    trees = set(rules._nonstrict_trace_callable_ids())
+    new = (set(rules._allowed_callable_ids()) | trees) - _known
     if new:
         _known.update(new)
         for obj in gc.get_objects():
             if id(obj) in new and callable(obj):
-                traced.put_in_graph(obj)
+                (traced.put_trees_in_graph if id(obj) in trees else traced.put_in_graph)(obj)
     decorators = sys.modules.get("torch._dynamo.decorators")
     if decorators is not None and not _functions_are_known:
         _functions_are_known = True

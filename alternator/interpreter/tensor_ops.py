@@ -347,7 +347,7 @@ def _is_tensor_work(result: Any) -> bool:
         return True
     if issubclass(type(result), (tuple, list)):
         return any(_is_tensor_work(item) for item in result)
-    return result is None
+    return result is None or type(result) is dict and any(_is_tensor_work(item) for item in result.values())
 
 
 def _touches_tensor(args: Any, kwargs: Any) -> bool:

@@ -11,12 +11,14 @@ import torch
 
 from alternator import marks, utils
 from alternator._C import eval_frame
-from alternator.exc import Break, ForbiddenCall, SkipFrame
+from alternator.exc import Break, ForbiddenCall, Restart, SkipFrame
 from alternator.interpreter import attributes, calls
-from alternator.interpreter.tables import DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
+from alternator.interpreter.tables import CODES, DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
+from alternator.runtime import trampoline
 from alternator.runtime.module import OptimizedModule, original_of, read_own
+from alternator.semantics.opaque import call_on_trees
 
 # ---- directives
 
@@ -40,10 +42,20 @@ def breaks_with(code: str, fn: Callable[..., Any]) -> None:
 
 
 def skips_frame(fn: Callable[..., Any]) -> None:
-    """A call of this function ends the capture of the frame for good."""
+    """A call of this function ends the capture of the function that calls it for good: from then on it runs plainly."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        raise SkipFrame("skip_frame() was called")
+        code = vm.frame.code
+        caller = vm.frame.parent
+        if caller is None or caller.globals is vars(trampoline) or code in CODES:
+            raise SkipFrame("skip_frame() was called")
+
+        def skipped(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+            raise Break("DISABLED_FUNCTION", f"{_name(fn)} (it calls skip_frame())")
+
+        CODES.put(code, skipped)
+        eval_frame.skip_code(code)
+        raise Restart(lambda: None)
 
     RULES.replace(fn, rule)
 
@@ -64,6 +76,12 @@ def runs_while_tracing(fn: Any) -> Any:
     return fn
 
 
+def as_constant(size: int) -> int:
+    """The number; code that is captured relies on its value from here on."""
+    return size
+
+
+RULES.put(as_constant, lambda vm, args, kwargs: vm.symbolic(int, *args) if type(args[0]) is torch.SymInt else args[0])
 breaks_with("GRAPH_BREAK_CALL", marks.graph_break)
 breaks_with("GRAPH_BREAK_CALL", marks.step_unsupported)
 skips_frame(marks.skip_frame)
@@ -149,6 +167,11 @@ def put_in_graph(fn: Any) -> None:
     """``allow_in_graph``"""
     _forget_disallowed(fn)
     IN_GRAPH.replace(fn, True)
+
+
+def put_trees_in_graph(fn: Any) -> None:
+    """``nonstrict_trace``"""
+    RULES.replace(fn, lambda vm, args, kwargs: call_on_trees(vm, fn, args, kwargs))
 
 
 _rules_before: dict[int, Any] = {}

@@ -63,6 +63,8 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
         source.guard("TENSOR", obj, tuple(obj.shape), tuple(obj.stride()))
     else:
         announce_symbols(vm, fake, obj, source)
+    if getattr(obj, "_dynamo_static_input_type", None) == "guarded":
+        source.guard("IS", obj)
     vm.recorder.tensor_input(fake, obj, source)
     return fake
 

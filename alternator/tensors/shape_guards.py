@@ -137,12 +137,14 @@ def _finite(symbol: sympy.Symbol, where: Places) -> tuple[Any, ...]:
 
 
 def check_marked(fakes: Fakes) -> None:
-    """Sizes that the user marked as dynamic must be so, as far as the user said."""
+    """Sizes that the user marked as dynamic must be so, as far as the user said, but for 0 and 1: these are constants always."""
     for fake, source, dim, bounds in fakes.must_vary:
         size = fake.shape[dim]
         name = f"{source.name}.size({dim})"
         expr = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
         seen = fakes.shape_env.bound_sympy(expr)
+        if expr in (0, 1) and (bounds is None or expr >= (bounds.min or 0)):
+            continue
         if not expr.free_symbols or seen.lower == seen.upper:
             raise ConstraintViolation(
                 f"{name} was marked as dynamic, but the program needs it to be {seen.lower}. Use maybe_mark_dynamic where "

@@ -329,6 +329,19 @@ def test_a_marked_size_must_not_become_a_constant():
     torch.testing.assert_close(alternator.compile(bounded, backend="eager")(z), bounded(z))
 
 
+def test_a_marked_size_of_one_is_a_constant():
+    compiled = alternator.compile(lambda x: x * 2, backend="eager", fullgraph=True)
+    for size in (0, 1, 5):
+        x = torch.ones(size)
+        alternator.mark_dynamic(x, 0)
+        assert compiled(x).equal(x * 2)
+    alternator.reset()
+    x = torch.ones(1)
+    alternator.mark_dynamic(x, 0, min=2)
+    with pytest.raises(ConstraintViolationError, match="needs it to be 1"):
+        compiled(x)
+
+
 def test_a_marked_size_must_be_in_its_range():
     for size, fits in ((4, True), (8, False)):
         alternator.reset()
