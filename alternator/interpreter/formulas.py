@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any, Callable
 
 import torch
@@ -69,3 +71,38 @@ def _is_long(expr: Any) -> bool:
             return True
         waiting += waiting.pop().args
     return False
+
+
+# ---- C code that compares or adds up, where a number of a class of its own stands beside a symbolic one
+
+_HEAP = 0x200
+_BINARY = "add sub mul truediv floordiv mod pow and or xor lshift rshift".split()
+_COMPARING = "lt le eq ne gt ge".split()
+
+
+def is_foreign(values: Any) -> bool:
+    """Whether these are a symbolic number and an instance of a subclass of ``int``, ``float`` or ``complex``."""
+    return len(values) == 2 and type(values[1]).__flags__ & _HEAP != 0 and issubclass(type(values[1]), (int, float, complex))
+
+
+def beside_number(vm: Any, func: Any, number: Any, other: Any) -> Any:
+    """A special method of a symbolic number that C code calls with such an instance: sympy takes it for a symbol of its own, and
+    would never ask the class, which may have methods that go first."""
+    if func not in _special_methods():
+        return func(number, other)
+    fn, reflected = _special_methods()[func]
+    number = hashable(vm, number)
+    return vm.call(fn, (other, number) if reflected else (number, other))
+
+
+@functools.cache
+def _special_methods() -> dict[Any, tuple[Callable[..., Any], bool]]:
+    """Special methods of symbolic numbers: the operator, and whether the number is its right operand."""
+    methods = {}
+    for kind in SYMBOLIC:
+        for name in (*_BINARY, *_COMPARING):
+            for prefix in ("", "r") if name in _BINARY else ("",):
+                found = vars(kind).get(f"__{prefix}{name}__")
+                if found is not None:
+                    methods[found] = getattr(operator, f"__{name}__"), bool(prefix)
+    return methods

@@ -250,7 +250,8 @@ class Machine:
             mode = pop()
         try:
             if func.__code__ in OWN_CODES or values and issubclass(type(values[0]), SYMBOLIC) and func.__module__ in _OF_SYMBOLS:
-                return func(*values[: func.__code__.co_argcount])
+                values = values[: func.__code__.co_argcount]
+                return formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
             self.ticks += 1
             result = calls.run_bound(self, func, values)
             return as_number(self, func, values[0], result) if type(result) in SYMBOLIC and values else result

@@ -19,6 +19,7 @@ from alternator.provenance.world import MISSING, SCALARS, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 NUMBERS = frozenset({int, float, bool, torch.SymInt, torch.SymFloat})
+_NUMBER_CLASSES = (int, float, complex)
 _HEAP = 0x200
 
 _SPECIAL: dict[Any, tuple[str, ...]] = {
@@ -99,7 +100,7 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         if kind is str and fn is operator.mod:
             return TEXT_OPERATIONS[0](vm, left, right)
         foreign = right if issubclass(type(left), SYMBOLIC) else left
-        if not type(foreign).__flags__ & _HEAP:  # it looks at the number itself
+        if not type(foreign).__flags__ & _HEAP or issubclass(type(foreign), _NUMBER_CLASSES):  # it looks at the number itself
             left, right = hashable(vm, left), hashable(vm, right)
     if (kind is TracedId) is not (other is TracedId):
         left, right = settled(left), settled(right)

@@ -25,8 +25,8 @@ _ANY = sys.maxsize
 _Limits = tuple[int, int, tuple[str, ...], frozenset[str]]
 
 
-def _row(least: int, most: int, *names: str) -> _Limits:
-    return least, most, (), frozenset(names)
+def _row(least: int, most: int, *names: str, order: tuple[str, ...] = ()) -> _Limits:
+    return least, most, order, frozenset((*names, *order))
 
 
 _WITHOUT_SIGNATURE: dict[Any, _Limits] = {
@@ -44,6 +44,7 @@ _WITHOUT_SIGNATURE: dict[Any, _Limits] = {
     min: _row(1, _ANY, "key", "default"),
     next: _row(1, 2),
     set: _row(0, 1),
+    str: _row(0, 3, order=("object", "encoding", "errors")),
     str.format: _row(1, _ANY, "*"),
     vars: _row(0, 1),
     zip: _row(0, _ANY, "strict"),
@@ -53,8 +54,8 @@ _WITHOUT_SIGNATURE: dict[Any, _Limits] = {
 
 
 def _limits(fn: Any) -> _Limits | None:
-    """What a builtin takes: least and most positional arguments, the names of the needed ones that may be given by keyword,
-    all keywords.  None where that is not known."""
+    """What a function takes: least and most positional arguments, the names of those that rules get as positional ones however
+    they are given (of Python functions the needed ones), all keywords.  None where that is not known."""
     if fn in _WITHOUT_SIGNATURE:
         return _WITHOUT_SIGNATURE[fn]
     try:
@@ -62,24 +63,30 @@ def _limits(fn: Any) -> _Limits | None:
     except (ValueError, TypeError):
         return None
     positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    needed = tuple(one.name if one.kind is one.POSITIONAL_OR_KEYWORD else "" for one in positional if one.default is one.empty)
+    least = sum(one.default is one.empty for one in positional)
+    order = tuple(one.name if one.kind is one.POSITIONAL_OR_KEYWORD else "" for one in positional)
     names = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         names.add("*")
     many = any(one.kind is one.VAR_POSITIONAL for one in parameters)
-    return len(needed), _ANY if many else len(positional), needed, frozenset(names)
+    if type(fn) is types.FunctionType:
+        order = order[:least]
+    return least, _ANY if many else len(positional), order, frozenset(names)
 
 
-def _checked(fn: Any, rule: Any, least: int, most: int, needed: tuple[str, ...], names: frozenset[str]) -> Any:
+def _checked(fn: Any, rule: Any, least: int, most: int, order: tuple[str, ...], names: frozenset[str]) -> Any:
     any_name = "*" in names
+
+    def given_twice(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        return any(name in kwargs for name in order[: len(args)])
 
     @passes_on
     def checked(vm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs:
-            while len(args) < least and needed and needed[len(args)] in kwargs:
+            while len(args) < len(order) and order[len(args)] in kwargs:
                 kwargs = dict(kwargs)
-                args = (*args, kwargs.pop(needed[len(args)]))
-        if least <= len(args) <= most and (not kwargs or any_name or kwargs.keys() <= names):
+                args = (*args, kwargs.pop(order[len(args)]))
+        if least <= len(args) <= most and (not kwargs or (any_name or kwargs.keys() <= names) and not given_twice(args, kwargs)):
             return rule(vm, args, kwargs)
         vm.plain(lambda: fn(*args, **kwargs))  # the arguments are refused before they are looked at
         raise InternalError(f"{fn!r} takes these arguments after all: {len(args)}, {list(kwargs)}")

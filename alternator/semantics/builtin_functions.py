@@ -118,38 +118,6 @@ def rule_divmod(vm: Any, args: Any, kwargs: Any) -> Any:
     return calls.run_pure(vm, divmod, DEEP, args, kwargs)
 
 
-def _extreme(fn: Any, symbolic: Any) -> Any:
-    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        items = args if len(args) > 1 else operations.unpack(vm, args[0])
-        if (
-            not kwargs
-            and items
-            and any(issubclass(type(a), SYMBOLIC) for a in items)
-            and all(issubclass(type(a), (*SYMBOLIC, int, float)) for a in items)
-        ):
-            result = items[0]
-            for item in items[1:]:
-                result = vm.symbolic(symbolic, result, item)
-            return result
-        if len(args) == 1:
-            args = (list(items),)
-        return calls.run_pure(vm, fn, DEEP, args, kwargs)
-
-    return rule
-
-
-RULES.put(max, _extreme(max, torch.sym_max))
-RULES.put(min, _extreme(min, torch.sym_min))
-
-
-@RULES.rule(sum)
-def rule_sum(vm: Any, args: Any, kwargs: Any) -> Any:
-    total = args[1] if len(args) > 1 else kwargs.get("start", 0)
-    for item in operations.unpack(vm, args[0]):
-        total = operations.binary(vm, operator.add, total, item)
-    return total
-
-
 # ---- types and classes
 
 

@@ -1,18 +1,21 @@
-"""Attributes of numbers that vary: those that numbers of Python have are read of the number as it is, with a guard.
+"""Numbers that vary: their extremes, sums and attributes.
 
+What attributes numbers of Python have is read of the number as it is, with a guard.
 The symbolic types have methods of the same names, which answer to more types of operands (``int.__sub__`` has nothing to say
 about a float), and lack others.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
 
-from alternator.interpreter import attributes
+from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.identity import hashable
-from alternator.interpreter.tables import GETATTR, RULES
+from alternator.interpreter.tables import DEEP, GETATTR, RULES
+from alternator.tensors.graph import SYMBOLIC
 
 _VISIBLE: dict[type, type] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 
@@ -32,3 +35,38 @@ def _number_attr(vm: Any, value: Any, name: str) -> Any:
 
 for _kind in _VISIBLE:
     GETATTR.put(_kind, _number_attr)
+
+
+def _extreme(fn: Any, symbolic: Any) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        items = args if len(args) > 1 else operations.unpack(vm, args[0])
+        if (
+            not kwargs
+            and items
+            and any(issubclass(type(a), SYMBOLIC) for a in items)
+            and any(all(type(a) in kinds for a in items) for kinds in _ALIKE)
+        ):
+            result = items[0]
+            for item in items[1:]:
+                result = vm.symbolic(symbolic, result, item)
+            return result
+        if len(args) == 1:
+            args = (list(items),)
+        return calls.run_pure(vm, fn, DEEP, args, kwargs)
+
+    return rule
+
+
+_ALIKE = ((int, torch.SymInt), (float, torch.SymFloat))
+"""Among numbers of one kind an extreme may stay open; else which of them it is decides on the type of the result."""
+
+RULES.put(max, _extreme(max, torch.sym_max))
+RULES.put(min, _extreme(min, torch.sym_min))
+
+
+@RULES.rule(sum)
+def rule_sum(vm: Any, args: Any, kwargs: Any) -> Any:
+    total = args[1] if len(args) > 1 else kwargs.get("start", 0)
+    for item in operations.unpack(vm, args[0]):
+        total = operations.binary(vm, operator.add, total, item)
+    return total

@@ -21,6 +21,7 @@ WRONG = {
     "operator": lambda: operator.add(1),
     "list of two": lambda: list(1, 2),
     "repr of nothing": lambda: repr(),
+    "given twice": lambda: round(2.5, number=3),
 }
 
 
@@ -76,7 +77,8 @@ def test_a_check_that_fails_has_the_message_given_by_keyword():
 
 def test_functions_of_numbers_that_vary_heed_their_keywords():
     def fn(x, close, n):
-        return x + n, math.isclose(close, 0.5, abs_tol=0.1), math.isclose(0.5, close, rel_tol=1.0), math.prod((n, n), start=n)
+        numbers = math.isclose(close, 0.5, abs_tol=0.1), math.isclose(0.5, close, rel_tol=1.0), math.prod((n, n), start=n)
+        return x + n, numbers, round(close, ndigits=1), round(close, ndigits=n), pow(n, 3, mod=7), str(object=n)
 
     x = torch.ones(2)
-    same(fn, x, 0.25, 2, then=[(x, 0.45, 3), (x, 0.41, 4), (x, 3.0, 5)], fullgraph=True)
+    same(fn, x, 0.25, 2, then=[(x, 0.4567, 3), (x, 0.41234, 4), (x, 3.0, 5)], fullgraph=True)
