@@ -6,6 +6,7 @@ namespace alt {
 
 bool init_build(PyObject* module);       // build_object.cpp
 bool init_set_layout(PyObject* module);  // set_layout.cpp
+bool init_tables(PyObject* module);      // tables.cpp
 bool init_generators(PyObject* module);  // generators.cpp
 
 namespace {
@@ -41,7 +42,7 @@ bool fill(PyObject* module) {
   PyObject* eval_frame = submodule(module, "eval_frame");
   PyObject* guards = eval_frame ? submodule(module, "guards") : nullptr;
   PyObject* build = guards ? submodule(module, "build") : nullptr;
-  if (!build || !init_build(build) || !init_set_layout(build)) return false;
+  if (!build || !init_build(build) || !init_set_layout(build) || !init_tables(build)) return false;
   PyObject* caches = guards ? submodule(module, "py_opcode_caches") : nullptr;
   if (!caches) return false;
   Own counts = opcode_caches();

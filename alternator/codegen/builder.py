@@ -10,7 +10,7 @@ import ast
 import builtins
 import sys
 import types
-from typing import Any
+from typing import Any, Iterator
 
 import torch
 
@@ -220,7 +220,7 @@ class Builder:
         """Put statements into a second function ``behind``, and give the names of the values that it is to be called with behind
         its ``parameters``: those that the statements use, and the first function has."""
         tree = ast.parse("def behind():\n" + "".join(f"    {line}\n" for line in lines))
-        nodes = [node for node in ast.walk(tree) if type(node) is ast.Name]
+        nodes = list(_names_in(tree))
         own = {node.id for node in nodes if type(node.ctx) is ast.Store} | set(parameters)
         kept = dict.fromkeys(node.id for node in nodes if node.id not in own and node.id not in self.namespace)
         names = [name for name in kept if not hasattr(builtins, name)]
@@ -249,3 +249,11 @@ class Builder:
             skip_code(behind)
             hide_code(behind)
         return made, tuple(self.params.values()), text
+
+
+def _names_in(node: ast.AST) -> Iterator[ast.Name]:
+    """What ``ast.walk`` finds; that imports from ``collections`` when it is called, which the program may have replaced."""
+    if type(node) is ast.Name:
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _names_in(child)

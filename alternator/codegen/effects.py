@@ -14,12 +14,13 @@ from alternator._C import build
 from alternator._C.eval_frame import set_count, set_finished, set_running, set_waiting
 from alternator.bytecode.analysis import stack_state
 from alternator.codegen.builder import Builder
-from alternator.codegen.rebuild import arrange
+from alternator.codegen.rebuild import arrange, put_unasked
 from alternator.exc import Break
 from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance import iterators
 from alternator.provenance.changes import has_changed, records
+from alternator.provenance.keys import any_asks, hash_of, take_out
 from alternator.provenance.sets import arrangement, is_value, same_but_for_one
 from alternator.provenance.world import MISSING, Outside, module_space
 from alternator.tensors.state import GlobalState
@@ -136,6 +137,9 @@ def _replay_dict(b: Builder, rec: Outside) -> None:
     base = b.constant(collections.OrderedDict, "OrderedDict") if ordered else "dict"
     if rec.obj is vars(builtins):
         raise Break("UNSUPPORTED_EFFECT", "a change of the builtins, which all code uses")
+    if any_asks([key for key, _ in (*old, *new)]):
+        _replay_unasked(b, rec, target, base)
+        return
     old = _without_the_deleted(b, target, base, old, new)
     if len(new) >= len(old) and all(a[0] is c[0] for a, c in zip(old, new)):
         values = dict.fromkeys(range(len(old)))
@@ -150,6 +154,32 @@ def _replay_dict(b: Builder, rec: Outside) -> None:
         b.emit(f"for k, v in {fresh}: {base}.__setitem__({target}, k, v)")
     else:
         b.emit(f"dict.update({target}, {fresh})")
+
+
+def _replay_unasked(b: Builder, rec: Outside, target: str, base: str) -> None:
+    """Make the table what it is while tracing, without asking keys for what they told the program already."""
+    keys, values, hashes = build.contents(rec.standin)
+    before = {id(key): value for key, value in rec.snapshot}
+    left = set(map(id, keys))
+    kept = [key for key, _ in rec.snapshot if id(key) in left]
+    if all(a is c for a, c in zip(kept, keys)):
+        pairs = zip(build.contents(rec.obj)[0], rec.snapshot)
+        _take_out(b, target, rec, [(key, standin) for key, (standin, _) in pairs if id(standin) not in left])
+    else:
+        b.emit(f"{base}.clear({target})")
+        before.clear()
+    for key, value, known in zip(keys, values, hashes):
+        if before.get(id(key), MISSING) is not value:
+            put_unasked(b, target, rec.standin, key, value, known)
+
+
+def _take_out(b: Builder, target: str, rec: Outside, gone: list[tuple[Any, Any]]) -> None:
+    """Take keys out of a table: those of the table itself, with what stands for them."""
+    keys, _, hashes = build.contents(rec.obj)
+    known = dict(zip(map(id, keys), hashes))
+    for key, standin in gone:
+        found = hash_of(b.vm, key, known[id(key)]) if id(key) in known else None
+        b.emit(f"{b.constant(take_out, 'take_out')}({target}, {b.value(standin)}, {found!r})")
 
 
 def _without_the_deleted(b: Builder, target: str, base: str, old: Any, new: Any) -> Any:
@@ -173,6 +203,12 @@ def _replay_set(b: Builder, rec: Outside) -> None:
     old, new = {id(item) for item in rec.snapshot}, {id(item) for item in _SET_ITEMS(rec.standin)}
     gone = [item for item in rec.snapshot if id(item) not in new]
     added = [item for item in _SET_ITEMS(rec.standin) if id(item) not in old]
+    if any_asks([*gone, *added]):
+        _take_out(b, target, rec, [(item, item) for item in gone])
+        for item, known in zip(*build.contents(rec.standin)[::2]):
+            if id(item) not in old:
+                put_unasked(b, target, rec.standin, item, item, known)
+        return
     if gone:
         b.emit(f"set.difference_update({target}, ({b.values(gone)},))")
     if added:

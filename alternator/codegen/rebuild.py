@@ -24,6 +24,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import iterators
+from alternator.provenance.keys import any_asks, asks, hash_of, put
 from alternator.provenance.sets import arrangement, is_value, items_of
 from alternator.provenance.world import MISSING, Unread, module_of
 from alternator.tensors.graph import SYMBOLIC
@@ -182,7 +183,9 @@ def rebuild_tuple(b: Builder, value: Any) -> str:
 def rebuild_dict(b: Builder, value: Any) -> str:
     name = b.assign("{}")
     b.register(value, name)
-    if value:
+    if any_asks(value):
+        _put_all(b, name, value)
+    elif value:
         at = b.lines.index(f"{name} = {{}}")
         count = len(b.lines)
         items = ", ".join(f"{b.value(k)}: {b.value(v)}" for k, v in value.items())
@@ -193,11 +196,29 @@ def rebuild_dict(b: Builder, value: Any) -> str:
     return name
 
 
+def _put_all(b: Builder, name: str, table: Any) -> None:
+    """Put the contents into a table whose keys are not to be asked once more for what they told the program."""
+    keys, values, hashes = build.contents(table)
+    for key, value, known in zip(keys, values or keys, hashes):
+        put_unasked(b, name, table, key, value, known)
+    if issubclass(type(table), (set, frozenset)):
+        _lay_out(b, name, table)
+
+
+def put_unasked(b: Builder, name: str, table: Any, key: Any, value: Any, known: int) -> None:
+    """Put what the table has there while it is traced, with this hash, into the one of that name."""
+    if issubclass(type(table), collections.OrderedDict) and asks(key) and not type(key).__flags__ & 0x200:
+        raise Break("UNSUPPORTED_EFFECT", "a tuple of objects with a __hash__ of their own in an OrderedDict")
+    b.emit(f"{b.constant(put, 'put')}({name}, {b.value(key)}, {b.value(value)}, {hash_of(b.vm, key, known)!r})")
+
+
 @REBUILD.rule(set)
 def rebuild_set(b: Builder, value: Any) -> str:
     name = b.assign("set()")
     b.register(value, name)
-    if value:
+    if any_asks(value):
+        _put_all(b, name, value)
+    elif value:
         b.emit(f"{name}.update(({b.values(value)},))")
         _lay_out(b, name, value)
     return name
@@ -221,6 +242,10 @@ def arrange(b: Builder, name: str, members: Any, like: Any) -> None:
 def rebuild_frozenset(b: Builder, value: Any) -> str:
     if not value:
         return b.assign("frozenset()")
+    if any_asks(value):
+        members = b.assign("set()")
+        _put_all(b, members, value)
+        return b.assign(f"frozenset({members})")
     name = b.assign(f"frozenset(({b.values(value)},))")
     _lay_out(b, name, value)
     return name
@@ -247,12 +272,13 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
     b.register(value, name)
     if allocator is collections.OrderedDict and len(value) and _ordered(b, value, name):
         return name
-    if base is dict:
+    if base is not list and any_asks(value):
+        _put_all(b, name, value)
+    elif base is dict:
         ordered = issubclass(type(value), collections.OrderedDict)
-        put = b.constant(collections.OrderedDict.__setitem__ if ordered else dict.__setitem__, "put")
-        keys = collections.OrderedDict.keys(value) if ordered else dict.keys(value)
-        for key in keys:
-            b.emit(f"{put}({name}, {b.value(key)}, {b.value(dict.__getitem__(value, key))})")
+        setter = b.constant(collections.OrderedDict.__setitem__ if ordered else dict.__setitem__, "put")
+        for key, item in iterators.dict_items(value):
+            b.emit(f"{setter}({name}, {b.value(key)}, {b.value(item)})")
     elif len(value):
         method = "extend" if base is list else "update"
         items = cast(Any, base).__iter__(value)  # the storage, whatever the subclass makes of iteration
@@ -270,10 +296,10 @@ for _kind in (list, dict, set):
 def _ordered(b: Builder, value: Any, name: str) -> bool:
     """A subclass of OrderedDict in one statement, if its contents do not speak of it."""
     at = next(i for i, line in enumerate(b.lines) if line.startswith(f"{name} = "))
-    keys = list(collections.OrderedDict.keys(value))
-    if not all(type(key) in _PLAIN_KEYS for key in keys):
+    pairs = list(iterators.dict_items(value))
+    if not all(type(key) in _PLAIN_KEYS for key, _ in pairs):
         return False
-    items = "{" + ", ".join(f"{b.value(key)}: {b.value(dict.__getitem__(value, key))}" for key in keys) + "}"
+    items = "{" + ", ".join(f"{b.value(key)}: {b.value(item)}" for key, item in pairs) + "}"
     attributes = _attribute_dict(b, value) or "{}"
     if _named_since(b, at, items + attributes, name):
         return False

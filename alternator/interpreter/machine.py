@@ -16,7 +16,7 @@ from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import as_number
+from alternator.interpreter.identity import TracedId, as_number
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import HandedOver
 from alternator.interpreter.pending import PendingText
@@ -114,6 +114,7 @@ class Machine:
         self.cells: dict[int, Any] = {}
         self.numbers: dict[int, Any] = {}
         self.raised: set[int] = set()
+        self.hashed_by_address: set[int] = set()
         self.handled_outside = sys.exc_info()[1]
         self.ticks = 0
         self.states: dict[Any, Any] = {}
@@ -137,7 +138,7 @@ class Machine:
             generator.frame = None
         tables: list[Any] = [self.generators, self.handed_over, self.compared, self.shadow_globals, self.global_sources]
         tables += [self._globals_memo, self.attr_memo, self.type_facts, self.module_stack, self.inlined, self.cells]
-        for table in [*tables, self.numbers, self.states, self.spaces]:
+        for table in [*tables, self.numbers, self.states, self.spaces, self.hashed_by_address]:
             table.clear()
         self.fakes.inputs.clear()
         self.overrides.release()
@@ -254,6 +255,8 @@ class Machine:
                 return formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
             self.ticks += 1
             result = calls.run_bound(self, func, values)
+            if type(result) is TracedId:
+                self.hashed_by_address.add(id(values[0]))
             return as_number(self, func, values[0], result) if type(result) in SYMBOLIC and values else result
         except UserRaise as raised:
             error = raised.exc

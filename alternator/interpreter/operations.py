@@ -265,11 +265,14 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
     rec = vm.records.get(id(obj))
     found = vm.world.class_attr(kind, "__getitem__")
     if rec is not None and not rec.filled and rec.partial is not None and type(found) is not types.FunctionType:
-        value = read_key(vm, rec, key)
-        if value is not MISSING:
-            return value
         if not hasattr(kind, "__missing__"):
-            raise vm.user_raise(KeyError(key))
+            value = read_key(vm, rec, key)
+            if value is MISSING:
+                raise vm.user_raise(KeyError(key))
+            return value
+        key = hashable(vm, key)
+        if type(key) in _PLAIN_KEYS and (value := read_key(vm, rec, key)) is not MISSING:
+            return value  # any other one would be asked for its hash, and asked again below
     if type(key) is int and rec is not None and not rec.filled and found is list.__getitem__:
         value = read_index(vm, rec, key)
         if value is not MISSING:
@@ -382,7 +385,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     writable(vm, obj)
     if issubclass(type(key), SYMBOLIC) or issubclass(type(obj), dict):
         key = hashable(vm, key)
-    if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP and type(key) is not slice:
+    if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP and type(key) not in _HOLDERS:
         vm.plain(operator.setitem, obj, key, value)
         return
     vm.close(key)

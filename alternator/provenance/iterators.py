@@ -8,6 +8,10 @@ import gc
 import itertools
 from typing import Any, Callable
 
+from alternator._C import build
+from alternator.exc import Break
+from alternator.provenance.keys import any_asks
+
 KINDS: tuple[type, ...] = (
     type(iter([])),
     type(iter(())),
@@ -20,10 +24,11 @@ KINDS: tuple[type, ...] = (
 """Those over sequences: they show both (``__reduce__``), and their position can be set (``__setstate__``)."""
 
 _views: tuple[Any, ...] = ({}, {}.values(), {}.items())
+ORDERED: type = type(iter(collections.OrderedDict()))
 HASHED: tuple[type, ...] = (
     *(type(make(view)) for view in _views for make in (iter, reversed)),
     type(iter(set())),
-    type(iter(collections.OrderedDict())),
+    ORDERED,
 )
 """Those over dicts and sets: they show what is left."""
 
@@ -166,6 +171,8 @@ def can_look_ahead(iterator: Any) -> bool:
         parts = parts_of(iterator)
         if any(type(part) not in KNOWN for part in parts) or len({id(part) for part in parts}) < len(parts):
             return False
+        if any(type(part) is ORDERED and any_asks(table_of(part) or ()) for part in parts):
+            return False  # it asks each key that it comes by, and so would another one
         fork(iterator)
     except (RuntimeError, ValueError):  # a dict that changed since; a chain over what gives iterators one after the other
         return False
@@ -240,4 +247,9 @@ def are_apart(*iterators: Any) -> bool:
 
 def dict_items(table: dict[Any, Any]) -> Any:
     """The items in the order in which the program sees them (an OrderedDict keeps one of its own), without its methods."""
-    return collections.OrderedDict.items(table) if isinstance(table, collections.OrderedDict) else dict.items(table)
+    if not issubclass(type(table), collections.OrderedDict):
+        return dict.items(table)
+    try:
+        return zip(*build.contents(table)[:2])  # its own iterators would ask each key for its hash
+    except ValueError as error:
+        raise Break("UNSUPPORTED_TYPE", str(error)) from None

@@ -13,7 +13,7 @@ from alternator.interpreter import assertions, attributes, calls, floats, operat
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes
-from alternator.interpreter.opcodes.build import mapping_items
+from alternator.interpreter.opcodes.build import is_taken_whole, mapping_items, put_item
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
 from alternator.provenance.world import MISSING
@@ -481,17 +481,16 @@ def rule_dict(vm: Any, args: Any, kwargs: Any) -> Any:
 def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
     if len(args) > 1:
         raise vm.user_raise(TypeError(f"dict expected at most 1 argument, got {len(args)}"))
-    pairs: list[Any] = []
     if args:
         source = args[0]
-        if type(source) is dict:  # which C code takes whole, and sees when a key's __eq__ changes it meanwhile
+        if is_taken_whole(vm, source):  # C code sees when a key's __eq__ changes it meanwhile
             vm.native(dict.update, (target, vm.close(source, SHALLOW)))
         elif issubclass(type(source), dict) or hasattr(type(source), "keys"):
-            pairs = mapping_items(vm, source)
+            for key, value in mapping_items(vm, source):
+                put_item(vm, target, key, value)
         else:
-            pairs = [_pair(vm, at, pair) for at, pair in enumerate(operations.unpack(vm, source))]
-    pairs = [(hashable(vm, k), v) for k, v in pairs]
-    vm.native(dict.update, (target, pairs), None)
+            for at, pair in enumerate(operations.unpack(vm, source)):
+                put_item(vm, target, *_pair(vm, at, pair))
     dict.update(target, kwargs)
 
 
@@ -528,8 +527,7 @@ def rule_dict_get(vm: Any, args: Any, kwargs: Any) -> Any:
     rec = vm.records.get(id(args[0]))
     if rec is not None and not rec.filled and rec.partial is not None:
         value = operations.read_key(vm, rec, args[1])
-        if value is not MISSING or not rec.filled:
-            return default if value is MISSING else value
+        return default if value is MISSING else value
     vm.close(args[1])
     return vm.native(dict.get, (vm.fill_value(args[0]), hashable(vm, args[1]), default))
 

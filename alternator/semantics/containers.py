@@ -19,6 +19,7 @@ from alternator.interpreter import operations
 from alternator.interpreter.namespaces import owner_of
 from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
+from alternator.provenance.keys import any_asks, asks, put
 from alternator.provenance.sets import arrangement, is_plain, is_value, items_of, same_value
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
@@ -125,6 +126,9 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     obj, source = rec.obj, rec.source
     if obj is sys.modules:
         raise Break("IMPORT", "a look at all modules, of which the capture itself may load some")
+    if any_asks(obj):
+        _fill_unasked(vm, rec)
+        return
     items = list(dict_items(obj))
     keys = tuple(key for key, _ in items)
     if any(is_value(key) and not is_plain(key) for key in keys):
@@ -133,12 +137,32 @@ def fill_dict(vm: Any, rec: Outside) -> None:
         source.guard("KEYS", keys)
     put = collections.OrderedDict.__setitem__ if issubclass(type(obj), collections.OrderedDict) else dict.__setitem__
     for key, value in items:
-        key, value = _key(vm, key), vm.world.admit(value, source.child("dictitem", key))
-        if type(key).__flags__ & 0x200 and type(type(key).__hash__) is types.FunctionType:
-            vm.native(put, (rec.standin, key, value))
-        else:
-            put(rec.standin, key, value)
+        put(rec.standin, _key(vm, key), vm.world.admit(value, source.child("dictitem", key)))
     rec.snapshot = list(dict_items(rec.standin))
+
+
+def _fill_unasked(vm: Any, rec: Outside) -> None:
+    """The same where keys run the program's code when they are hashed or compared: none is, neither here nor by the guards."""
+    dict_items(rec.obj)  # which breaks if there is no such thing
+    keys, values, hashes = build.contents(rec.obj)
+    ordered = issubclass(type(rec.obj), collections.OrderedDict)
+    found = rec.source.child("call", build.contents)
+    found.child("index", 0).guard_predicate(_same_keys(keys), f"keys are {len(keys)} objects")
+    found.child("index", 2).guard("EQ", hashes)
+    listed = found.child("index", 1)
+    for i, (key, value, known) in enumerate(zip(keys, values, hashes)):
+        standin = _key(vm, key)
+        if ordered and asks(key) and type(key).__flags__ & 0x200 == 0:
+            raise Break("UNSUPPORTED_TYPE", "a tuple of objects with a __hash__ of their own in an OrderedDict")
+        put(rec.standin, standin, vm.world.admit(value, listed.child("index", i)), known if _is_hashed_as(standin, key) else None)
+    rec.snapshot = list(dict_items(rec.standin))
+
+
+def _is_hashed_as(standin: Any, key: Any) -> bool:
+    """Whether what stands for a key is that object, or is made of the same ones."""
+    if standin is key:
+        return True
+    return type(key) is tuple and len(key) == len(standin) and all(map(_is_hashed_as, standin, key))
 
 
 def _same_keys(keys: tuple[Any, ...]) -> Any:
@@ -185,7 +209,9 @@ def admit_set(world: World, obj: Any, source: Source) -> Any:
 def fill_set(vm: Any, rec: Outside) -> None:
     standins = _read_items(vm.world, rec.source, rec.obj)
     if standins is not None:
-        set.update(rec.standin, standins)
+        members, _, hashes = build.contents(rec.obj)
+        for member, standin, known in zip(members, standins, hashes):
+            put(rec.standin, standin, None, known if standin is member else None)
         rec.disordered = True
         rec.snapshot = items_of(rec.standin)
         return
@@ -209,6 +235,8 @@ def _read_items(world: World, source: Source, members: Any) -> list[Any] | None:
         return None
     if all(map(is_value, items)):
         source.child("call", build.set_layout).guard("EQ", build.set_layout(members))
+    if any(map(asks, items)):
+        source.child("call", build.contents).child("index", 2).guard("EQ", build.contents(members)[2])
     listed = source.child("call", items_of)
     listed.guard("LEN", len(items))
     standins = list(items)

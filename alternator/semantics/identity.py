@@ -49,7 +49,18 @@ def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
         return real if type(rule_id(vm, args, kwargs)) is int else TracedId(real)
     if kind is weakref.ref and id(value) not in vm.records:
         return rule_hash(vm, (calls.call(vm, value, (), {}),), {})
-    return calls.run_pure(vm, hash, DEEP, args, kwargs)
+    result = calls.run_pure(vm, hash, DEEP, args, kwargs)
+    return TracedId(result) if _holds_address(vm, value) else result
+
+
+def _holds_address(vm: Any, value: Any) -> bool:
+    """Whether the hash of the tuple or frozenset goes by where something lies that exists only while it is traced."""
+    if type(value) in (tuple, frozenset):
+        return any(_holds_address(vm, item) for item in value)
+    if type(value) is TracedId:
+        return True
+    found = vm.world.class_attr(type(value), "__hash__")
+    return id(value) in vm.hashed_by_address or found is object.__hash__ and id(value) not in vm.records
 
 
 @RULES.rule(_thread.get_ident)

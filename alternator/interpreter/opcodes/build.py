@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any
+from typing import Any, Iterator
 
 import torch
 
@@ -45,11 +45,12 @@ def build_map(f: Any, i: Any) -> None:
     items = _take(f, 2 * i.arg)
     made: dict[Any, Any] = {}
     for at in range(0, len(items), 2):
-        _put(f.vm, made, items[at], items[at + 1])
+        put_item(f.vm, made, items[at], items[at + 1])
     f.stack.append(made)
 
 
-def _put(vm: Any, target: Any, key: Any, value: Any) -> None:
+def put_item(vm: Any, target: Any, key: Any, value: Any) -> None:
+    """``target[key] = value`` of a dict of the program's, which may ask the key."""
     if type(key) is str:
         target[key] = value
     else:
@@ -98,7 +99,7 @@ def set_add(f: Any, i: Any) -> None:
 @op("MAP_ADD")
 def map_add(f: Any, i: Any) -> None:
     value, key = f.stack.pop(), f.stack.pop()
-    _put(f.vm, _target(f, i), key, value)
+    put_item(f.vm, _target(f, i), key, value)
 
 
 @op("LIST_EXTEND")
@@ -115,13 +116,19 @@ def set_update(f: Any, i: Any) -> None:
     f.vm.native(set.update, (_target(f, i), value))
 
 
-def mapping_items(vm: Any, value: Any) -> list[tuple[Any, Any]]:
-    """What ``**value`` gives: of a dict that is iterated as one natively, else through ``keys`` and ``__getitem__``."""
-    if issubclass(type(value), dict) and vm.world.class_attr(type(value), "__iter__") is dict.__dict__["__iter__"]:
+def is_taken_whole(vm: Any, value: Any) -> bool:
+    """Whether C code reads the mapping as the dict that it is, without asking its methods and keys."""
+    return issubclass(type(value), dict) and vm.world.class_attr(type(value), "__iter__") is dict.__dict__["__iter__"]
+
+
+def mapping_items(vm: Any, value: Any) -> Iterator[tuple[Any, Any]]:
+    """What ``**value`` gives, one by one: of a dict that is iterated as one natively, else by ``keys`` and ``__getitem__``."""
+    if is_taken_whole(vm, value):
         vm.close(value, SHALLOW)
-        return list(dict.items(value))
-    keys = vm.call(vm.getattr(value, "keys"), ())
-    return [(key, operations.getitem(vm, value, key)) for key in operations.unpack(vm, keys)]
+        yield from list(dict.items(value))
+        return
+    for key in operations.unpack(vm, vm.call(vm.getattr(value, "keys"), ())):
+        yield key, operations.getitem(vm, value, key)
 
 
 @op("DICT_UPDATE")
@@ -129,8 +136,11 @@ def dict_update(f: Any, i: Any) -> None:
     value = f.stack.pop()
     if not issubclass(type(value), dict) and not hasattr(type(value), "keys"):
         raise f.vm.user_raise(TypeError(f"'{type(value).__name__}' object is not a mapping"))
+    if is_taken_whole(f.vm, value):
+        f.vm.native(dict.update, (_target(f, i), f.vm.close(value, SHALLOW)))
+        return
     for key, item in mapping_items(f.vm, value):
-        _put(f.vm, _target(f, i), key, item)
+        put_item(f.vm, _target(f, i), key, item)
 
 
 @op("DICT_MERGE")
