@@ -1,6 +1,7 @@
 #include "guard_scan.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace alt {
 
@@ -39,7 +40,8 @@ void GuardScan::count_moves(const GuardScan& before) {
   for (size_t id = 0; id < moved_.size(); ++id) {
     if (!before.pinned_[id]) continue;
     PyObject* value = state_.nodes[id].value;
-    if (value != before.values_[id]) up(moved_[id].link);
+    // A new object may lie where the last one lay, and so may its __dict__.
+    if (std::exchange(state_.nodes[id].made, false) || value != before.values_[id]) up(moved_[id].link);
     if (before.versions_[id] == 0 || !value) continue;
     const uint64_t version = PyDict_Check(value)   ? py::dict_version(value)
                              : PyType_Check(value) ? py::type_version(reinterpret_cast<PyTypeObject*>(value))
@@ -394,12 +396,9 @@ GuardScan::Verdict GuardScan::rest(const Call& call, bool native, bool after_pyt
   if (!native)
     for (const Check& check : python_checks_)
       if (!check_guard(*check.guard, check.value)) return Verdict::unknown;
-  Walk walk(tree_, state_, call, native, nullptr, values_.data());
-  for (const Loose& loose : loose_) {
-    if (walk.loose(loose.node, loose.parent)) continue;
-    Own unmade = Own::steal(walk.take_unmade());
-    return unmade ? Verdict::unknown : no;
-  }
+  Walk walk(tree_, state_, call, native, nullptr, values_.data(), &asked_);
+  for (const Loose& loose : loose_)
+    if (!walk.loose(loose.node, loose.parent)) return no;
   for (uint32_t id : asked_) values_[id] = state_.nodes[id].value;
   for (const Distinct& guard : distinct_)
     if (!distinct(guard)) return no;

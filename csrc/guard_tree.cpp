@@ -23,18 +23,10 @@ GuardTree::~GuardTree() {
 }
 
 bool GuardTree::walk(TreeState& state, const Call& call, Why* why) {
-  bool ok = false;
-  for (size_t attempt = 0; attempt <= nodes_.size(); ++attempt) {
-    Walk walk(*this, state, call, false, why);
-    ok = walk.run();
-    Own unmade = Own::steal(walk.take_unmade());
-    if (ok || !unmade) break;
-    py::make_dict(unmade.get());
-  }
+  if (!Walk(*this, state, call, false, why).run()) return false;
   // What Python code did while it ran, after we had looked, does not escape us: look at all the rest once more, at one
   // stroke. After this walk nothing runs until the values have been taken.
-  if (ok && python_) ok = Walk(*this, state, call, true, why).run();
-  return ok;
+  return !python_ || Walk(*this, state, call, true, why).run();
 }
 
 // The guards have just been found to hold by a walk. A tree that changes all the time is left to the walk for longer and

@@ -92,6 +92,7 @@ struct NodeState {
   uint64_t unstable = 0;      // guards that must run again even on the same object
   uint32_t hot_items = 0, hot_attrs = 0, hot_others = 0;
   bool verified = false;
+  bool made = false;  // a __dict__ that the last walk had to make
   Own owned;  // the value of an access that makes its value anew
 };
 

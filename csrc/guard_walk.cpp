@@ -21,6 +21,52 @@ Result Walk::empty_dict(uint32_t id) {
   return Result::hot;
 }
 
+// Whether the dict itself is of no interest, but only what it has for some names.
+bool Walk::reads_inline(uint32_t id) const {
+  const Node& node = tree_.nodes_[id];
+  if (!asked_ || node.python || node.versioned || node.attrs || node.others || std::binary_search(asked_->begin(), asked_->end(), id))
+    return false;
+  for (const Guard& guard : node.guards)
+    if (guard.kind != Kind::type || guard.ref.get() != reinterpret_cast<PyObject*>(&PyDict_Type)) return false;
+  return true;
+}
+
+// The __dict__ of an object that is usually another one at each call: it need not be made for a look at it.
+Result Walk::inline_dict(uint32_t id, PyObject* parent) {
+  const Node& node = tree_.nodes_[id];
+  NodeState& state = state_.nodes[id];
+  state.value = nullptr;
+  state.verified = false;
+  state.version = 0;
+  const py::InlineAttributes attributes(parent);
+  for (uint32_t k = 0; k < node.items; ++k) {
+    const uint32_t child = tree_.children_[node.first + k];
+    const Key& key = tree_.nodes_[child].key;
+    PyObject* name = key.get();
+    if (!name) {
+      tree_.dead_ = true;
+      return fail(child, "the key is gone");
+    }
+    PyObject* value = PyUnicode_CheckExact(name) ? attributes[{name, key.hash}] : nullptr;
+    if ((value ? verify(child, value, false) : missing(child)) == Result::fail) return Result::fail;
+  }
+  return Result::hot;
+}
+
+Result Walk::instance_dict(uint32_t id, PyObject* parent) {
+  PyObject** slot = nullptr;
+  py::Slot found = py::dict_slot(parent, &slot);
+  if (found == py::Slot::unmade) {
+    if (reads_inline(id) && py::InlineAttributes(parent).can_be_read()) return inline_dict(id, parent);
+    py::make_dict(parent);
+    state_.nodes[id].made = true;
+    found = py::dict_slot(parent, &slot);
+  }
+  if (found == py::Slot::unmade) return fail(id, "no memory");
+  if (found == py::Slot::none) return missing(id);
+  return *slot ? verify(id, *slot, false) : empty_dict(id);
+}
+
 // `same`: the value is the living object that passed last time, so only what can change needs to be looked at.
 Result Walk::verify(uint32_t id, PyObject* value, bool same) {
   const Node& node = tree_.nodes_[id];
@@ -185,13 +231,8 @@ Result Walk::follow(uint32_t id, PyObject* parent, bool same) {
   };
   switch (node.access) {
     case Access::dict: {
-      PyObject** slot = nullptr;
-      switch (py::dict_slot(parent, &slot)) {
-        case py::Slot::none: return fresh(nullptr);
-        case py::Slot::ready: return *slot ? fresh(*slot) : empty_dict(id);
-        case py::Slot::unmade: unmade_ = Own::share(parent); return Result::fail;
-      }
-      return Result::fail;
+      Result r = instance_dict(id, parent);
+      return r == Result::cold ? Result::hot : r;
     }
     case Access::attr: {
       NodeState& state = state_.nodes[id];

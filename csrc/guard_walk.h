@@ -10,14 +10,15 @@ enum class Result : uint8_t { fail, cold, hot };
 // One walk over a tree. `native`: guards and accesses that run Python are taken as they were found by the walk before.
 class Walk {
  public:
-  // `values`: of all nodes that the tail asks for, where the state does not have them; see GuardScan.
-  Walk(GuardTree& tree, TreeState& state, const Call& call, bool native, Why* why, PyObject* const* values = nullptr)
-      : tree_(tree), state_(state), call_(call), why_(why), values_(values), native_(native) {}
+  // `values`: of all nodes that the tail asks for, where the state does not have them; `asked`: the nodes whose values this
+  // walk is to find, in order; see GuardScan. What is walked like this is another object at each call.
+  Walk(GuardTree& tree, TreeState& state, const Call& call, bool native, Why* why, PyObject* const* values = nullptr,
+       const std::vector<uint32_t>* asked = nullptr)
+      : tree_(tree), state_(state), call_(call), why_(why), values_(values), asked_(asked), native_(native) {}
 
   bool run();
   bool loose(uint32_t id, PyObject* parent);  // one subtree, as it is now
   bool tail(size_t i);
-  PyObject* take_unmade() { return unmade_.release(); }
 
  private:
   Result verify(uint32_t id, PyObject* value, bool same);
@@ -26,6 +27,9 @@ class Walk {
   Result follow(uint32_t id, PyObject* parent, bool same);
   Result missing(uint32_t id);
   Result empty_dict(uint32_t id);
+  bool reads_inline(uint32_t id) const;
+  Result inline_dict(uint32_t id, PyObject* parent);
+  Result instance_dict(uint32_t id, PyObject* parent);
   Result item(uint32_t id, PyObject* dict);
   bool root(uint32_t id);
   bool distinct(const TailGuard& guard, std::vector<PyObject*>& seen);
@@ -57,8 +61,8 @@ class Walk {
   const Call& call_;
   Why* why_;
   PyObject* const* values_;
+  const std::vector<uint32_t>* asked_;
   bool native_;
-  Own unmade_;  // an object whose __dict__ must be made before the walk can go on
 };
 
 }  // namespace alt

@@ -24,6 +24,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace alt::py {
 
@@ -201,8 +202,7 @@ inline PyObject* dict_lookup(PyObject* dict, PyObject* key, Py_hash_t hash) {
 
 enum class Slot { none, ready, unmade };
 
-// Where an object keeps its __dict__. `unmade`: attributes are still inline, and make_dict() must be called first (which
-// allocates, so a guard check must not do it in the middle of its walk).
+// Where an object keeps its __dict__. `unmade`: attributes are still inline; see make_dict() and InlineAttributes.
 inline Slot dict_slot(PyObject* obj, PyObject*** slot) {
   PyTypeObject* type = Py_TYPE(obj);
   if (type->tp_flags & Py_TPFLAGS_MANAGED_DICT) {
@@ -294,7 +294,38 @@ inline NoAttributes no_attributes_words(PyObject* obj) {
   if (base[-4]) words.second = reinterpret_cast<const uint64_t*>(base[-4]) - 1;  // with the number of values set
   return words;
 }
-inline void make_dict(PyObject* obj) { (void)_PyObject_GetDictPtr(obj); }
+// Gives an object whose attributes are inline its __dict__. Nothing else runs meanwhile: not the garbage collector either.
+inline void make_dict(PyObject* obj) {
+  const int enabled = PyGC_Disable();
+  (void)_PyObject_GetDictPtr(obj);
+  if (enabled) PyGC_Enable();
+}
+// The attributes of an object whose __dict__ is `unmade`, as that would have them.
+class InlineAttributes {
+ public:
+  static constexpr int kPerturbShift = 5;  // of dictobject.c
+  explicit InlineAttributes(PyObject* obj)
+      : keys_(reinterpret_cast<PyHeapTypeObject*>(Py_TYPE(obj))->ht_cached_keys),
+        values_(reinterpret_cast<PyDictValues**>(obj)[-4]) {}
+  bool can_be_read() const { return keys_ && keys_->dk_kind != DICT_KEYS_GENERAL && keys_->dk_log2_size < 8; }
+  // For an exact str; null: there is none. As CPython probes, with one byte to an index.
+  PyObject* operator[](const std::pair<PyObject*, Py_hash_t>& name) const {
+    const auto indices = reinterpret_cast<const int8_t*>(keys_->dk_indices);
+    const size_t mask = DK_SIZE(keys_) - 1;
+    auto perturb = static_cast<size_t>(name.second);
+    for (size_t i = perturb & mask;; i = (i * 5 + (perturb >>= kPerturbShift) + 1) & mask) {
+      const int8_t at = indices[i];
+      if (at == DKIX_EMPTY) return nullptr;
+      PyObject* key = at < 0 ? nullptr : DK_UNICODE_ENTRIES(keys_)[at].me_key;
+      if (key == name.first || (key && PyObject_Hash(key) == name.second && _PyUnicode_EQ(key, name.first)))
+        return values_->values[at];
+    }
+  }
+
+ private:
+  PyDictKeysObject* keys_;
+  PyDictValues* values_;
+};
 
 // Keys of an OrderedDict in their own order, which the version of its dict does not cover (move_to_end).
 struct ODictNode {

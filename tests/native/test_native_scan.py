@@ -516,3 +516,75 @@ def test_an_object_that_is_compared_by_itself_is_not_asked():
     assert Same.asked > 0
     holder.value.mark = 2
     checked.fails()
+
+
+@pytest.mark.parametrize("in_the_same_place", [False, True])
+def test_objects_that_are_made_anew_are_looked_into_without_a_dict(in_the_same_place):
+    class Made:
+        def __init__(self, **attributes):
+            for name, value in attributes.items():
+                setattr(self, name, value)
+
+    kept = object()
+    table = Table()
+    space = table.node(table.local(0, ("TYPE", Made)), "dict", None, ("TYPE", dict))
+    for name, guard in {"x": ("EQ", 3), "y": ("ABSENT",), "z": ("IS", kept), 5: ("ABSENT",)}.items():
+        table.node(space, "dictitem", name, guard)
+    checked = Checked(table, None, [Made(x=3, z=kept)])
+
+    def holds(made):
+        if not in_the_same_place:
+            checked.values.append(made)
+        return checked.tree.check(None, [made])
+
+    assert all(holds(Made(x=3, z=kept)) for _ in range(20))
+    made = Made(z=kept, a=1, x=3)
+    assert holds(made) and not any(type(one) is dict for one in gc.get_referents(made))
+    assert checked.tree._scan["loose"] == 1
+    assert not holds(Made(x=4, z=kept)) and not holds(Made(x=3, z=3)) and not holds(Made(x=3)) and not holds(Made())
+    assert not holds(Made(x=3, z=kept, y=1))
+    made = Made(x=3, z=kept)
+    del made.x
+    assert not holds(made)
+    made.x = 3
+    assert holds(made)
+    made.__dict__["".join("y")] = 1  # it has a dict now
+    assert not holds(made)
+    del made.y
+    assert holds(made)
+    made.__dict__[5] = 1
+    assert not holds(made)
+
+
+def test_names_of_inline_attributes_need_not_be_the_same_objects():
+    class Made:
+        pass
+
+    name = "".join(["long", " name"])
+    table = Table()
+    space = table.node(table.local(0, ("TYPE", Made)), "dict")
+    table.node(space, "dictitem", name, ("EQ", 1))
+
+    def made(value):
+        one = Made()
+        one.__dict__  # the name comes into the keys that instances share as it is
+        one.__dict__["".join(["long", " ", "name"])] = 1
+        one = Made()
+        setattr(one, "".join(["long", " n", "ame"]), value)
+        return one
+
+    checked = Checked(table, None, [made(1)])
+    for _ in range(20):
+        assert checked.tree.check(None, [made(1)]) and not checked.tree.check(None, [made(2)])
+    assert not checked.tree.check(None, [Made()])
+
+
+def test_a_dict_that_is_asked_for_is_made():
+    table = Table()
+    space = table.node(table.local(0, ("TYPE", Thing)), "dict")
+    table.node(space, "dictitem", "x", ("EQ", 1))
+    checked = Checked(table, None, [thing(x=1)])
+    for _ in range(20):
+        made = Thing()
+        made.x = 1
+        assert checked.tree.values(None, [made]) == [made, made.__dict__, 1]
