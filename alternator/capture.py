@@ -494,7 +494,7 @@ class GraphCall(NamedTuple):
 
 def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
     """Compile the graph, and say how to call it."""
-    before = gradients.flags_before(b)
+    before = gradients.flags_before(b) + b.new_tensors()
     with torch._C.DisableTorchFunctionSubclass():
         recover = RunAgain(attempt.vm, attempt.before)
         mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
@@ -528,6 +528,8 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
 def _input_text(b: Builder, entry: Any) -> str:
     if entry.kind in ("made", "number"):
         return str(entry.make(b))
+    if entry.kind == "new":
+        return b.new_tensor(entry)
     name = b.load(entry.source)
     if entry.kind in ("tensor", "int"):
         return name

@@ -20,7 +20,7 @@ from alternator.exc import Break
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, Outside, Unread, module_of
-from alternator.tensors.graph import SYMBOLIC
+from alternator.tensors.graph import SYMBOLIC, Input
 
 _LITERALS = frozenset({int, str, bool, type(None), bytes})
 
@@ -178,7 +178,10 @@ class Builder:
         return name
 
     def output(self, tensor: torch.Tensor) -> str:
-        """A tensor that the graph computes."""
+        """A tensor that the graph computes, or was called with."""
+        entry = self.vm.recorder.new.get(id(tensor))
+        if entry is not None:
+            return self.new_tensor(entry)
         name = self._outputs.get(id(tensor))
         if name is None:
             if not self.vm.recorder.knows(tensor):
@@ -186,6 +189,14 @@ class Builder:
             name = self._outputs[id(tensor)] = f"g{len(self.outputs)}"
             self.outputs.append(tensor)
         return name
+
+    def new_tensor(self, entry: Input) -> str:
+        """A tensor that is made before the graph runs."""
+        return f"n{entry.dim}"
+
+    def new_tensors(self) -> list[str]:
+        """Statements that make them."""
+        return [f"{self.new_tensor(entry)} = {entry.make(self)}" for entry in self.vm.recorder.new.values()]
 
     def _symbolic(self, value: Any) -> str:
         if value.node.is_constant():

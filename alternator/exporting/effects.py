@@ -47,6 +47,8 @@ def _effects(attempt: Attempt) -> Iterator[str]:
             else:
                 yield f"changes {_described(rec)}"
     for entry in vm.recorder.inputs:
+        if entry.kind == "new":
+            yield "makes a parameter"
         if entry.kind == "made":
             yield f"draws numbers of Python's random module ({entry.node.name})"
     for fn, *args in attempt.before.steps_to(attempt.after):

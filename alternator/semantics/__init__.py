@@ -32,6 +32,7 @@ from alternator.semantics import (  # noqa: F401
     numpy_scalars,
     optimizers,
     output_calls,
+    parameters,
     pytree,
     random_numbers,
     recurrent,

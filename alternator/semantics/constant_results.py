@@ -108,7 +108,7 @@ def _real(vm: Any, value: Any) -> Any:
 def _computed(vm: Any, value: Any) -> Any:
     """Run the graph so far, on the inputs of this call, or copies of those that it changes."""
     recorder = vm.recorder
-    if type(recorder) is not Recorder or any(entry.kind in ("made", "number") for entry in recorder.inputs):
+    if type(recorder) is not Recorder or any(entry.kind in ("made", "number", "new") for entry in recorder.inputs):
         raise Break("UNSUPPORTED_CALL", "assume_constant_result of a value that is computed in the body of an operator")
     wanted = recorder.node_of(value)
     values: dict[torch.fx.Node, Any] = {}

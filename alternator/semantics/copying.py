@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import copyreg
 import types
@@ -79,12 +80,15 @@ class _Copier:
         if method is not None:
             vm.fill_value(value)
             return method(self, value)
-        hook = vm.world.class_attr(kind, "__deepcopy__")
-        if type(hook) is types.FunctionType and not issubclass(type(value), torch.Tensor):
-            made = self.memo[id(value)] = calls.call(vm, hook, (value, self.memo), {})
-            return made
-        if type(value) is FakeTensor:
-            return self.tensor(value)
+        if type(value) is not FakeTensor:
+            hook = vm.world.class_attr(kind, "__deepcopy__")
+            if type(hook) is types.FunctionType and not issubclass(type(value), torch.Tensor):
+                made = self.memo[id(value)] = calls.call(vm, hook, (value, self.memo), {})
+                return made
+        else:
+            return self.parameter(value) if tensor_ops.type_of(vm, value) is torch.nn.Parameter else self.tensor(value)
+        if issubclass(type(value), torch.nn.Module) and is_simple(vm, value, _MODULE_HOOKS):
+            return self.module(value)
         if issubclass(type(value), (torch.Tensor, torch.nn.Module)):
             raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {kind.__name__}")
         if is_simple(vm, value):
@@ -124,6 +128,38 @@ class _Copier:
             raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor with gaps")
         return made
 
+    def parameter(self, value: Any) -> Any:
+        """What ``Parameter.__deepcopy__`` makes: a parameter over a copy of the data, without gradient and attributes."""
+        vm = self.vm
+        if value.untyped_storage()._cdata in self.storages:
+            raise Break("TENSOR_EFFECT", "copy.deepcopy() of parameters that share memory")
+        self.storages.add(value.untyped_storage()._cdata)
+        data = calls.call(vm, torch.clone, (calls.call(vm, torch.Tensor.detach, (value,), {}),), {})
+        made = self.memo[id(value)] = calls.call(vm, torch.nn.Parameter, (data, value.requires_grad), {})
+        return made
+
+    def module(self, value: Any) -> Any:
+        """What ``Module.__getstate__`` and ``__setstate__`` say."""
+        made = self.memo[id(value)] = self.vm.plain(object.__new__, type(value))
+        state = state_of(self.vm, value)
+        if not _MODULE_STATE <= state.keys():
+            raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {type(value).__name__} without hooks")
+        for name, item in state.items():
+            if name != "_compiled_call_impl":
+                made.__dict__[name] = self.copy(item)
+        return made
+
+    def ordered(self, value: Any) -> Any:
+        rec = self.vm.records.get(id(value))
+        if rec is not None and vars(rec.obj) or rec is None and vars(value):
+            raise Break("UNSUPPORTED_OPERATION", "a copy of an OrderedDict with attributes")
+        if rec is not None:
+            rec.source.child("dict").guard("LEN", 0)
+        made = self.memo[id(value)] = collections.OrderedDict()
+        for key, item in list(collections.OrderedDict.items(value)):
+            self.vm.native(collections.OrderedDict.__setitem__, (made, self.copy(key), self.copy(item)))
+        return made
+
     def list(self, value: Any) -> Any:
         made: list[Any] = []
         self.memo[id(value)] = made
@@ -158,21 +194,27 @@ _BY_TYPE: dict[type, Any] = {
     list: _Copier.list,
     tuple: _Copier.tuple,
     dict: _Copier.dict,
+    collections.OrderedDict: _Copier.ordered,
     set: _Copier.set,
     frozenset: _Copier.set,
     types.MethodType: _Copier.method,
 }
 
 
-def is_simple(vm: Any, value: Any) -> bool:
-    """An instance of a user's class that is nothing but its ``__dict__``, and says nothing of how it is copied."""
+_MODULE_HOOKS = {name: vars(torch.nn.Module)[name] for name in ("__getstate__", "__setstate__")}
+_MODULE_STATE = vars(torch.nn.Module()).keys()
+
+
+def is_simple(vm: Any, value: Any, hooks: Any = types.MappingProxyType({})) -> bool:
+    """An instance of a user's class that is nothing but its ``__dict__``, and is copied as all are but for ``hooks``."""
     kind = type(value)
     if not kind.__flags__ & 0x200 or attributes.native_base(kind) is not object or kind in copyreg.dispatch_table:
         return False
     if any(type(raw) is types.MemberDescriptorType for base in kind.__mro__ for raw in base.__dict__.values()):
         return False
-    found = [vm.world.class_attr(kind, name) for name in _HOOKS]
-    return kind.__dictoffset__ != 0 and not any(type(one) is types.FunctionType for one in found)
+    found = {name: vm.world.class_attr(kind, name) for name in _HOOKS}
+    said = {name: one for name, one in found.items() if type(one) is types.FunctionType}
+    return kind.__dictoffset__ != 0 and said == hooks
 
 
 def state_of(vm: Any, value: Any) -> dict[str, Any]:

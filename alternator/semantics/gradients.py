@@ -44,12 +44,25 @@ def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
     if _can_follow(vm) and _may_be_switched(vm, tensor):
         _switch(vm, tensor, bool(wanted))
         return tensor
+    if _is_new(vm, tensor):  # it is made with the flag that it has at last
+        vm.recorder.new[id(tensor)].example.requires_grad_(bool(wanted))
+        vm.ticks += 1
+        return tensor.requires_grad_(bool(wanted))
     if not wanted or not _can_follow(vm) or not _may_be_a_leaf(vm, tensor):
         raise Break("TENSOR_EFFECT", "Tensor.requires_grad_() that changes the flag")
     tensor.requires_grad_(True)
     vm.recorder.bind(tensor, vm.recorder.record("call_method", "requires_grad_", (tensor,), {}, tensor))
     vm.states.setdefault("leaves", {})[id(tensor)] = tensor
     return tensor
+
+
+def _is_new(vm: Any, tensor: torch.Tensor) -> bool:
+    """A parameter that the program has made, which no gradient leads to so far."""
+    if id(tensor) not in vm.recorder.new or not tensor.is_floating_point() and not tensor.is_complex():
+        return False
+    values = (node.meta.get("example_value") for node in vm.recorder.graph.nodes)
+    results = [one for one in values if isinstance(one, torch.Tensor) and one.grad_fn is not None]
+    return not any(getattr(node, "variable", None) is tensor for node in _nodes(results))
 
 
 def _may_be_a_leaf(vm: Any, tensor: torch.Tensor) -> bool:

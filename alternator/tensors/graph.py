@@ -51,7 +51,7 @@ class Input:
 
     ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" (the number itself), or "size" or
     "stride" (of dimension ``dim`` of the tensor at the source); "number" (a float in a tensor of its own) or "made" (drawn, in
-    order): by an expression, ``make(builder)``, without a source.
+    order): by an expression, ``make(builder)``, without a source; "new": likewise, a parameter that the program makes.
     """
 
     __slots__ = ("node", "source", "kind", "dim", "example", "make")
@@ -77,6 +77,7 @@ class Recorder:
         self._exprs: dict[sympy.Expr, torch.fx.Node] = {}
         self._names: set[str] = set()
         self.tensor_inputs: dict[int, Input] = {}
+        self.new: dict[int, Input] = {}
         self.attributes: dict[str, Any] = {}
         self.attribute_hook: Callable[[str, Any], None] | None = None
         self.closers: list[Callable[[], None]] = []
@@ -91,7 +92,8 @@ class Recorder:
 
     def release(self) -> None:
         """The graph has been handed over: let go of the program's values."""
-        for table in (self.inputs, self._nodes, self._pins, self._symbols, self.tensor_inputs, self.closers, self.open_regions):
+        inputs = self.inputs, self.tensor_inputs, self.new
+        for table in (*inputs, self._nodes, self._pins, self._symbols, self.closers, self.open_regions):
             table.clear()
         self.annotate = lambda node: None
 
@@ -127,6 +129,16 @@ class Recorder:
         entry.make = make
         self.inputs.append(entry)
         self.bind(fake, node)
+
+    def new_input(self, fake: torch.Tensor, example: torch.Tensor, make: Callable[[Any], str]) -> None:
+        """A tensor that generated code makes before it calls the graph, and which may leave as itself."""
+        self.made_input(fake, example, "parameter", make)
+        entry = self.new[id(fake)] = self.inputs[-1]
+        entry.kind, entry.dim = "new", len(self.new)
+
+    def replace(self, value: torch.Tensor, owner: torch.Tensor) -> None:
+        """From now on a tensor is a view of all of another one."""
+        self._nodes[id(value)] = _Detached(owner)
 
     def symbol_input(self, symbol: sympy.Symbol, source: Source, kind: str, dim: int, example: Any) -> None:
         """Announce where the value of a symbol can be had from."""
@@ -521,6 +533,19 @@ class _Refused:
 
     def make(self, recorder: Recorder, value: Any) -> Any:
         raise Break("TENSOR_EFFECT", self.why)
+
+
+class _Detached:
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: torch.Tensor) -> None:
+        self.owner = owner
+
+    def make(self, recorder: Recorder, value: Any) -> Any:
+        node = recorder.graph.call_method("detach", (recorder.node_of(self.owner),))
+        node.meta["example_value"] = value
+        recorder._nodes[id(value)] = node
+        return node
 
 
 class _Formula:

@@ -57,6 +57,9 @@ def inputs_for_backend(
                 fake.item_memo = known.item_memo
             entry.node.meta["example_value"] = fake
             mode.fake_tensor_converter.set_tensor_memo(entry.example, fake)
+        elif entry.kind == "new":
+            entry.node.meta["example_value"] = fake = fakes.again(mode, entry.example, _fake(entry), True)
+            mode.fake_tensor_converter.set_tensor_memo(entry.example, fake)
     for entry in inputs:  # or AOTAutograd would make fakes of its own, and take their sizes for symbolic
         mode.fake_tensor_converter.set_tensor_memo(entry.example, _fake(entry))
     return mode, facts

@@ -66,7 +66,7 @@ class Watch:
 
     def written_inputs(self, recorder: Recorder) -> list[Input]:
         """The inputs that may have been written into."""
-        pairs = [(entry, entry.node.meta["example_value"]) for entry in recorder.inputs]
+        pairs = [(entry, entry.node.meta["example_value"]) for entry in recorder.inputs if entry.kind != "new"]
         return [e for e, v in pairs if isinstance(v, torch.Tensor) and v.untyped_storage()._cdata in self.written]
 
     def _look_at(self, func: Any, args: Any, kwargs: Any) -> None:

@@ -1,0 +1,82 @@
+"""Parameters that the program makes: leaves of autograd, which must be so behind the graph too.
+
+Generated code makes each before it calls the graph, as a new parameter with nothing in it; the graph takes it as an input and
+writes into it what it is made of.  So it is one object to the graph, to what leaves, and to autograd.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._mode_utils import no_dispatch
+
+from alternator.exc import Break
+from alternator.interpreter.tables import RULES
+from alternator.tensors.graph import Recorder
+
+
+def empty_parameter(
+    size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: torch.device, requires_grad: bool
+) -> torch.nn.Parameter:
+    """A parameter with nothing in it, whatever the program has put over torch's functions."""
+    with torch._C.DisableTorchFunction():
+        return torch.nn.Parameter(torch.empty_strided(size, stride, dtype=dtype, device=device), requires_grad)
+
+
+@RULES.rule(torch.nn.Parameter)
+def parameter(vm: Any, args: Any, kwargs: Any) -> Any:
+    """``torch.nn.Parameter(data, requires_grad)``"""
+    given = dict(zip(("data", "requires_grad"), args), **kwargs)
+    data, wanted = given.pop("data", None), given.pop("requires_grad", True)
+    if given or type(data) is not FakeTensor or type(wanted) is not bool or not _may_become_one(vm, data, wanted):
+        raise Break("TENSOR_SUBCLASS", "construction of Parameter")
+    return make(vm, data, wanted)
+
+
+def make(vm: Any, data: torch.Tensor, requires_grad: bool) -> torch.Tensor:
+    """A parameter over the memory of a tensor that the program has made."""
+    size, stride, dtype, device = tuple(data.shape), data.stride(), data.dtype, data.device
+    with no_dispatch():  # a real one, in the midst of fakes
+        real = empty_parameter(size, stride, dtype, device, requires_grad)
+    with vm.fakes.mode:
+        made: Any = data.detach()
+    made._is_param = True
+    made.requires_grad_(requires_grad)
+
+    def text(builder: Any) -> str:
+        whole = f"{size}, {stride}, {builder.constant(dtype, 'dtype')}, {builder.constant(device, 'device')}"
+        return f"{builder.constant(empty_parameter, 'empty_parameter')}({whole}, {real.requires_grad})"
+
+    vm.ticks += 1
+    vm.recorder.new_input(made, real, text)
+    if not _has_nothing_in_it(vm, data):
+        view = vm.call(torch.Tensor.detach, (made,))
+        vm.call(torch.Tensor.copy_, (view, data))
+    vm.recorder.replace(data, made)
+    return made  # type: ignore[no-any-return]
+
+
+def _may_become_one(vm: Any, data: torch.Tensor, requires_grad: bool) -> bool:
+    """Nobody else has the memory, and the new parameter is all that the program sees of it, or a view of that."""
+    recorder = vm.recorder
+    if type(recorder) is not Recorder or vm.overrides.active or vm.inference_mode or torch.is_inference_mode_enabled():
+        return False
+    if torch._C._are_functorch_transforms_active() or vm.records.get(id(data)) is not None or not recorder.knows(data):
+        return False
+    sizes = (*data.shape, *data.stride(), data.storage_offset()) if data.layout is torch.strided else (None,)
+    if any(type(size) is not int for size in sizes) or data.storage_offset() or data.device.type not in ("cpu", "cuda", "meta"):
+        return False
+    if data.requires_grad or requires_grad and not (data.is_floating_point() or data.is_complex()):
+        return False
+    if data._is_view() or data.is_conj() or data.is_neg() or data.is_inference() or id(data) in vm.spaces:
+        return False
+    storage = data.untyped_storage()
+    whole = storage.nbytes() == data.numel() * data.element_size()
+    return whole and torch._C._storage_Use_Count(storage._cdata) == 2  # the tensor, and what Python has of the storage
+
+
+def _has_nothing_in_it(vm: Any, data: torch.Tensor) -> bool:
+    node = vm.recorder.node_of(data)
+    return node.target is torch.empty and not node.users
