@@ -53,6 +53,12 @@ def describe(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) -> str
     return "\n".join(lines)
 
 
+def text_of(error: BaseException) -> str:
+    """The text of a user's exception, without its arguments where code of the user's would say what they look like."""
+    plain = all(type(arg) in (str, int, float, type(None)) for arg in error.args) and not type(error).__flags__ & 0x200
+    return f"{type(error).__name__}: {error}" if plain else type(error).__name__
+
+
 def unsupported(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) -> Unsupported:
     """The exception that a break becomes where none is allowed."""
     kind = lookup(broken.code)

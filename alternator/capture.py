@@ -235,10 +235,8 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     try:
         attempt.run()
     except UserRaise as raised:  # the program raises: let it do so itself, with its own traceback
-        utils.report_skip(utils.SkipReport(func.__code__, f"it raised {_without_user_code(raised.exc)}"))
-        state = request.frame_state(func.__code__)
-        state["raised"] = state.get("raised", 0) + 1
-        return False if request.fullgraph else None
+        utils.report_skip(utils.SkipReport(func.__code__, f"it raised {breaks.text_of(raised.exc)}"))
+        return _plainly(func, request)
     except Break as stopped:
         broken, chain = stopped, chain_of(stopped)
         if broken.code in _TAKEN_AT_THE_ROOT:
@@ -256,10 +254,11 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     return _after_break(attempt, values, broken, chain)
 
 
-def _without_user_code(error: BaseException) -> str:
-    """The text of a user's exception, without its arguments where code of the user's would say what they look like."""
-    plain = all(type(arg) in (str, int, float, type(None)) for arg in error.args) and not type(error).__flags__ & 0x200
-    return f"{type(error).__name__}: {error}" if plain else type(error).__name__
+def _plainly(func: types.FunctionType, request: CompileRequest) -> Any:
+    """Run the frame plainly this time: it raises, or looks into what it has raised."""
+    state = request.frame_state(func.__code__)
+    state["raised"] = state.get("raised", 0) + 1
+    return False if request.fullgraph else None
 
 
 def _ambient_is_plain() -> bool:
@@ -334,6 +333,8 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
     if request.fullgraph or attempt.breaks_are_errors:
         raise breaks.unsupported(broken, stack)
     utils.report_break(utils.break_reason(broken, stack))
+    if broken.info.get("plainly"):
+        return _plainly(func, request)
     if len(chain) > MAX_CHAIN:  # hardly more than recursion without end: each part would have to be captured
         chain = chain[:1]
     _count_piece(attempt, broken)

@@ -59,7 +59,17 @@ def _fields(b: Builder, value: BaseException, native: type, name: str) -> None:
 
 @REBUILD.rule(types.TracebackType)
 def rebuild_traceback(b: Builder, value: types.TracebackType) -> str:
-    """The same entries."""
-    rows, spaces = tracebacks.rows_of(value)
-    words = ", ".join(map(b.global_namespace, spaces))
-    return b.assign(f"{b.constant(tracebacks.rebuilt, 'traceback')}({b.constant(rows, 'rows')}, ({words}{',' if words else ''}))")
+    """The same entries, each once: what is the end of another traceback, or held by the program, is so afterwards."""
+    entries, name = [], "None"
+    trace: types.TracebackType | None = value
+    while trace is not None and not b.has(trace):
+        entries.append(trace)
+        trace = trace.tb_next
+    if trace is not None:
+        name = b.value(trace)
+    for entry in reversed(entries):
+        row, space = tracebacks.row_of(entry)
+        make, words = b.constant(tracebacks.rebuilt, "traceback"), b.constant(row, "row")
+        name = b.assign(f"{make}({name}, {words}, {b.global_namespace(space)})")
+        b.register(entry, name)
+    return name

@@ -16,7 +16,7 @@ from alternator.bytecode.codecache import CodeCache
 from alternator.exc import Break
 from alternator.interpreter import rests
 
-__all__ = ["Row", "add_entry", "leaves_again", "made_here", "not_an_exception", "rebuilt", "rows_of", "trace_of"]
+__all__ = ["Row", "add_entry", "leaves_again", "is_made_here", "made_here", "not_an_exception", "rebuilt", "row_of", "trace_of"]
 
 Row = tuple[types.CodeType, int, int]
 """Code, offset of the instruction that raised, and of the one in which the frame was left."""
@@ -116,30 +116,28 @@ def made_here(trace: types.TracebackType | None) -> types.TracebackType | None:
     return following
 
 
-def rows_of(trace: types.TracebackType | None) -> tuple[tuple[Row, ...], list[dict[str, Any]]]:
-    """The entries of a traceback that was made here, outermost first, and the global namespaces of their frames."""
-    rows, spaces = [], []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if not _is_stub(code):
-            raise Break("UNREBUILDABLE_OUTPUT", "a traceback of code that was not captured")
-        rows.append((code, trace.tb_lasti, trace.tb_frame.f_lasti))
-        spaces.append(trace.tb_frame.f_globals)
-        trace = trace.tb_next
-    return tuple(rows), spaces
+def is_made_here(trace: types.TracebackType) -> bool:
+    """Whether the entry's frame is one that was never run."""
+    return _is_stub(trace.tb_frame.f_code)
 
 
-def rebuilt(rows: tuple[Row, ...], spaces: tuple[dict[str, Any], ...]) -> types.TracebackType | None:
-    """A traceback with these entries.
+def row_of(entry: types.TracebackType) -> tuple[Row, dict[str, Any]]:
+    """An entry of a traceback that was made here, and the global namespace of its frame."""
+    code = entry.tb_frame.f_code
+    if not _is_stub(code):
+        raise Break("UNREBUILDABLE_OUTPUT", "a traceback of code that was not captured")
+    return (code, entry.tb_lasti, entry.tb_frame.f_lasti), entry.tb_frame.f_globals
+
+
+def rebuilt(following: types.TracebackType | None, row: Row, space: dict[str, Any]) -> types.TracebackType:
+    """An entry in front of others.
 
     >>> code = rebuilt.__code__
-    >>> rebuilt(((code, 0, 0),), ({},)).tb_lineno == code.co_firstlineno
+    >>> rebuilt(None, (code, 0, 0), {}).tb_lineno == code.co_firstlineno
     True
     """
-    trace = None
-    for (code, offset, left), space in zip(reversed(rows), reversed(spaces)):
-        trace = _entry(trace, code, space, offset, left)
-    return trace
+    code, offset, left = row
+    return _entry(following, code, space, offset, left)
 
 
 def say_of_what(vm: Any, error: BaseException, obj: Any, name: str) -> None:

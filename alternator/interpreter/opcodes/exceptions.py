@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 import types
 from typing import Any
 
@@ -18,7 +19,9 @@ from alternator.provenance.world import MISSING
 
 
 def _no_traceback(vm: Any, obj: Any, name: str) -> Any:
-    raise Break("EXCEPTION_STATE", f"{name} of a traceback")
+    """Frames of captured code are not those that Python would have: who looks into a traceback is to find the real ones."""
+    plainly = id(obj) not in vm.records and vm.frame.globals is not vars(traceback)  # which only wants names and lines
+    raise Break("EXCEPTION_STATE", f"{name} of a traceback", plainly=plainly)
 
 
 def _no_frame(vm: Any, obj: Any, name: str) -> Any:
