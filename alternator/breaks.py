@@ -286,6 +286,12 @@ add(
     "Register one with torch.library.register_fake.",
 )
 add(
+    "OVERLAPPING_WRITE",
+    "operation that writes into a part of the memory that it reads",
+    "Kernels refuse it, each in its own way; what a compiler would make of it computes something.",
+    "Read from a copy: `x[1:] += x[:-1].clone()`.",
+)
+add(
     "NOT_COMPLIANT",
     "operator that is not PT2 compliant",
     "config.only_allow_pt2_compliant_ops is set, and the operator's author does not say that compilers can handle it.",

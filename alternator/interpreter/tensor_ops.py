@@ -28,6 +28,7 @@ from alternator.provenance.world import MISSING, module_of
 from alternator.tensors.eager_errors import eager_error
 from alternator.tensors.from_data import sizes_from_data
 from alternator.tensors.graph import SYMBOLIC
+from alternator.tensors.watched import PartialOverlap
 
 METHODS = IdentityTable("tensor methods with a rule")
 """raw attribute of torch.Tensor -> ``rule(vm, args, kwargs)``."""
@@ -117,6 +118,8 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
             return Break("DATA_DEPENDENT_VALUE", name)
         if isinstance(cause, (UnsupportedOperatorException, UnsupportedFakeTensorException)):
             return Break("NO_FAKE_RULE", f"{name}: {cause}")
+        if isinstance(cause, PartialOverlap):
+            return Break("OVERLAPPING_WRITE", name)
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, NotImplementedError):
         return Break("NO_FAKE_RULE", f"{name}: {error}")

@@ -18,7 +18,16 @@ from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 from alternator.semantics import nested_data
 from alternator.semantics.admission import may_vary
-from alternator.semantics.numpy_scalars import are_numbers, as_numpy_gives, example, is_number, is_scalar, no_scalar
+from alternator.semantics.numpy_scalars import (
+    UNKNOWN,
+    are_numbers,
+    as_numpy_gives,
+    example,
+    has_tensor,
+    is_number,
+    is_scalar,
+    no_scalar,
+)
 
 Array = tnp.ndarray
 tnp._dtypes_impl.default_dtypes()  # made when first asked for: not in the middle of a capture
@@ -161,6 +170,8 @@ _MAKERS = frozenset(
     | {"zeros_like", "ones_like", "empty_like", "full_like", "broadcast_to", "transpose", "expand_dims"}
 )
 """Functions (and methods) of NumPy that give arrays even of no dimensions."""
+_FROM_TENSORS = frozenset({"array", "asarray", "asanyarray", "ascontiguousarray", "copy"})
+"""Those that give arrays whatever they are given."""
 
 
 def _keeps_arrays(name: str) -> None:
@@ -191,11 +202,15 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
             raise Break("NUMPY", f"numpy.{name}")
         attributes.vm_trusted(vm, twin)
         given = [vm.close(value) for value in (*args, *kwargs.values())]
-        expected = None
+        expected = UNKNOWN
         if all(map(are_numbers, given)):
             expected = vm.plain(lambda: fn(*args, **kwargs)) if type(fn) is numpy.ufunc else example(vm, fn, args, kwargs)
-            if issubclass(type(expected), numpy.generic) or ADMIT.is_constant(type(expected)):
+            if is_number(expected):
                 return expected  # of numbers, a number: there is no array in it
+        elif any(map(has_tensor, given)):
+            expected = example(vm, fn, args, kwargs)
+            if name not in _FROM_TENSORS and not isinstance(expected, (numpy.ndarray, numpy.generic)):
+                raise Break("NUMPY", f"numpy.{name}() of a tensor")  # which may be its method of that name
         elif name not in _MAKERS:
             expected = example(vm, fn, args, kwargs)
         if issubclass(type(fn), numpy.ufunc):

@@ -6,12 +6,15 @@ about examples of the arguments, and where ``torch._numpy`` gives another one th
 
 from __future__ import annotations
 
+import math
 import operator
+import warnings
 from typing import Any, Callable
 
 import numpy
 import torch
 import torch._numpy as tnp
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, operations, tensor_ops
@@ -87,18 +90,30 @@ def are_numbers(value: Any) -> bool:
     return is_number(value)
 
 
+def has_tensor(value: Any) -> bool:
+    """A tensor, or a list with one."""
+    return any(map(has_tensor, value)) if type(value) in (list, tuple) else issubclass(type(value), torch.Tensor)
+
+
 def example(vm: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """What the function gives for arguments like these; None if that cannot be told."""
+    """What the function gives for arguments like these; UNKNOWN if that cannot be told, or depends on what is in the arrays."""
     try:
-        given = [_like(vm, arg) for arg in args]
-        named = {name: _like(vm, arg) for name, arg in kwargs.items()}
+        with unset_fake_temporarily(), torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+            given = [_like(vm, arg) for arg in args]
+            named = {name: _like(vm, arg) for name, arg in kwargs.items()}
+            with numpy.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return fn(*given, **named)
     except _NoExample:
-        return None
-    try:
-        with numpy.errstate(all="ignore"):
-            return fn(*given, **named)
-    except Exception:
-        return None
+        return UNKNOWN
+    except Exception as error:
+        if isinstance(error, TypeError) or all(map(are_numbers, (*args, *kwargs.values()))):
+            raise Break("NUMPY", f"how {fn.__name__}() of such arguments fails") from None
+        return UNKNOWN
+
+
+UNKNOWN = object()
+"""What ``example`` cannot tell."""
 
 
 class _NoExample(Exception):
@@ -112,6 +127,11 @@ def _like(vm: Any, value: Any) -> Any:
         if made is None:
             raise _NoExample
         return made[()] if is_scalar(vm, value) else made
+    if issubclass(type(value), torch.Tensor):
+        shape = [vm.fakes.number(size) or 2 for size in value.shape]
+        if value.requires_grad or math.prod(shape) > _LARGE:
+            raise _NoExample
+        return torch.ones(shape, dtype=value.dtype)
     if issubclass(type(value), SYMBOLIC):
         known = vm.fakes.number(value)
         return _EXAMPLES[type(value)] if known is None else known
@@ -124,10 +144,12 @@ def _like(vm: Any, value: Any) -> Any:
 
 def as_numpy_gives(vm: Any, name: str, expected: Any, result: Any) -> Any:
     """The result of ``torch._numpy``, if it is of the type that NumPy's is; else a break."""
-    if expected is None:
+    if expected is UNKNOWN:
         return result
     if type(result) is not Array:
-        if type(result) is type(expected) or type(result) in (tuple, list):
+        if type(result) in (tuple, list) and type(expected) in (tuple, list) and len(result) == len(expected):
+            return type(expected)([as_numpy_gives(vm, name, *pair) for pair in zip(expected, result)])
+        if type(result) is type(expected):
             return result
         raise Break("NUMPY", f"numpy.{name}() of such arguments")
     if not isinstance(expected, (numpy.ndarray, numpy.generic)) or expected.dtype.name != result.dtype.name:

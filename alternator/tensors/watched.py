@@ -12,6 +12,7 @@ import weakref
 from typing import Any
 
 import torch
+from torch._prims_common import is_non_overlapping_and_dense_or_false
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from alternator.tensors.graph import Input, Recorder
@@ -28,6 +29,10 @@ _MAY_FAIL = re.compile(
 
 _OF_INTS = re.compile("_?(div|floor_divide|remainder|fmod|pow)")
 """Those of them that do so for whole numbers only."""
+
+
+class PartialOverlap(Exception):
+    """An operation would write into a part of the memory that it reads."""
 
 
 class Watch:
@@ -91,6 +96,8 @@ class Watch:
             for argument in schema.arguments:
                 if argument.alias_info is not None and argument.alias_info.is_write:
                     self._write(given.get(argument.name))
+                    if _reads_a_part_of(given.get(argument.name), given.values()):
+                        raise PartialOverlap
         elif not seeded and not moving and not may_fail:
             self.pure.add(func)
 
@@ -103,6 +110,33 @@ class Watch:
         elif isinstance(value, (list, tuple)):
             for item in value:
                 self._write(item)
+
+
+def _reads_a_part_of(written: Any, values: Any) -> bool:
+    """Whether one of the values shares some of the memory that is written, but not all: kernels refuse that, in their own order
+    (before or after they resize), and graphs that a compiler makes compute something."""
+    if not isinstance(written, torch.Tensor):
+        return False
+    others = [one for one in values if isinstance(one, torch.Tensor) and one is not written]
+    if not any(one.untyped_storage()._cdata == written.untyped_storage()._cdata for one in others):
+        return False
+    place = _place(written)
+    return place is not None and any(_overlap_in_part(place, _place(one)) for one in others)
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, int, int, tuple[Any, ...]] | None:
+    """The storage, where the tensor begins and ends in it, and its strides, if it is dense (else nobody can tell quickly)."""
+    numbers = (*tensor.shape, *tensor.stride(), tensor.storage_offset())
+    if any(type(number) is not int for number in numbers) or not is_non_overlapping_and_dense_or_false(tensor):
+        return None
+    size, begin = tensor.element_size(), tensor.storage_offset() * tensor.element_size()
+    return tensor.untyped_storage()._cdata, begin, begin + size * tensor.numel(), tensor.stride()
+
+
+def _overlap_in_part(one: tuple[int, int, int, tuple[Any, ...]], other: tuple[int, int, int, tuple[Any, ...]] | None) -> bool:
+    if other is None or one[0] != other[0]:
+        return False
+    return one != other and max(one[1], other[1]) < min(one[2], other[2])
 
 
 def _has_fraction(args: Any) -> bool:

@@ -256,6 +256,15 @@ def _(x):
     return torch.ops.every_code.real(x) + 1
 
 
+@example("OVERLAPPING_WRITE", X)
+def _(x):
+    y = x * 1
+    try:
+        y[1:].copy_(y[:-1])
+    except RuntimeError:
+        return y
+
+
 @example("NUMPY", X, torch.arange(3).numpy().astype("datetime64[s]"))
 def _(x, dates):
     return x + 1, dates[0]

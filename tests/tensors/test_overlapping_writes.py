@@ -1,0 +1,48 @@
+"""Operations that write into a part of the memory that they read: kernels refuse them, captured or not."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+import torch
+from helpers import same
+
+X = torch.arange(9.0).reshape(3, 3)
+
+REFUSED: list[Callable[..., Any]] = [
+    lambda x: x[1:].add_(x[:-1]),
+    lambda x: x[1:].copy_(x[:-1]),
+    lambda x: x.t().mul_(x),
+    lambda x: torch.add(x[0], x[1:], out=x),
+    lambda x: x.cumsum_(0).sub_(x[0]),
+]
+ALLOWED: list[Callable[..., Any]] = [
+    lambda x: x[0].add_(x[1]),
+    lambda x: x[:, 0].add_(x[:, 1]),
+    lambda x: x.view(-1).add_(x.reshape(9)),
+    lambda x: torch.mul(x, x, out=x),
+    lambda x: x[1:].add_(x[:-1].clone()),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_is_refused_as_in_eager(number: int) -> None:
+    report = same(lambda x: REFUSED[number](x * 1), X)
+    assert report.breaks[0].code == "OVERLAPPING_WRITE"
+
+
+@pytest.mark.parametrize("number", range(len(ALLOWED)))
+def test_other_views_are_captured(number: int) -> None:
+    same(lambda x: (ALLOWED[number](x), x + 1), X, graphs=1, breaks=0)
+
+
+def test_out_that_is_resized_and_read() -> None:
+    def fn(x: torch.Tensor, y: torch.Tensor) -> None:
+        try:
+            raise KeyError
+        except KeyError:  # the context of what the operation raises
+            for row in y:
+                torch.add(row, 1, out=x)
+
+    same(fn, X, X)
