@@ -482,6 +482,8 @@ def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
         raise Break("TENSOR_ATTRIBUTE", f"assignment to {name}")
     rec = vm.records.get(id(tensor))
     if rec is not None:
+        if value is MISSING and own_attribute(vm, tensor, name) is MISSING:
+            raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
         vm.world.write_attr(rec, name, value)
         return
     vm.ticks += 1

@@ -8,6 +8,8 @@ import sys
 import types
 from typing import Any
 
+import torch
+
 from alternator.exc import InternalError
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import RULES
@@ -20,6 +22,7 @@ _NATIVE = (
     types.FunctionType,
     type,
 )
+_CONTAINERS = frozenset({dict, list, set, frozenset, tuple, str, bytes})
 _MODULES = sys.stdlib_module_names | {"torch"}
 _ANY = sys.maxsize
 _Limits = tuple[int, int, tuple[str, ...], frozenset[str]]
@@ -31,6 +34,7 @@ def _row(least: int, most: int, *names: str, order: tuple[str, ...] = ()) -> _Li
 
 _WITHOUT_SIGNATURE: dict[Any, _Limits] = {
     bool: _row(0, 1),
+    torch.from_numpy: _row(1, 1),
     dict: _row(0, 1, "*"),
     dict.update: _row(1, 2, "*"),
     dir: _row(0, 1),
@@ -76,6 +80,8 @@ def _limits(fn: Any) -> _Limits | None:
 
 def _checked(fn: Any, rule: Any, least: int, most: int, order: tuple[str, ...], names: frozenset[str]) -> Any:
     any_name = "*" in names
+    owner = getattr(fn, "__objclass__", object)
+    owner = owner if owner in _CONTAINERS else object
 
     def given_twice(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         return any(name in kwargs for name in order[: len(args)])
@@ -87,7 +93,8 @@ def _checked(fn: Any, rule: Any, least: int, most: int, order: tuple[str, ...], 
                 kwargs = dict(kwargs)
                 args = (*args, kwargs.pop(order[len(args)]))
         if least <= len(args) <= most and (not kwargs or (any_name or kwargs.keys() <= names) and not given_twice(args, kwargs)):
-            return rule(vm, args, kwargs)
+            if owner is object or args and issubclass(type(args[0]), owner):
+                return rule(vm, args, kwargs)
         vm.plain(lambda: fn(*args, **kwargs))  # the arguments are refused before they are looked at
         raise InternalError(f"{fn!r} takes these arguments after all: {len(args)}, {list(kwargs)}")
 

@@ -123,7 +123,7 @@ def rule_divmod(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(type)
 def rule_type(vm: Any, args: Any, kwargs: Any) -> Any:
-    if len(args) == 1:
+    if len(args) == 1 and not kwargs:
         return attributes.type_of(vm, args[0])
     if len(args) != 3 or type(args[1]) is not tuple:
         return vm.plain(lambda: type(*args, **kwargs))

@@ -93,6 +93,8 @@ def use_deterministic_algorithms(vm: Any, args: Any, kwargs: Any) -> None:
         return bool(mode), bool(warn_only)
 
     wanted = vm.plain(lambda: flags(*args, **kwargs))
+    if any(type(flag) is not bool for flag in (*args, *kwargs.values())):
+        vm.plain(lambda: torch._C._set_deterministic_algorithms(*args, **kwargs))  # refuses it
     vm.plain(set_deterministic, wanted)
     vm.recorder.graph.call_function(set_deterministic, (wanted,))
     vm.state_changed()

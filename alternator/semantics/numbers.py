@@ -67,6 +67,8 @@ RULES.put(min, _extreme(min, torch.sym_min))
 @RULES.rule(sum)
 def rule_sum(vm: Any, args: Any, kwargs: Any) -> Any:
     total = args[1] if len(args) > 1 else kwargs.get("start", 0)
+    if issubclass(type(total), (str, bytes, bytearray)):
+        vm.plain(sum, (), total)  # refuses to start with it
     for item in operations.unpack(vm, args[0]):
         total = operations.binary(vm, operator.add, total, item)
     return total

@@ -246,11 +246,13 @@ for _fn in (torch.is_floating_point, torch.is_complex, torch.numel):
 
 @RULES.rule(torch.Size)
 def size(vm: Any, args: Any, kwargs: Any) -> Any:
+    if kwargs or len(args) > 1:
+        raise Break("UNSUPPORTED_CALL", "torch.Size() of such arguments")
     return torch.Size(operations.unpack(vm, args[0])) if args else torch.Size()
 
 
 for _fn in (torch.sym_int, torch.sym_float, torch.sym_max, torch.sym_min, torch.sym_not, torch.sym_ite):
-    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.symbolic(fn, *args))
+    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.symbolic(fn, *map(vm.close, args)))
 
 
 for _name in dir(math):
@@ -294,8 +296,19 @@ PURE.put(operator.countOf, DEEP)
 PURE.put(operator.indexOf, DEEP)
 RULES.put(operator.abs, lambda vm, args, kwargs: calls.call(vm, abs, args, kwargs))
 RULES.put(operator.inv, lambda vm, args, kwargs: operations.unary(vm, operator.invert, *args))
-RULES.put(operator.concat, lambda vm, args, kwargs: operations.binary(vm, operator.add, *args))
-RULES.put(operator.iconcat, lambda vm, args, kwargs: operations.binary(vm, operator.iadd, *args))
+
+
+def _concat(add: Any) -> Any:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        if issubclass(type(args[0]), (int, float, complex, *SYMBOLIC)):
+            raise vm.user_raise(TypeError(f"'{attributes.type_of(vm, args[0]).__name__}' object can't be concatenated"))
+        return operations.binary(vm, add, *args)
+
+    return rule
+
+
+RULES.put(operator.concat, _concat(operator.add))
+RULES.put(operator.iconcat, _concat(operator.iadd))
 RULES.put(operator.call, lambda vm, args, kwargs: calls.call(vm, args[0], args[1:], kwargs))
 _kind: Any
 for _kind in (operator.attrgetter, operator.itemgetter, operator.methodcaller):

@@ -22,6 +22,13 @@ WRONG = {
     "list of two": lambda: list(1, 2),
     "repr of nothing": lambda: repr(),
     "given twice": lambda: round(2.5, number=3),
+    "sum of texts": lambda: sum(["a"], ""),
+    "type by keyword": lambda: type(3, wrong=1),
+    "dict.update of a list": lambda: dict.update([1], {}),
+    "operator.concat of numbers": lambda: operator.concat(3, 1),
+    "from_numpy of nothing": lambda: torch.from_numpy(),
+    "Size by keyword": lambda: torch.Size([1], wrong=1),
+    "mode that is no bool": lambda: torch.use_deterministic_algorithms(3),
 }
 
 
@@ -82,3 +89,23 @@ def test_functions_of_numbers_that_vary_heed_their_keywords():
 
     x = torch.ones(2)
     same(fn, x, 0.25, 2, then=[(x, 0.4567, 3), (x, 0.41234, 4), (x, 3.0, 5)], fullgraph=True)
+
+
+def test_attributes_of_tensors_that_are_not_there_cannot_be_deleted():
+    def fn(x):
+        x.there = 1
+        del x.there
+        for name in ("there", "never"):
+            try:
+                delattr(x, name)
+            except AttributeError as error:
+                print(error)
+        return x + 1, hasattr(x, "there")
+
+    same(fn, torch.ones(2), graphs=1)
+    same(lambda x: fn(x * 2), torch.ones(2), graphs=1)
+
+
+def test_symbolic_functions_read_what_is_outside():
+    items = [1, 2]
+    same(lambda x: (x + 1, torch.sym_not(items), torch.sym_max(3, 2.5), torch.sym_min(a=3, b=2)), torch.ones(2), graphs=1)

@@ -270,3 +270,27 @@ def test_scalars_that_the_program_looks_at_are_constants(backend: str) -> None:
     compiled = alternator.compile(f, backend=backend)
     for number in (2, 3, 4, 5, 3):
         assert repr(compiled(X, np.int64(number))) == repr(f(X, np.int64(number)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_functions_of_tensors_give_what_numpy_makes_of_them() -> None:
+    def f(x):
+        return (
+            np.arccos(x),
+            np.sum(x),
+            np.abs([x[1], 2.0]),
+            np.squeeze(x),
+            np.array(x),
+            np.atleast_1d(x, 2),
+            np.linalg.eigh(np.eye(2)),
+        )
+
+    def g(x, fn):
+        try:
+            return x + 1, fn(x)
+        except TypeError as error:
+            return str(error)
+
+    same(f, X / 4)
+    for fn in (lambda x: np.all(), lambda x: np.sum(x.numpy(), wrong=1), lambda x: np.eye("a"), lambda x: np.dot(2, None)):
+        same(g, X, fn)
