@@ -39,7 +39,7 @@ from alternator.codegen.calling import call_backend, run_late
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
 from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
-from alternator.interpreter import overrides
+from alternator.interpreter import masks, overrides
 from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
@@ -555,6 +555,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     except Exception as error:
         if isinstance(error, (Break, UserRaise, SkipFrame, BackendCompilerFailed)):
             raise
+        masks.begin_anew(attempt.vm, error)
         raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(
             error.__traceback__
         ) from error

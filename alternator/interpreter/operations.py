@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, overrides, tensor_ops
+from alternator.interpreter import attributes, calls, masks, overrides, tensor_ops
 from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -376,6 +376,8 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
             return
         if issubclass(type(key), torch.Tensor) and not _fits(vm, key, obj):
             tensor_ops.try_in_eager(vm, operator.setitem, (obj, key, value), {})
+        if issubclass(type(value), torch.Tensor):
+            masks.note_assignment(vm, key, value)
         tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")

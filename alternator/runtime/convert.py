@@ -22,6 +22,7 @@ from alternator import callback as callbacks
 from alternator import capture, config, exc, marks, utils
 from alternator._C import eval_frame
 from alternator.codegen import pieces
+from alternator.interpreter.masks import ONLY_DATA_SAYS
 from alternator.request import CompileRequest, frame_states
 from alternator.runtime import recompiles, skip, stance, trampoline
 from alternator.runtime.module import original_of
@@ -274,7 +275,7 @@ class Callback:
             raise (unsupported if config.verbose else unsupported.with_traceback(None)) from None
         except exc.BackendCompilerFailed as failed:
             metrics.fail_type, metrics.fail_reason = "BackendCompilerFailed", str(failed)
-            if not config.suppress_errors or self.options.fullgraph:
+            if self.options.fullgraph or not (config.suppress_errors or isinstance(failed.inner_exception, ONLY_DATA_SAYS)):
                 raise (failed if config.verbose else failed.with_traceback(None)) from failed.__cause__
             log.warning("%s runs plainly, because its backend failed: %s", _name_of(func), failed)
             state.failed = True

@@ -11,6 +11,7 @@ import torch
 from functorch.compile import make_boxed_func
 from torch import nn
 from torch._functorch.aot_autograd import aot_module_simplified
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 import alternator
 from alternator.exc import BackendCompilerFailed
@@ -309,3 +310,36 @@ def test_symbolic_sizes_leave_overlaps_to_the_facts_on_sizes() -> None:
     layer = nn.Linear(3, 3)
     with torch.no_grad():
         assert [indices for indices, _ in static_inputs(layer, (torch.randn(4, 3),), dynamic=True)] == [[]]
+
+
+def put_through_mask(x, mask, y, w):
+    x = x.clone()
+    x[mask] = (y * w)[mask]
+    x[mask, 1:] = y[:1, 1:]
+    return x.sin()
+
+
+def test_gradient_that_only_data_sizes() -> None:
+    """AOTAutograd cannot trace the backward pass of an assignment through a mask: the graph breaks there."""
+    mask = torch.tensor([True, False, True, True])
+    for w in (torch.tensor(2.0), torch.tensor(2.0, requires_grad=True)):
+        for function in (put_through_mask, alternator.compile(put_through_mask, backend="aot_eager")):
+            y = torch.arange(12.0).reshape(4, 3).requires_grad_(w.requires_grad)
+            result = function(torch.ones(4, 3), mask, y, w)
+            gradient = None
+            if w.requires_grad:
+                result.sum().backward()
+                gradient = y.grad
+            expected = (result, gradient) if function is put_through_mask else expected
+        assert torch.equal(result, expected[0])
+        assert gradient is expected[1] or torch.equal(gradient, expected[1])
+
+
+def test_backend_that_fakes_are_not_enough_for() -> None:
+    def needs_data(gm, example_inputs):
+        raise DataDependentOutputException(torch.ops.aten._local_scalar_dense.default)
+
+    compiled = alternator.compile(lambda x: x.sin() + 1, backend=needs_data)
+    assert torch.equal(compiled(torch.ones(3)), torch.ones(3).sin() + 1)
+    with pytest.raises(BackendCompilerFailed):
+        alternator.compile(lambda x: x.sin() + 1, backend=needs_data, fullgraph=True)(torch.ones(3))
