@@ -48,6 +48,7 @@ from alternator.interpreter.lifetimes import Lifetimes
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
 from alternator.interpreter.outside_generators import watch_generators
+from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
@@ -308,13 +309,16 @@ def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
 
 def reconsider(attempt: Attempt, broken: Break) -> None:
     """Tensors made of sizes hold symbols, until a break says that the program looks at one: then constants, unless that is the
-    same break again.  So it is with scalars of NumPy that vary."""
+    same break again.  So it is with scalars of NumPy that vary, and with sizes in texts."""
     state = attempt.vm.root_state
     if SCALARS_VARY in attempt.vm.states and broken.code.startswith(("DATA_DEPENDENT", "NUMPY")):
         state[SCALARS_VARY] = False
         raise Restart(lambda: None)
     if not broken.code.startswith("DATA_DEPENDENT"):
         return
+    if SIZES_SHOWN in attempt.vm.states and broken.detail == LOOKED_INTO:
+        state[SIZES_SHOWN] = False
+        raise Restart(lambda: None)
     chosen, place = state.get("numbers in tensors"), user_stack(attempt)[-1]
     if chosen == (place.filename, place.lineno):
         state["numbers in tensors"] = "symbols"

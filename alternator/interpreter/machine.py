@@ -19,7 +19,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, as_number
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import HandedOver
-from alternator.interpreter.pending import PendingText
+from alternator.interpreter.pending import LOOKED_INTO, PendingText
 from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
@@ -75,7 +75,7 @@ class Machine:
     ) -> None:
         self.world = world
         world.vm = self
-        world.opaque[PendingText] = "the text of a tensor"
+        world.opaque[PendingText] = LOOKED_INTO
         self.dynamic = dynamic
         self.records = world.records
         self.fakes = fakes

@@ -17,7 +17,7 @@ from alternator.provenance.world import SCALARS
 from alternator.tensors.graph import SYMBOLIC
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
-_PLAIN = SCALARS | {torch.dtype, torch.device, torch.Size}
+_PLAIN = SCALARS | {torch.dtype, torch.device}
 
 
 class Shown:
@@ -79,11 +79,29 @@ class ShownNumber:
             raise TypeError
         return int(self._example)
 
+    def __index__(self) -> int:  # by ``"%x" % number``
+        if type(self.number) is not torch.SymInt:
+            raise TypeError
+        return int(self._example)
+
     def __repr__(self) -> str:
         return repr(self._example)
 
     def __format__(self, spec: str) -> str:
         return format(self._example, spec)
+
+
+class ShownSizes:
+    """A ``torch.Size`` some of whose numbers vary."""
+
+    def __init__(self, sizes: torch.Size) -> None:
+        self.sizes = sizes
+
+    def value(self) -> torch.Size:
+        return self.sizes
+
+    def __repr__(self) -> str:
+        return repr(torch.Size([0] * len(self.sizes)))
 
 
 _EXAMPLES: dict[type, Any] = {torch.SymInt: 0, torch.SymFloat: 0.0, torch.SymBool: False}
@@ -101,10 +119,32 @@ class PendingText(str):
         made.fn, made.args, made.kwargs = fn, args, kwargs
         return made
 
+    def _look(self, *_: Any) -> Any:
+        """Native code that comes by it in a container must not compare or hash what it is while tracing."""
+        raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO)
 
-def _varies(number: Any) -> bool:
-    """A number of which a text would not be the same again: known to the graph only, or a float that varies (a loss, a rate)."""
-    return type(number) is torch.SymFloat and not number.node.is_constant() or bool(free_unbacked_symbols(number))
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _look  # type: ignore[assignment]
+
+
+def _varies(vm: Any, number: Any) -> bool:
+    """A number of which a text would not be the same again: known to the graph only, or a float that varies (a loss, a rate).
+
+    So it is with sizes, until the program looks into such a text: then the capture begins anew with constants.
+    """
+    if number.node.is_constant():
+        return False
+    if type(number) is torch.SymFloat or free_unbacked_symbols(number):
+        return True
+    if type(number) is torch.SymBool or vm.root_state.get(SIZES_SHOWN) is False:
+        return False
+    vm.states[SIZES_SHOWN] = True
+    return True
+
+
+SIZES_SHOWN = "sizes in texts"
+"""Key of a capture's state: there are such; of a code's: False where the program looks into them, which takes constants."""
+LOOKED_INTO = "the text of a tensor"
+"""What the break is about where that happens."""
 
 
 def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
@@ -115,7 +155,9 @@ def is_pending(vm: Any, value: Any, depth: int = 0) -> bool:
     if issubclass(type(value), torch.Tensor) or kind is PendingText:
         return True
     if issubclass(type(value), SYMBOLIC):
-        return _varies(value)
+        return _varies(vm, value)
+    if kind is torch.Size:
+        return any(_varies(vm, size) for size in value if type(size) is torch.SymInt)
     if kind not in _CONTAINERS or depth > 20:
         return False
     filled = vm.fill_value(value)
@@ -130,7 +172,7 @@ def text(vm: Any, fn: Callable[..., str], args: tuple[Any, ...], kwargs: dict[st
     try:
         fn(*taken, **named)  # an error has to come where the program makes the text
     except Exception:
-        raise Break("DATA_DEPENDENT_VALUE", "the text of a tensor") from None
+        raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO) from None
     return PendingText(fn, taken, named)
 
 
@@ -142,7 +184,9 @@ def snapshot(vm: Any, value: Any, depth: int = 0) -> Any:
     if issubclass(type(value), torch.Tensor):
         return Shown(vm, value)
     if issubclass(type(value), SYMBOLIC):
-        return ShownNumber(value) if _varies(value) else vm.symbolic(type(_EXAMPLES[kind]), value)
+        return ShownNumber(value) if _varies(vm, value) else vm.symbolic(type(_EXAMPLES[kind]), value)
+    if kind is torch.Size:
+        return ShownSizes(value) if is_pending(vm, value) else value
     if kind not in _CONTAINERS or depth > 20:
         raise Break("DATA_DEPENDENT_VALUE", f"the text of a tensor, together with a {kind.__name__}")
     filled = vm.fill_value(value)

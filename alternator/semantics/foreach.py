@@ -47,6 +47,28 @@ def _one_by_one(fn: Any, polyfill: Any) -> None:
     RULES.put(fn, rule)
 
 
+def _powers(base: Any, exponents: Any) -> Any:
+    """Polyfill of ``torch._foreach_pow`` of a number in a tensor."""
+    return tuple([torch.pow(base.to(exponent.dtype), exponent) for exponent in exponents])
+
+
+@RULES.rule(torch._foreach_pow)
+def rule_powers(vm: Any, args: Any, kwargs: Any) -> Any:
+    """The kernel reads the base, if it is in a tensor, as a number, which has no say in the dtype of the result."""
+    base: Any = args[0] if args else None
+    if (
+        _is_real(base)
+        and not base.dim()
+        and not base.requires_grad
+        and len(args) == 2
+        and not kwargs
+        and type(args[1]) in (list, tuple)
+    ):
+        if all(_is_real(exponent) for exponent in vm.close(args[1])):
+            return calls.call(vm, _powers, args, {})
+    return vm.graph_call(torch._foreach_pow, args, kwargs)
+
+
 def _factors(vm: Any, given: Any) -> list[torch.Tensor] | None:
     """The factors one by one, if they are tensors: a list of numbers in tensors (which optimizers make where they are compiled,
     and no kernel takes), or a tensor of one dimension."""

@@ -13,7 +13,7 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations, pending
 from alternator.interpreter.identity import TracedId
-from alternator.interpreter.pending import PendingText, Shown, ShownNumber
+from alternator.interpreter.pending import PendingText, Shown, ShownNumber, ShownSizes
 from alternator.interpreter.tables import DEEP, REBUILD, RULES
 from alternator.provenance.world import SCALARS
 from alternator.tensors.graph import SYMBOLIC
@@ -160,7 +160,7 @@ def rebuild_text(b: Any, value: PendingText) -> str:
     return str(b.assign(f"{b.constant(value.fn, 'text')}({', '.join(words)})"))
 
 
-@REBUILD.rule(Shown, ShownNumber)
+@REBUILD.rule(Shown, ShownNumber, ShownSizes)
 def rebuild_shown(b: Any, value: Any) -> str:
     return str(b.value(value.value()))
 

@@ -222,3 +222,19 @@ def test_an_address_in_a_text_is_that_of_the_object() -> None:
     for _ in range(3):
         assert compiled(torch.ones(2))[1] == [True] * 5
     same(outside, torch.ones(2), graphs=1, breaks=0)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda text: [text, "2"].index("2"),
+        lambda text: (text, "2").count("2"),
+        lambda text: collections.deque([text, "3"]).remove("2"),
+        lambda text: sorted([text, "3", "1"]),
+        lambda text: max("1", text),
+        lambda text: [text] == ["2"],
+        lambda text: {text, "2"},
+    ],
+)
+def test_texts_in_containers_are_compared(look) -> None:
+    same(lambda x: (x * 2, look(f"{x.sum():.0f}")), torch.ones(2), then=[(torch.ones(3),)])

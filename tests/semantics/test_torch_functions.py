@@ -112,3 +112,12 @@ def test_whether_anomalies_are_looked_for_is_guarded() -> None:
         torch.testing.assert_close(compiled(x), f(x))
         with torch.autograd.set_detect_anomaly(True, check_nan=check):
             torch.testing.assert_close(compiled(x), f(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_powers_of_a_number_in_a_tensor(dtype) -> None:
+    base = torch.tensor(0.8, dtype=dtype)
+    exponents = [torch.rand(3) * 5, torch.rand(2, dtype=torch.float64), torch.tensor(3.4), torch.rand(2).half()]
+    same(lambda b, e: torch._foreach_pow(b, e), base, exponents, fullgraph=True, graphs=1, then=[(base * 2, exponents)])
+    same(lambda b, e: torch._foreach_pow(b, e), base, [torch.arange(3)])
+    same(lambda b, e: torch._foreach_pow(b, e), base.requires_grad_(), exponents)  # refused
