@@ -53,8 +53,6 @@ for _kind in (
     torch._ops.OpOverloadPacket,
     type(MISSING),
     range,
-    types.GenericAlias,
-    types.UnionType,
     re.Pattern,
 ):
     REBUILD.put(_kind, _constant)

@@ -299,11 +299,20 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
             made = vm.world.class_attr(obj, "__class_getitem__")
             if made is MISSING and obj is not type:
                 raise vm.user_raise(TypeError(f"type '{obj.__name__}' is not subscriptable"))
-        return vm.plain(operator.getitem, obj, key)
+            if type(getattr(made, "__func__", made)) is types.FunctionType:
+                return calls.call(vm, attributes.bind(vm, made, None, obj, "__class_getitem__"), (key,), {})
+        return subscribed(vm, obj, key)
     vm.close(obj, SHALLOW)
     vm.close(key, DEEP)
     attributes.check_readable(vm, obj)
     return vm.native(operator.getitem, (obj, key))
+
+
+def subscribed(vm: Any, obj: Any, key: Any) -> Any:
+    """``obj[key]`` of a class or an expression of types; how it was made is kept: so it is made again, of the same parts."""
+    made = vm.plain(operator.getitem, obj, key)
+    vm.states["subscript", id(made)] = made, obj, key
+    return made
 
 
 def _is_place(key: Any) -> bool:

@@ -47,6 +47,7 @@ from alternator.semantics import (  # noqa: F401
     tensors,
     text,
     torch_functions,
+    type_expressions,
     weakrefs,
 )
 

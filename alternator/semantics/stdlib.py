@@ -10,7 +10,6 @@ import functools
 import heapq
 import inspect
 import itertools
-import operator
 import os
 import re
 import sys
@@ -207,35 +206,6 @@ def _partial_attr(vm: Any, obj: Any, name: str) -> Any:
 
 
 GETATTR.put(functools.partial, _partial_attr)
-
-
-# ---- typing
-
-
-def _subscript_type_parameters(vm: Any, args: Any, kwargs: Any) -> Any:
-    return vm.plain(typing._collect_parameters, *args)  # type: ignore[attr-defined]
-
-
-def _subscript_type(vm: Any, args: Any, kwargs: Any) -> Any:
-    vm.close_all(args, None, DEEP)
-    return vm.plain(operator.getitem, *args)
-
-
-for _name in (
-    "_SpecialForm",
-    "_SpecialGenericAlias",
-    "_GenericAlias",
-    "_LiteralSpecialForm",
-    "_CallableType",
-    "_TupleType",
-    "_UnionGenericAlias",
-):
-    _getter = vars(getattr(typing, _name)).get("__getitem__")
-    if isinstance(_getter, types.FunctionType) and _getter not in RULES:
-        RULES.put(_getter, _subscript_type)
-RULES.put(typing._collect_parameters, _subscript_type_parameters)  # type: ignore[attr-defined]
-for _fn in (typing.get_origin, typing.get_args):
-    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
 
 
 # ---- methods and functions as objects
