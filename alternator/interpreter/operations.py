@@ -311,7 +311,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
 def subscribed(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]`` of a class or an expression of types; how it was made is kept: so it is made again, of the same parts."""
     made = vm.plain(operator.getitem, obj, key)
-    vm.states["subscript", id(made)] = made, obj, key
+    vm.states.setdefault(("subscript", id(made)), (made, obj, key))  # of equal ones the first made what is cached
     return made
 
 

@@ -84,3 +84,14 @@ def test_subscripting_a_class_is_a_call_of_the_program():
     assert compiled(torch.ones(2))[1:] == (3, 1)
     assert compiled(torch.ones(2))[1:] == (3, 2)
     assert Key.asked == 2
+
+
+def test_of_expressions_that_are_equal_the_first_one_is_cached():
+    def fn(x):
+        variable = TypeVar("variable")
+        one, other = Union[variable, str], Union[str, variable]
+        first, second = one[int], other[int]
+        held(None)
+        return x + 1, first is second, second.__args__
+
+    assert same(fn, torch.ones(2)).outcomes[0].result[1:] == (True, (int, str))
