@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 import types
 from typing import Any
 
@@ -153,7 +154,7 @@ def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
     if flags & _GENERATOR:
         return TracedGenerator(vm, frame)
     if flags & (_COROUTINE | _ASYNC_GENERATOR):
-        raise Break("ASYNC", fn.__qualname__)
+        raise _made_plainly(vm, fn)
     if vm.depth >= MAX_DEPTH:
         raise Break("RECURSION", fn.__qualname__)
     if slots and type(slots[0]) is Unread and origin_of(code) is not None:  # whose arguments are nobody else's
@@ -166,6 +167,20 @@ def execute(vm: Any, fn: types.FunctionType, slots: list[Any]) -> Any:
             return frame.run() if not vm.careful else frame.run_carefully()
     finally:
         vm.depth -= 1
+
+
+def _made_plainly(vm: Any, fn: types.FunctionType) -> Break:
+    """The call of a coroutine function, which may be asked to note down where that was: then all frames have to be there."""
+    if sys.get_coroutine_origin_tracking_depth():
+        return Break("FRAME_INTROSPECTION", "the origin of a coroutine")
+    if "coroutine origins" not in vm.states:
+        vm.states["coroutine origins"] = True
+        vm.world.tree.tail.append(("PY", (), _no_origins, "sys.get_coroutine_origin_tracking_depth() == 0"))
+    return Break("ASYNC", fn.__qualname__)
+
+
+def _no_origins() -> bool:
+    return not sys.get_coroutine_origin_tracking_depth()
 
 
 def default_of(vm: Any, fn: types.FunctionType, index: int) -> Any:
