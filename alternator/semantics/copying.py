@@ -121,7 +121,7 @@ class _Copier:
         if attributes.load(vm, value, "grad") is not None:
             raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor with a gradient")
         if rec is not None:
-            rec.source.child("dict").guard("LEN", 0)
+            rec.source.guard_predicate(_is_bare, "no attributes of its own")
         self.storages.add(storage)
         made = self.memo[id(value)] = calls.call(vm, torch.clone, (value,), {})
         if made.stride() != value.stride():
@@ -154,7 +154,7 @@ class _Copier:
         if rec is not None and vars(rec.obj) or rec is None and vars(value):
             raise Break("UNSUPPORTED_OPERATION", "a copy of an OrderedDict with attributes")
         if rec is not None:
-            rec.source.child("dict").guard("LEN", 0)
+            rec.source.guard_predicate(_is_bare, "no attributes of its own")
         made = self.memo[id(value)] = collections.OrderedDict()
         for key, item in list(collections.OrderedDict.items(value)):
             self.vm.native(collections.OrderedDict.__setitem__, (made, self.copy(key), self.copy(item)))
@@ -199,6 +199,11 @@ _BY_TYPE: dict[type, Any] = {
     frozenset: _Copier.set,
     types.MethodType: _Copier.method,
 }
+
+
+def _is_bare(value: Any) -> bool:
+    """It has no attributes of its own; most tensors do not even have a ``__dict__`` for them yet."""
+    return not vars(value)
 
 
 _MODULE_HOOKS = {name: vars(torch.nn.Module)[name] for name in ("__getstate__", "__setstate__")}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Recorder
+from helpers import Recorder, same
 from torch import nn
 
 import alternator
@@ -300,6 +300,17 @@ def test_deep_copies_of_modules_that_say_how_they_are_copied() -> None:
         return copied, copied[0].copied, copied(x)
 
     as_plain(fn, torch.randn(3, 4), after=backward)
+
+
+def test_each_call_copies_a_tensor_of_its_own() -> None:
+    def fn(x):
+        copied = copy.deepcopy(x)
+        return copied.add_(1), x, hasattr(copied, "mark")
+
+    marked = torch.ones(3)
+    marked.mark = "copied"
+    same(fn, torch.randn(3), then=[(torch.randn(3),), (torch.randn(3),)], graphs=1, recompiles=0)
+    same(fn, torch.randn(3), then=[(marked,)])
 
 
 def test_parameters_that_share_memory_are_copied_apart() -> None:
