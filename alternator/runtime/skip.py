@@ -62,6 +62,7 @@ for _part in (
     RULES.register(TORCH + _part, Verdict.CAPTURE)
 for _part in ("_dynamo/", "_functorch/", "_inductor/", "_subclasses/", "fx/", "jit/", "onnx/", "package/", "export/", "_export/"):
     RULES.register(TORCH + _part, Verdict.PLAIN_RECURSIVE)
+RULES.register(TORCH + "optim/_adafactor.py", Verdict.PLAIN)  # it reads numbers of each parameter
 RULES.register(TORCH + "nn/modules/lazy.py", Verdict.PLAIN_RECURSIVE)
 RULES.register(TORCH + "fx/graph_module.py", Verdict.PLAIN)
 RULES.register(TORCH + "_dynamo/testing.py", Verdict.PLAIN)

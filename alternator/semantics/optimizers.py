@@ -12,7 +12,7 @@ import weakref
 from typing import Any, Callable
 
 import torch
-from torch.optim import asgd, optimizer, radam
+from torch.optim import _adafactor, asgd, optimizer, radam
 
 from alternator.exc import Break, Restart
 from alternator.interpreter import calls
@@ -135,6 +135,20 @@ def _with_numbers_in_tensors(step: Any, lists: Any, numbers: Any, options: Any) 
 
 _computing_numbers(4, radam._single_tensor_radam, radam._multi_tensor_radam)
 _computing_numbers(3, asgd._single_tensor_asgd, asgd._multi_tensor_asgd)
+
+
+def _reading_numbers(*functions: Callable[..., Any]) -> None:
+    """Functions that read a number of each tensor, to decide on it in Python: they run plainly, and are not cut into pieces of a
+    few operations each."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        raise Break("DATA_DEPENDENT_VALUE", "the step of an optimizer that reads norms of its parameters")
+
+    for fn in functions:
+        RULES.put(fn, rule)
+
+
+_reading_numbers(_adafactor._single_tensor_adafactor, _adafactor._multi_tensor_adafactor)
 
 
 def _fused(vm: Any, args: Any, kwargs: Any) -> Any:

@@ -208,3 +208,25 @@ def test_factors_that_vary(dtype: torch.dtype) -> None:
     for factor in (0.5, 0.25, 0.125, 3.0):
         torch.testing.assert_close(compiled(x, y, factor), f(x, y, factor), **exact)
         torch.testing.assert_close(compiled(x, wide, factor), f(x, wide, factor), **exact)
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_a_step_that_reads_a_number_of_each_parameter_is_not_cut_into_pieces(foreach: bool) -> None:
+    found = []
+    for recorder in (None, Recorder()):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(4)))
+        optimizer = torch.optim.Adafactor(net.parameters(), foreach=foreach)
+
+        def step(x: Any, net: Any = net, optimizer: Any = optimizer) -> Any:
+            loss = net(x).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss.detach() * 2
+
+        alternator.reset()
+        compiled = alternator.compile(step, backend=recorder) if recorder is not None else step
+        found.append([[compiled(torch.ones(2, 4)) for _ in range(3)], [one.detach() for one in net.parameters()]])
+    torch.testing.assert_close(*found)
+    assert recorder is not None and recorder.frame_count == 2
