@@ -13,6 +13,8 @@ from torch._higher_order_ops._invoke_quant import InvokeQuant, invoke_quant, inv
 from torch._higher_order_ops.foreach_map import _foreach_map
 from torch._higher_order_ops.invoke_subgraph import invoke_subgraph_placeholder
 from torch._higher_order_ops.wrap import TagActivationCheckpoint
+from torch._ops import HigherOrderOperator
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from alternator.exc import Break, Restart
 from alternator.interpreter import tensor_ops
@@ -26,6 +28,26 @@ ops = torch.ops.higher_order
 
 
 # ---- activation checkpointing
+
+
+class _CheckpointThatDraws(TagActivationCheckpoint):
+    """A checkpoint that draws random numbers, and draws the same when it is computed again.
+
+    Backends on AOTAutograd see to that themselves, and torch's operator relies on it; a graph that is run as it is does not.
+    """
+
+    def __init__(self) -> None:
+        HigherOrderOperator.__init__(self, "checkpoint_that_draws", cacheable=True)
+
+    def __call__(self, body: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_in_torch_dispatch_mode() or torch._C._are_functorch_transforms_active():  # it is being traced
+            return ops.tag_activation_checkpoint(body, *args, **kwargs)
+        context_fn = body.meta.get("_checkpoint_context_fn", checkpoint_module.noop_context_fn)
+        ours = {"use_reentrant": False, "preserve_rng_state": True, "context_fn": context_fn}
+        return checkpoint_module.checkpoint(body, *args, **{**kwargs, **ours})
+
+
+_checkpoint_that_draws = _CheckpointThatDraws()
 
 
 @RULES.rule(checkpoint_module.checkpoint)
@@ -52,10 +74,18 @@ def rule_checkpoint(vm: Any, args: Any, kwargs: Any) -> Any:
     for name, value in mine.items():
         if not issubclass(type(value), (bool, str, type(None))):
             raise Break("HOP_BODY", f"checkpoint({name}=...) that is no constant")
-    body = run_body(vm, "checkpoint", fn, tuple(given), theirs)
+    watch = vm.fakes.watch
+    before, watch.draws = watch.draws, False
+    try:
+        body = run_body(vm, "checkpoint", fn, tuple(given), theirs)
+    finally:
+        draws, watch.draws = watch.draws, watch.draws or before
+    if draws and mine.get("preserve_rng_state", True) is not True:
+        raise Break("HOP_BODY", "checkpoint(preserve_rng_state=False) of what draws random numbers, which compilers preserve")
     if any(node.target in OPERATORS for node in body.recorder.graph.nodes):
         raise Break("HOP_BODY", "checkpoint: control flow operators cannot be recomputed by AOTAutograd")
-    hop = OpenOutputs(body.recorder, "wrap_body", ops.tag_activation_checkpoint, (), mine)
+    target = _checkpoint_that_draws if draws else ops.tag_activation_checkpoint
+    hop = OpenOutputs(body.recorder, "wrap_body", target, (), mine)
     if context_fn is not None:
         hop.module_meta["_checkpoint_context_fn"] = context_fn
     if reentrant is not False and not _all_differentiable(body.result):

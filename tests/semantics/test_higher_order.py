@@ -64,7 +64,7 @@ def test_checkpoint_of_a_module(backend):
         assert ops.tag_activation_checkpoint in report.ops
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [Recorder(), *BACKENDS], ids=["graphs as they are", *BACKENDS])
 def test_checkpoint_draws_the_same_dropout_mask_again(backend):
     def fn(x):
         return checkpoint(lambda a: (torch.nn.functional.dropout(a, 0.5) * a.sin()).exp(), x, use_reentrant=False)
@@ -76,6 +76,27 @@ def test_checkpoint_draws_the_same_dropout_mask_again(backend):
     kept = (out.detach().log().abs() > 1e-7).float()
     assert 0.3 < kept.mean() < 0.7
     torch.testing.assert_close(x.grad, (out * kept * 2 * (x.sin() + x * x.cos())).detach())
+
+
+@pytest.mark.parametrize("backend", [Recorder(), "aot_eager"], ids=["graphs as they are", "aot_eager"])
+def test_the_backward_pass_of_a_checkpoint_draws_as_many_numbers_as_in_plain_python(backend):
+    def run(fn):
+        torch.manual_seed(0)
+        found = []
+        for _ in range(2):
+            x = torch.ones(50).requires_grad_()
+            fn(x).sum().backward()
+            found += [x.grad, torch.rand(2)]
+        return found
+
+    for options in ({}, {"preserve_rng_state": False}):
+
+        def fn(x, options=options):
+            body = lambda a: torch.nn.functional.dropout(a, 0.5).exp()  # noqa: E731
+            return checkpoint(body, x, use_reentrant=False, **options)
+
+        alternator.reset()
+        torch.testing.assert_close(run(alternator.compile(fn, backend=backend)), run(fn))
 
 
 def test_checkpoint_with_closure_keywords_and_structured_result():
