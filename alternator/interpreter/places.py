@@ -44,6 +44,8 @@ class _Here:
         self.vm = vm
 
     def __iter__(self) -> Iterator[Any]:
+        if self.vm.frame is None:  # an exception leaves the capture
+            return iter(("<captured>", 0, ""))
         place = _summary(self.vm.frame)
         return iter((place.filename, place.lineno, place.name))
 

@@ -1,4 +1,4 @@
-"""Numbers of Python's ``random``: drawn by generated code before the graph, in the program's order, for each call anew.
+"""Numbers of Python's ``random`` and NumPy's: drawn by generated code before the graph, in the program's order, each call anew.
 
 To the program such a number is one that only running it can tell: it can be computed with, not branched on.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import random
 import types
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy
 import torch
+import torch._numpy as tnp
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._mode_utils import no_dispatch
 
 from alternator.exc import Break
 from alternator.interpreter import calls, tensor_ops
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, RULES
+from alternator.semantics.numpy_scalars import no_scalar
+from alternator.tensors.graph import Recorder
 
 
 def _as_tensor(value: Any) -> torch.Tensor:
@@ -60,17 +64,28 @@ def _drawing(name: str, example: Any) -> None:
             words = ", ".join([*map(builder.value, given), *(f"{key}={builder.value(value)}" for key, value in named.items())])
             return f"{builder.constant(_as_tensor, 'number')}({builder.load(rec.source)}.{name}({words}))"
 
-        vm.ticks += 1
-        recorded = vm.recorder.calls
-        with no_dispatch():  # a real one, in the midst of fakes
-            real = _as_tensor(example)
-        fake = vm.fakes.of(real, None, None)
-        vm.recorder.made_input(fake, real, name, draw)
-        number = tensor_ops.symbol_of(vm, fake)
-        vm.weigh(vm.recorder.calls - recorded)
-        return number
+        return _number(vm, name, example, draw)
 
     RULES.put(fn, rule)
+
+
+def _made(vm: Any, name: str, make: Callable[[], torch.Tensor], draw: Callable[[Any], str]) -> Any:
+    """An input of the graph that generated code draws; ``make`` gives an example of it."""
+    if type(vm.recorder) is not Recorder:
+        raise Break("RNG", f"{name}() in the body of an operator, which may run it again")
+    vm.ticks += 1
+    with no_dispatch():  # a real one, in the midst of fakes
+        real = make()
+    fake = vm.fakes.of(real, None, None)
+    vm.recorder.made_input(fake, real, name, draw)
+    return fake
+
+
+def _number(vm: Any, name: str, example: Any, draw: Callable[[Any], str]) -> Any:
+    recorded = vm.recorder.calls
+    number = tensor_ops.symbol_of(vm, _made(vm, name, lambda: _as_tensor(example), draw))
+    vm.weigh(vm.recorder.calls - recorded)
+    return number
 
 
 def _check(vm: Any, fn: Any, given: Any, named: Any) -> None:
@@ -104,9 +119,58 @@ _CYTHON = type(numpy.random.Generator.__dict__["uniform"])
 """NumPy's own functions that draw, and those of its generators."""
 
 
+_DISTRIBUTIONS = frozenset(
+    "beta binomial chisquare exponential f gamma geometric gumbel integers laplace logistic lognormal normal pareto permutation "
+    "poisson power rand randint randn random random_sample rayleigh standard_cauchy standard_exponential standard_gamma "
+    "standard_normal standard_t triangular uniform vonmises wald weibull zipf".split()
+)
+"""What they give has a dtype and a shape that follow from constant arguments."""
+_ANOTHER = {numpy.random.RandomState: numpy.random.RandomState, numpy.random.Generator: numpy.random.default_rng}
+
+
 @INSTANCE_CALLS.rule(_CYTHON)
 def _draw_of_numpy(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("RNG" if "random" in (obj.__module__ or "") else "UNKNOWN_C_FUNCTION", f"{obj.__qualname__}()")
+    """Arrays and numbers that NumPy draws; an example is drawn of a generator of our own: the program's does not move now."""
+    if "random" not in (obj.__module__ or ""):
+        raise Break("UNKNOWN_C_FUNCTION", f"{obj.__qualname__}()")
+    owner, name = args[0] if args else None, obj.__name__
+    rec, method = vm.records.get(id(owner)), vm.records.get(id(obj))
+    if name not in _DISTRIBUTIONS or type(owner) not in _ANOTHER or rec is None or not vm.config.trace_numpy:
+        raise Break("RNG", f"{obj.__qualname__}()")
+    given, named = [_constant(vm, a) for a in args[1:]], {key: _constant(vm, value) for key, value in kwargs.items()}
+    rec.source.guard("TYPE", type(owner))
+    if method is not None:
+        method.source.guard("IS", obj)
+    try:
+        example = obj(_ANOTHER[type(owner)](0), *given, **named)
+    except Exception as error:
+        raise vm.user_raise(error) from None
+    is_array = type(example) is numpy.ndarray and example.dtype.kind in "biufc"
+    if not is_array and type(example) not in (int, float):
+        raise Break("RNG", f"{obj.__qualname__}() that gives a {type(example).__name__}")
+
+    def draw(builder: Any) -> str:
+        words = [builder.constant(value, "given") for value in given]
+        words += [f"{key}={builder.constant(value, key)}" for key, value in named.items()]
+        make = builder.constant(torch.from_numpy if is_array else _as_tensor, "drawn")
+        return f"{make}({builder.load(rec.source)}.{name}({', '.join(words)}))"
+
+    if not is_array:
+        return _number(vm, name, example, draw)
+    return no_scalar(vm, tnp.ndarray(_made(vm, name, lambda: torch.from_numpy(example), draw)))
+
+
+def _constant(vm: Any, value: Any) -> Any:
+    if type(value) in (list, tuple):
+        return tuple([_constant(vm, item) for item in vm.close(value)])
+    if issubclass(type(value), (torch.SymInt, torch.SymFloat)) and not free_unbacked_symbols(value):
+        value = hashable(vm, value)
+    if type(value) not in (int, float, bool, str, type(None), numpy.dtype) and not (type(value) is type and value in _DTYPES):
+        raise Break("RNG", f"numbers of NumPy drawn with a {type(value).__name__}")
+    return value
+
+
+_DTYPES = (int, float, bool, numpy.float32, numpy.float64, numpy.int32, numpy.int64, numpy.uint8)
 
 
 @DESCRIPTORS.rule(_CYTHON)
