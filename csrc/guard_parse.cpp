@@ -244,6 +244,14 @@ bool GuardTree::parse_tail(PyObject* item) {
     if (changed == -1 && PyErr_Occurred()) return false;
     if (changed < 0 || static_cast<size_t>(changed) > guard.nodes.size()) return bad(item, "more changed nodes than nodes");
     guard.changed = static_cast<size_t>(changed);
+  } else if (text_is(kind, "QUIET") && size == 6) {
+    guard.kind = TailGuard::Kind::quiet;
+    if (!node_numbers(arg(1), nodes_.size(), &guard.nodes) || !parse_held_by(arg(2), &guard.held_by)) return false;
+    if (guard.nodes.empty()) return bad(item, "QUIET needs a node");
+    guard.fn = Own::share(arg(3));
+    guard.changed = PyLong_AsSize_t(arg(4));
+    if (PyErr_Occurred()) return false;
+    guard.text = text(5);
   } else if (text_is(kind, "PY") && (size == 3 || size == 4)) {
     guard.kind = TailGuard::Kind::py;
     if (!node_numbers(arg(1), nodes_.size(), &guard.nodes)) return false;

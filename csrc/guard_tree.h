@@ -8,6 +8,7 @@
 // again are laid flat: see guard_scan.h.
 #pragma once
 
+#include "lifetimes.h"
 #include "shape_program.h"
 #include "tensor_check.h"
 #include "util.h"
@@ -71,10 +72,10 @@ struct Node {
 };
 
 struct TailGuard {
-  enum class Kind : uint8_t { alias, distinct, unshared, global_state, shape, py } kind;
+  enum class Kind : uint8_t { alias, distinct, unshared, global_state, shape, quiet, py } kind;
   std::vector<uint32_t> nodes;
   std::string text;
-  Own fn;
+  Own fn;  // py: the function; quiet: a name
   GlobalStatePtr state;
   struct Input {
     uint32_t node;
@@ -83,7 +84,8 @@ struct TailGuard {
   };
   std::vector<Input> inputs;
   ShapeProgram program;
-  size_t changed = 0;  // unshared: how many nodes come first that share memory with no other
+  HeldBy held_by{};    // quiet: where the first node has what `fn` names
+  size_t changed = 0;  // quiet: how many objects are looked through; unshared: how many nodes come first that share memory with no other
 };
 
 struct NodeState {

@@ -399,6 +399,16 @@ bool Walk::shape(const TailGuard& guard) {
   return guard.program.holds(state_.numbers.data(), state_.stack.data());
 }
 
+bool Walk::quiet(const TailGuard& guard) {
+  PyObject* holder = value_of(guard.nodes[0]);
+  Own value = holder ? held_there(guard.held_by, holder, guard.fn.get()) : Own();
+  if (!value) return true;
+  std::vector<PyObject*> apart;
+  for (size_t k = 1; k < guard.nodes.size(); ++k)
+    if (PyObject* one = value_of(guard.nodes[k])) apart.push_back(one);
+  return !is_observed(value.get(), apart.data(), apart.size(), guard.changed);
+}
+
 bool Walk::tail(size_t i) {
   const TailGuard& guard = tree_.tail_[i];
   auto value = [&](size_t k) { return value_of(guard.nodes[k]); };
@@ -412,6 +422,7 @@ bool Walk::tail(size_t i) {
       ok = global_state_matches(*guard.state);
       if (!ok && global_state_dead(*guard.state)) tree_.dead_ = true;
       break;
+    case TailGuard::Kind::quiet: ok = quiet(guard); break;
     case TailGuard::Kind::py: {
       if (native_) return true;
       Own args = Own::steal(PyTuple_New(static_cast<Py_ssize_t>(guard.nodes.size())));
@@ -443,6 +454,7 @@ bool Walk::tail(size_t i) {
     case TailGuard::Kind::unshared: why_->text = "an input that is changed in place shares memory with another"; break;
     case TailGuard::Kind::global_state: why_->text = "global state: " + global_state_mismatch(*guard.state); break;
     case TailGuard::Kind::shape:
+    case TailGuard::Kind::quiet:
     case TailGuard::Kind::py: why_->text = "no longer true: " + guard.text; break;
   }
   return false;

@@ -35,6 +35,7 @@ class Walk {
   bool distinct(const TailGuard& guard, std::vector<PyObject*>& seen);
   bool unshared(const TailGuard& guard);
   bool shape(const TailGuard& guard);
+  bool quiet(const TailGuard& guard);
   bool whole_dict_guards(uint32_t id, PyObject* dict, bool only_odict_order);
 
   PyObject* value_of(uint32_t id) const { return values_ ? values_[id] : state_.nodes[id].value; }

@@ -1,6 +1,7 @@
 // The module alternator._C and its submodules.
 #include "frame_hook.h"
 #include "guard_tree.h"
+#include "lifetimes.h"
 
 namespace alt {
 
@@ -48,7 +49,8 @@ bool fill(PyObject* module) {
   Own counts = opcode_caches();
   return counts && PyModule_AddObjectRef(caches, "py_opcode_caches", counts.get()) == 0 &&
          PyModule_AddObjectRef(eval_frame, "py_opcode_caches", counts.get()) == 0 && init_cache(eval_frame) &&
-         init_frame_hook(eval_frame) && init_drive(eval_frame) && init_compiled_function(eval_frame) && init_generators(eval_frame) && init_guard_tree_type(guards);
+         init_frame_hook(eval_frame) && init_drive(eval_frame) && init_compiled_function(eval_frame) && init_generators(eval_frame) && init_guard_tree_type(guards) &&
+         init_lifetimes(guards);
 }
 
 }  // namespace

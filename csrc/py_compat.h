@@ -133,6 +133,40 @@ inline PyObject** generator_handles(PyObject* generator) {
   return &reinterpret_cast<PyGenObject*>(generator)->gi_exc_state.exc_value;
 }
 
+inline bool generator_is_finished(PyObject* generator) {
+  return reinterpret_cast<PyGenObject*>(generator)->gi_frame_state >= FRAME_COMPLETED;
+}
+// Whether an exception that is raised `offset` bytes into the code meets a handler there.
+inline bool has_handler(PyCodeObject* code, int offset) {
+  auto at = reinterpret_cast<const uint8_t*>(PyBytes_AS_STRING(code->co_exceptiontable));
+  const uint8_t* end = at + PyBytes_GET_SIZE(code->co_exceptiontable);
+  auto number = [&] {  // as CPython writes it: six bits to a byte, the first of an entry marked
+    int value = *at & 63;
+    while (at < end && (*at++ & 64)) value = value << 6 | (at < end ? *at & 63 : 0);
+    return value;
+  };
+  while (at < end) {
+    const int start = number(), size = number();
+    (void)number();  // the handler
+    (void)number();  // its depth
+    if (offset / 2 >= start && offset / 2 < start + size) return true;
+  }
+  return false;
+}
+
+// The global and the builtin names of a frame.
+inline std::pair<PyObject*, PyObject*> namespaces_of(PyFrameObject* frame) {
+  return {frame->f_frame->f_globals, frame->f_frame->f_builtins};
+}
+
+// Weak references to an object of a class that allows them, one after the other; null: no more.
+inline PyObject* first_weak_reference(PyObject* obj) {
+  return *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(obj) + Py_TYPE(obj)->tp_weaklistoffset);
+}
+inline PyObject* next_weak_reference(PyObject* ref) {
+  return reinterpret_cast<PyObject*>(reinterpret_cast<PyWeakReference*>(ref)->wr_next);
+}
+
 // How far an `enumerate` has counted, as long as that is a small number.
 struct Enumerate {
   PyObject_HEAD

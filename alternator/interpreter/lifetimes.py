@@ -15,128 +15,26 @@ would not show this time is guarded.
 from __future__ import annotations
 
 import collections
-import functools
 import gc
-import io
-import types
-import weakref
-from typing import Any, Callable, Iterable, NamedTuple, cast
+from typing import Any, Iterable, NamedTuple, cast
 
 import torch
 
 from alternator._C.eval_frame import drive
 from alternator.bytecode.assemble import origin_of
-from alternator.bytecode.decode import decode
 from alternator.exc import Break, Restart, SkipFrame, UserRaise
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.changes import has_changed, records
+from alternator.provenance.ends import MOST, PLAIN, held, held_by, is_apart, is_observed, is_plain, quiet_fact, way_to_hold
 from alternator.provenance.iterators import StandIn, dict_items
 from alternator.provenance.source import Source
-from alternator.provenance.world import MISSING, SCALARS, Outside, Unread, class_space, instance_space, module_of
-
-_MRO: Any = type.__dict__["__mro__"].__get__
-_WEAK_OFFSET: Any = type.__dict__["__weakrefoffset__"].__get__
-
-_PLAIN = SCALARS | {type(Ellipsis), type(NotImplemented), type(MISSING), types.CodeType, types.BuiltinFunctionType, range}
-_PLAIN |= {torch.dtype, torch.device, torch.Size, types.MethodDescriptorType, types.WrapperDescriptorType}
-_APART = (type, types.ModuleType, torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool)
-"""Types of values that live as long as the process, or whose end is not looked at: tensors and modules are referred to weakly by
-torch and by us, and a piece keeps tensors as long as its graph does."""
-
-_SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
-_QUIET = (io.StringIO, io.BytesIO)
-"""Their ``__del__`` does nothing that shows."""
+from alternator.provenance.world import Outside, Unread
 
 WATCHED = "lifetimes are watched"
 """The key of a frame's state: something dies in a piece of it whose end shows."""
-
-MOST = 1000
-"""An object that holds more than this is not looked through."""
-
-_MOST_LATER = 2 * MOST
-"""For guards: the object may have grown a little since it was decided that they can be relied on."""
-
-
-# ---- can it be told?
-
-
-def is_observed(value: Any, apart: Iterable[Any] = (), most: int = MOST) -> bool:
-    """Whether the program can tell when the value dies, or something that it holds; in doubt it can.
-
-    ``apart``: what it may hold as well, but is looked at by itself.  ``most``: one that holds more is not looked through.
-    """
-    seen = {id(one) for one in apart}
-    seen.discard(id(value))
-    most += len(seen)
-    pending = [value]
-    while pending:
-        one = pending.pop()
-        kind = type(one)
-        if kind in _PLAIN or id(kind) in _apart_kinds or id(one) in seen:
-            continue
-        if kind not in _BUILTIN:
-            if _is_apart(kind):
-                _apart_kinds[id(kind)] = weakref.ref(kind, functools.partial(_forget_kind, id(kind)))
-                continue
-            if _shows(one, kind):
-                return True
-        seen.add(id(one))
-        if len(seen) > most:
-            return True
-        pending += _held_by(one, kind) if kind not in _BUILTIN else gc.get_referents(one)
-    return False
-
-
-_BUILTIN: set[type] = {tuple, list, dict, set, frozenset, enumerate, zip, reversed, types.CellType, types.MethodType, slice}
-_EXAMPLES: tuple[Any, ...] = ((), [], {}, {}.values(), {}.items(), set(), "", b"", range(0))
-_BUILTIN |= {type(iter(example)) for example in _EXAMPLES}
-_BUILTIN = {kind for kind in _BUILTIN if _WEAK_OFFSET(kind) == 0}
-"""Types whose objects have no end that shows, whatever they hold: neither ``__del__`` nor weak references."""
-
-_apart_kinds: dict[int, weakref.ref[type]] = {}
-"""By their id: classes that were found to be looked at apart, as long as they live."""
-
-
-def _forget_kind(key: int, ref: Any) -> None:
-    _apart_kinds.pop(key, None)
-
-
-def _shows(one: Any, kind: type) -> bool:
-    """Whether the end of the object itself can be told."""
-    if kind in _SUSPENDED:
-        return _cleans_up(one)
-    if kind in _QUIET:
-        return False
-    for base in _MRO(kind):
-        if "__del__" in class_space(base):
-            return True
-    return _WEAK_OFFSET(kind) != 0 and not all(module_of(type(ref)).startswith("alternator") for ref in weakref.getweakrefs(one))
-
-
-def _cleans_up(generator: Any) -> bool:
-    """Whether it waits where its end runs code: inside of try or with; a coroutine that was not begun warns."""
-    if type(generator) is not types.GeneratorType:
-        return getattr(generator, "cr_frame", MISSING) is not None and getattr(generator, "ag_frame", MISSING) is not None
-    frame = generator.gi_frame
-    if frame is None or frame.f_lasti < 0:
-        return False
-    decoded = decode(generator.gi_code)
-    return decoded.exception_entry(decoded.index_of_offset(frame.f_lasti)) is not None
-
-
-def _held_by(one: Any, kind: type) -> list[Any]:
-    """What an object holds; of a function and a frame without the namespaces that they share with others."""
-    if kind is types.FunctionType:
-        return [one.__defaults__, one.__kwdefaults__, one.__closure__, one.__dict__]
-    found = gc.get_referents(one)
-    if kind is types.FrameType:  # those that called it are at work, or have tracebacks of their own
-        shared = one.f_globals, one.f_builtins
-        return [item for item in found if type(item) is not types.FrameType and all(item is not space for space in shared)]
-    return found
-
 
 # ---- what may be lost
 
@@ -144,13 +42,13 @@ def _held_by(one: Any, kind: type) -> list[Any]:
 class Candidate(NamedTuple):
     """A value from outside that the piece may have been the last to hold.
 
-    ``source``: where a guard finds what it is about; ``read``: how it finds the value there.
+    ``source``: where a guard finds what it is about; ``how`` and ``name``: how it finds the value there (``ends.held``).
     """
 
     value: Any
     standin: Any
     source: Source | None
-    read: Callable[[Any], Any] | None = None
+    how: str = "itself"
     name: str = ""
 
 
@@ -158,16 +56,8 @@ def _candidate(vm: Any, item: Any) -> Candidate | None:
     """An item of an outside container, as the capture has it."""
     if type(item) is Unread:
         return Candidate(item.obj, item, item.source)
-    rec = vm.records.get(id(item)) if type(item) not in _PLAIN else None
-    return None if rec is None or _is_plain(rec.obj) else Candidate(rec.obj, rec.standin, rec.source)
-
-
-def _is_plain(value: Any) -> bool:
-    return type(value) in _PLAIN or _is_apart(type(value))
-
-
-def _is_apart(kind: type) -> bool:
-    return issubclass(kind, _APART) or module_of(kind).startswith("alternator")
+    rec = vm.records.get(id(item)) if type(item) not in PLAIN else None
+    return None if rec is None or is_plain(rec.obj) else Candidate(rec.obj, rec.standin, rec.source)
 
 
 def _taken_out(vm: Any, rec: Outside) -> list[Any]:
@@ -195,7 +85,7 @@ def _under(ahead: Ahead) -> list[Unread]:
     """What an iterator goes over: it lets go of that at its end."""
     if issubclass(type(ahead), Counting):
         return []
-    return [Unread(item, ahead.source) for item in gc.get_referents(ahead.iterator) if not _is_plain(item)]
+    return [Unread(item, ahead.source) for item in gc.get_referents(ahead.iterator) if not is_plain(item)]
 
 
 def _iterator_of(container: Any) -> Any:
@@ -210,19 +100,16 @@ def _replaced(vm: Any, effect: tuple[Any, ...]) -> Candidate | None:
     kind, target = effect[0], effect[1]
     if kind == "call":
         return None
-    if kind == "global":
-        source, name, read = effect[2], effect[3], _GLOBAL
-        holder = target
-    else:
-        source, name, read = target.source, effect[2], _READERS.get(kind, _attribute)
-        holder = target.obj
+    source, name = (effect[2], effect[3]) if kind == "global" else (target.source, effect[2])
+    holder = target if kind == "global" else target.obj
+    how = way_to_hold(kind, holder)
     if issubclass(type(holder), torch.Tensor):
         return None
-    old = read(holder, name)
-    if _is_plain(old) and _is_guarded(source if kind == "global" else target.inner, kind, name):
+    old = held(how, holder, name)
+    if is_plain(old) and _is_guarded(source if kind == "global" else target.inner, kind, name):
         return None
-    rec = vm.records.get(id(old)) if not _is_plain(old) else None
-    return Candidate(old, old if rec is None else rec.standin, source, functools.partial(read, name=name), name)
+    rec = vm.records.get(id(old)) if not is_plain(old) else None
+    return Candidate(old, old if rec is None else rec.standin, source, how, name)
 
 
 def _is_guarded(source: Source, kind: str, name: str) -> bool:
@@ -235,39 +122,17 @@ def _is_guarded(source: Source, kind: str, name: str) -> bool:
     return node is not None and bool(node.guards)
 
 
-def _attribute(obj: Any, name: str) -> Any:
-    """What the object itself has under the name: in its dict, or a slot."""
-    space = instance_space(obj)
-    if type(space) is dict and name in space:
-        return space[name]
-    if name == "__dict__":
-        return space
-    for base in _MRO(type(obj)):
-        raw = class_space(base).get(name)
-        if type(raw) is types.MemberDescriptorType:
-            try:
-                return raw.__get__(obj, type(obj))
-            except AttributeError:
-                return MISSING
-    return MISSING
-
-
-def _class_attribute(cls: Any, name: str) -> Any:
-    return class_space(cls).get(name, MISSING)
-
-
-def _contents(cell: Any, name: str) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
-
-
-def _GLOBAL(space: Any, name: str) -> Any:
-    return dict.get(space, name, MISSING)
-
-
-_READERS: dict[str, Any] = {"class": _class_attribute, "cell": _contents}
+def _shows_nothing(source: Source) -> bool:
+    """Whether what is guarded there says enough: a value without a life, or a tuple or list of such."""
+    if "EQ" in source.guards:
+        return is_plain(source.guards["EQ"][1])
+    if "TYPE" not in source.guards:
+        return False
+    kind = source.guards["TYPE"][1]
+    if kind not in (tuple, list) or "LEN" not in source.guards:
+        return is_apart(kind)
+    items = [source.children.get(("index", i)) for i in range(source.guards["LEN"][1])]
+    return all(item is not None and _shows_nothing(item) for item in items)
 
 
 # ---- what is held
@@ -285,7 +150,7 @@ class Lifetimes:
         self._parts: dict[int, list[Unread]] = {}
         if origin is not None and origin.link >= 0:  # what the rest of the callee is called with
             given += self._take_apart(given.pop())
-        self.slots = [Candidate(one.obj, one, one.source) for one in given if not _is_plain(one.obj)]
+        self.slots = [Candidate(one.obj, one, one.source) for one in given if not is_plain(one.obj)]
         self._first = list(self.slots)
         self.watching = WATCHED in vm.root_state
         if self.watching:
@@ -347,7 +212,7 @@ class Lifetimes:
         seen: set[int] = set()
         while pending and len(seen) < 20 * MOST:
             one = pending.pop()
-            if type(one) in _PLAIN or id(one) in seen:
+            if type(one) in PLAIN or id(one) in seen:
                 continue
             seen.add(id(one))
             pending += self._below(one, seen)
@@ -370,9 +235,7 @@ class Lifetimes:
             return vm.spaces.get(id(one), {}).values()
         if issubclass(kind, TracedGenerator):
             return [*one.frame.locals, *one.frame.stack] if not one.finished and one.frame is not None else ()
-        if _is_apart(kind):
-            return ()
-        return _held_by(one, kind)
+        return () if is_plain(one) else held_by(one)
 
     def _contents_of(self, rec: Outside) -> list[Any]:
         """What a container from outside holds, as far as it was read or written; a generator, where it was advanced."""
@@ -400,14 +263,14 @@ class Lifetimes:
         given_up = self._given_up()
         lost = self.check(_frames(frame), (result,), given_up)
         for one in (*self.slots, *given_up):
-            if id(one.value) in lost or one.read is not None and _is_plain(one.value):
+            if id(one.value) in lost or one.how != "itself" and is_plain(one.value):
                 self._rely(one)
         while frame.parent is not None:
             frame = frame.parent
         for at, value in self.unread:
-            if _is_plain(value.obj) and frame.locals[at] is not value and not value.source.guards:
+            if is_plain(value.obj) and frame.locals[at] is not value and not value.source.guards:
                 self._rely(Candidate(value.obj, value, value.source))
-        held = [one for one in given_up if id(one.value) not in lost and not _is_plain(one.value)]
+        held = [one for one in given_up if id(one.value) not in lost and not is_plain(one.value)]
         return [one.standin for one in held if self._is_observed(one.value)]
 
     def _is_observed(self, value: Any) -> bool:
@@ -422,7 +285,7 @@ class Lifetimes:
     def check(self, frames: list[Any], more: Iterable[Any] = (), given_up: list[Candidate] | None = None) -> set[int]:
         """Begin anew, and watch, if something was lost whose end shows.  The ids of what else was lost."""
         candidates = self.slots + (self._given_up() if given_up is None else given_up)
-        missing = self.missing(frames, more, [one for one in candidates if not _is_plain(one.value)])
+        missing = self.missing(frames, more, [one for one in candidates if not is_plain(one.value)])
         if missing:
             if any(self._is_observed(one.value) for one in missing):
                 if self.watching:
@@ -447,26 +310,19 @@ class Lifetimes:
 
     def _rely(self, one: Candidate) -> None:
         """Guard that the end of what is found there does not show."""
-        source, read = one.source, one.read
-        if source is None:
+        source = one.source
+        if source is None or one.how == "itself" and _shows_nothing(source):
             return
-        if read is not None and _is_plain(one.value):  # the usual case, in the shortest way
-
-            def is_quiet(holder: Any) -> bool:
-                value = read(holder)
-                return type(value) in _PLAIN or not is_observed(value, most=_MOST_LATER)
-
-            self.vm.world.tree.tail.append(
-                ("PY", (source.want(),), is_quiet, f"nobody is told when {one.name} of {source.name} dies")
-            )
-            return
-        others = [cast(Source, slot.source) for slot in self._apart() if slot.source is not source or read is not None]
-        sources = tuple(node.want() for node in (source, *others))
-
-        def quiet(holder: Any, *apart: Any) -> bool:
-            return not is_observed(holder if read is None else read(holder), apart, _MOST_LATER)
-
-        self.vm.world.tree.tail.append(("PY", sources, quiet, f"nobody is told when {source.name} dies"))
+        taken = one.how != "itself"
+        others: list[Source] = []
+        if not (taken and is_plain(one.value)):
+            others = [cast(Source, slot.source) for slot in self._apart() if slot.source is not source or taken]
+        nodes = tuple(node.want() for node in (source, *others))
+        what = f"{one.name} of {source.name}" if taken else source.name
+        text = f"nobody is told when {what} dies"
+        fact = quiet_fact(nodes, one.how, one.name, text)
+        if fact not in self.vm.world.tree.tail:
+            self.vm.world.tree.tail.append(fact)
 
     # ---- watched
 
@@ -522,7 +378,7 @@ class Lifetimes:
         effects = vm.world.effects
         for effect in effects[self._effects :] if len(effects) > self._effects else ():
             found = _replaced(vm, effect)
-            if found is not None and not _is_plain(found.value) and self._is_observed(found.value):
+            if found is not None and not is_plain(found.value) and self._is_observed(found.value):
                 self._out.append(found)
         self._effects = len(effects)
         for rec in records(vm):

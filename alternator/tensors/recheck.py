@@ -21,6 +21,7 @@ from alternator._C.eval_frame import NULL, skip_code, waiting
 from alternator.exc import GuardMismatch
 from alternator.provenance.iterators import dict_items
 from alternator.tensors.dynamic import MARKS
+from alternator.tensors.recheck_ends import is_quiet
 
 GONE: Any = type("Gone", (), {"__repr__": lambda self: "nothing"})()
 """There is nothing at this path."""
@@ -367,11 +368,16 @@ def _python(nodes: Sequence[int], fn: Callable[..., Any], text: str) -> Fact:
     return text, lambda values: bool(fn(*(None if values[i] is GONE else values[i] for i in nodes)))
 
 
+def _quiet(nodes: Sequence[int], how: str, name: str, most: int, text: str) -> Fact:
+    return text, lambda values: is_quiet(how, name, most, GONE, *(values[i] for i in nodes))
+
+
 _TAIL: dict[str, Callable[..., Fact]] = {
     "ALIAS": lambda i, j: ("the same object", lambda values: values[i] is values[j]),
     "DISTINCT": _distinct,
     "UNSHARED": _unshared,
     "GLOBAL_STATE": _global_state,
     "SHAPE": _shape,
+    "QUIET": _quiet,
     "PY": _python,
 }
