@@ -208,7 +208,8 @@ class Builder:
                 else float(value.node.maybe_as_float())
             )
         if issubclass(type(value), torch.SymFloat) and value.node.expr.is_number:  # which symbolic mathematics takes for an int
-            return self.value(float(value.node.expr))
+            number = self.vm.fakes.number(value)  # its zero has a sign
+            return self.value(float(value.node.expr if number is None else number))
         text = None
         if issubclass(type(value), (torch.SymInt, torch.SymFloat)) and numbers.never_raises(self.vm, value):
             text = numbers.text_of(self, value)

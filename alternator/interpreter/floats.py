@@ -30,6 +30,11 @@ _WRITTEN: dict[Any, Any] = {
     operator.mul: sympy.Mul,
     operator.imul: sympy.Mul,
 }
+_GIVE_ZEROS = frozenset({*_WRITTEN, operator.truediv, operator.floordiv, operator.mod})
+_GIVE_ZEROS |= {operator.itruediv, operator.ifloordiv, operator.imod}
+"""``0.0 * v``, ``v % v`` and the like are no constants: the zero has a sign."""
+_ROUNDED = frozenset({operator.floordiv, operator.ifloordiv})
+"""``1.0 // 0.1`` is 9.0, which no rounded quotient is."""
 _TAKEN_APART = (
     sympy.Add,
     sympy.Mul,
@@ -42,6 +47,8 @@ _PLAIN = {
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
 }
 
 
@@ -54,9 +61,9 @@ def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     result = fn(*args)
     kind = type(result)
     if kind is torch.SymFloat:
-        as_written = _is_as_written(fn, args, result.node.expr) and math.isfinite(vm.fakes.number(result) or 0.0)
-        return result if as_written else _named_result(vm, fn, args)
-    if kind in (int, float) and fn in _WRITTEN:
+        as_written = fn not in _ROUNDED and _is_as_written(fn, args, result.node.expr)
+        return result if as_written and math.isfinite(vm.fakes.number(result) or 0.0) else _named_result(vm, fn, args)
+    if kind in (int, float) and fn in _GIVE_ZEROS:
         return _named_result(vm, fn, args)
     return result
 
@@ -101,6 +108,8 @@ def _name(vm: Any, key: Any, fn: Callable[..., Any], args: tuple[Any, ...], valu
 def _is_as_written(fn: Callable[..., Any], args: tuple[Any, ...], expr: sympy.Expr) -> bool:
     """Whether the expression is the one operation, on these operands."""
     head = _WRITTEN.get(fn)
+    if expr.is_number:
+        return False
     if head is None:
         return not isinstance(expr, _TAKEN_APART) or fn is operator.neg and expr == -args[0].node.expr
     if not isinstance(expr, head) or len(expr.args) != 2:

@@ -64,7 +64,10 @@ for _name in (
     def _itertool(vm: Any, args: Any, kwargs: Any, kind: Any = _kind) -> Any:
         if kind in (itertools.repeat, itertools.count):  # what they give is what they were given
             return vm.native(kind, args, kwargs or None)
-        made = tuple(operations.iterate(vm, a) if _iterable(a) else calls.as_python(a) if callable(a) else a for a in args)
+        iterables = [n != _FUNCTION_AT.get(kind) and _iterable(a) for n, a in enumerate(args)]
+        made = tuple(
+            operations.iterate(vm, a) if n else calls.as_python(a) if callable(a) else a for n, a in zip(iterables, args)
+        )
         named = {name: calls.as_python(value) if callable(value) else value for name, value in kwargs.items()}
         return vm.native(kind, made, named or None)
 
@@ -72,7 +75,18 @@ for _name in (
 
 
 def _iterable(value: Any) -> bool:
-    return hasattr(type(value), "__iter__") and not issubclass(type(value), (str, bytes))
+    return hasattr(type(value), "__iter__") and type(value) not in (str, bytes)
+
+
+_FUNCTION_AT = {
+    itertools.accumulate: 1,
+    itertools.groupby: 1,
+    itertools.dropwhile: 0,
+    itertools.filterfalse: 0,
+    itertools.starmap: 0,
+    itertools.takewhile: 0,
+}
+"""Which of their arguments is a function."""
 
 
 def _chain_from_iterable(vm: Any, args: Any, kwargs: Any) -> Any:

@@ -10,6 +10,8 @@ from helpers import same
 import alternator
 from alternator._C.eval_frame import unsupported
 
+X = torch.ones(2)
+
 MAKERS = {
     "tuple": lambda: iter((1, 2, 3, 4)),
     "list": lambda: iter([1, 2, 3, 4]),
@@ -158,3 +160,24 @@ def test_iterators_in_c_that_the_interpreter_stands_in_for():
 
     same(f, torch.ones(2))
     same(ends, torch.ones(2))
+
+
+def test_texts_that_are_made_after_the_graph_are_iterated_as_they_will_be():
+    def fn(x, n):
+        text = str(n)
+        return x + 1, list(itertools.product(text)), list(itertools.chain(text, "a")), list(itertools.permutations(text, 1))
+
+    same(fn, X, 2.5, then=[(X, 0.5), (X, 3.25)])
+
+
+class Doubled(str):
+    def __iter__(self):
+        return iter(str(self) * 2)
+
+
+def test_the_tools_iterate_texts_with_an_iterator_of_their_own():
+    def fn(x, text):
+        return x + 1, list(itertools.islice(text, 3)), list(itertools.accumulate(text)), list(itertools.takewhile(bool, text))
+
+    same(fn, X, Doubled("ab"))
+    same(lambda x: (x + 1, list(itertools.starmap(pow, [(2, 3)])), list(itertools.groupby([1, 1], int))[0][0]), X)

@@ -465,3 +465,25 @@ def test_many_numbers_that_vary_are_data_and_no_symbols() -> None:
         report = same(fn, *calls[0], then=calls[1:])
         placeholders = max(sum(node.op == "placeholder" for node in graph.graph.nodes) for graph in report.graphs)
         assert placeholders == (1 if count > 500 else 2)
+
+
+def test_zeros_of_floats_have_their_sign_and_quotients_are_rounded_as_in_python() -> None:
+    def zeros(x, n):
+        return x + 1, n % n, 0.0 % n, 0.0 * n, 0.0 / n, 0.0 // n, 0 * n, n % 1, n % -1.0, 0 // n, -n % n, n**0, n - n
+
+    def quotients(x, n):
+        return x * (1.0 // n), 1.0 // n, divmod(1.0, n), n // 0.1, 7 // n, 1.0 // n == 9.0
+
+    for fn, numbers in ((zeros, (2.5, 0.5, 3.0, -1.5, -2.0)), (quotients, (0.3, 0.2, 0.1, 0.7, 0.01, -0.1))):
+        compiled = alternator.compile(fn, backend="eager")
+        for n in numbers:
+            assert repr(compiled(X, n)) == repr(fn(X, n))
+
+
+def test_the_identity_of_numbers_that_vary() -> None:
+    two = 2
+
+    def fn(x, n):
+        return x + 1, n is two, two is not n, n is n, n is None, n is True, [m is n for m in (n, 3, "a")]
+
+    same(fn, X, 3, then=[(X, n) for n in (5, 2, 4, -1, 2, 3)], graphs=1, breaks=0)
