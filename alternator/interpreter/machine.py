@@ -16,7 +16,7 @@ from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import TracedId, as_number
+from alternator.interpreter.identity import TracedId, as_number, hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import HandedOver
 from alternator.interpreter.pending import LOOKED_INTO, PendingText
@@ -252,6 +252,8 @@ class Machine:
         try:
             if func.__code__ in OWN_CODES or values and issubclass(type(values[0]), SYMBOLIC) and func.__module__ in _OF_SYMBOLS:
                 values = values[: func.__code__.co_argcount]
+                if func.__name__ == "__repr__" and issubclass(type(values[0]), SYMBOLIC):
+                    return repr(hashable(self, values[0]))  # not the name of the symbol
                 return formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
             self.ticks += 1
             result = calls.run_bound(self, func, values)

@@ -238,3 +238,19 @@ def test_an_address_in_a_text_is_that_of_the_object() -> None:
 )
 def test_texts_in_containers_are_compared(look) -> None:
     same(lambda x: (x * 2, look(f"{x.sum():.0f}")), torch.ones(2), then=[(torch.ones(3),)])
+
+
+def test_special_methods_show_numbers_that_vary_as_numbers():
+    def fn(x, n):
+        return (
+            x + 1,
+            "%s".__mod__(n),
+            str.__mod__("a%r", ([n],)),
+            b"%a" % n,
+            object.__str__(n),
+            list.__repr__([n]),
+            "%d".__mod__(n),
+        )
+
+    for numbers in ((3, 5, 7, 3), (2.5, 0.5, 3.0)):
+        same(fn, torch.ones(2), numbers[0], then=[(torch.ones(2), n) for n in numbers[1:]])
