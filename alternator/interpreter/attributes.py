@@ -205,6 +205,9 @@ def _is_data_descriptor(vm: Any, kind: type) -> bool:
     return has(kind, "__set__") is not MISSING or has(kind, "__delete__") is not MISSING
 
 
+_property: Any = property
+
+
 @passes_on
 def _through_descriptor(vm: Any, raw: Any, obj: Any, kind: type) -> Any:
     rule = DESCRIPTORS.get(type(raw))
@@ -216,6 +219,9 @@ def _through_descriptor(vm: Any, raw: Any, obj: Any, kind: type) -> Any:
         return calls.call(vm, getter, (raw, obj, kind), {})
     if type(raw) in _NATIVE_METHODS:
         return vm.plain(raw.__get__, obj, kind)
+    if getter is _property.__get__ and _property.fget.__get__(raw) is not None:  # of a subclass that adds to it
+        vm.world.trusted(raw)
+        return calls.call(vm, vm_trusted(vm, _property.fget.__get__(raw)), (obj,), {})
     raise Break("UNSUPPORTED_ATTRIBUTE", f"descriptor of type {type(raw).__name__}")
 
 

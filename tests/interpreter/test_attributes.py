@@ -532,3 +532,55 @@ def test_what_each_thread_has_of_a_local() -> None:
     assert seen[:4] == seen[4:] and [state["number"] for _, _, state in seen[:4]] == [1, 2, 3, 4]
     assert [state["number"] for _, state, _ in seen[:4]] == [6, 7, 8, 9] and recorder.frame_count
     assert vars(LOCAL) == {"number": 5} and not vars(PLAIN_LOCAL)
+
+
+class Noted(property):
+    """A property that says more of itself."""
+
+    def __init__(self, fn, note=""):
+        super().__init__(fn)
+        self.note = note
+
+    def __call__(self, fn):
+        return Noted(fn, self.note)
+
+
+class Renamed(Noted):
+    fget = None
+
+
+class WithNoted:
+    scale = 3.0
+
+    @Noted
+    def doubled(self):
+        return self.scale * 2
+
+    @Renamed
+    def tripled(self):
+        return self.scale * 3
+
+    @Noted
+    def missing(self):
+        raise AttributeError("none of this name")
+
+    nothing = Noted(None)
+
+
+def test_properties_of_subclasses_of_property():
+    owner = WithNoted()
+
+    def fn(x):
+        found = [getattr(owner, "missing", None), hasattr(owner, "nothing"), type(WithNoted.doubled).__name__]
+        return x * owner.doubled + owner.tripled, found
+
+    same(fn, torch.randn(3))
+    same(lambda x: x * owner.doubled, torch.randn(3), graphs=1, breaks=0)
+
+    def writes(x):
+        try:
+            owner.doubled = 1
+        except AttributeError as error:
+            return x + 1, type(error)
+
+    same(writes, torch.randn(3))
