@@ -51,5 +51,7 @@ class _Here:
 
 
 def _summary(frame: Any) -> traceback.FrameSummary:
+    if frame is None:  # before the first, or behind the last
+        return traceback.FrameSummary("<capture>", 1, "capture", lookup_line=False)
     code = frame.code
     return traceback.FrameSummary(code.co_filename, frame.line() or code.co_firstlineno, code.co_name, lookup_line=False)

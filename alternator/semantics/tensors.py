@@ -56,6 +56,9 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
             return admit_wrapper(world, obj, source)
         tensor_classes.check_class(vm, kind)
         vm.overrides.active = True
+    grad = obj.grad if obj.is_leaf else None
+    if grad is not None and (grad.dtype is not obj.dtype or grad.device != obj.device or grad.shape != obj.shape):
+        raise Break("TENSOR_ATTRIBUTE", f"a tensor that was given other data than its gradient fits, {source.name}")
     dims = vm.dynamic.dims(obj, source.name, source.static)
     fake = vm.fakes.of(obj, source, dims)
     world.record(obj, source, fake)

@@ -372,3 +372,35 @@ def test_data_of_another_kind() -> None:
 
     same(f, torch.ones(3))
     same(g, torch.ones(3))
+
+
+def test_parameters_that_are_converted_while_they_have_gradients() -> None:
+    def run(wrap):
+        net, calls = network(), [0]
+
+        def fn(x):
+            calls[0] += 1
+            if calls[0] == 2:
+                net.bfloat16()
+            return net(x.to(next(net.parameters()).dtype)).float()
+
+        fn, found = wrap(fn), []
+        for _ in range(3):
+            net.zero_grad(calls[0] > 0)
+            result = fn(torch.ones(2, 4))
+            result.sum().backward()
+            found += [result.detach(), *(one.detach().clone() for one in net.parameters())]
+            found += [one.grad.clone() for one in net.parameters()]
+        return found
+
+    def keeping(wrap):
+        net = network()
+        net(torch.ones(2, 4)).sum().backward()
+        with torch.no_grad():
+            for one in net.parameters():
+                one.data = one.data.bfloat16()
+        return wrap(lambda x: net(x) * 2)(torch.ones(2, 4, dtype=torch.bfloat16)).detach()
+
+    for program in (run, keeping):
+        alternator.reset()
+        torch.testing.assert_close(program(lambda fn: alternator.compile(fn, backend="eager")), program(lambda fn: fn))
