@@ -47,6 +47,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.lifetimes import Lifetimes
 from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
+from alternator.interpreter.namespaces import has_other_builtins
 from alternator.interpreter.outside_generators import watch_generators
 from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
@@ -69,10 +70,8 @@ IDLE_PIECES = 16
 MAX_CHAIN = 64
 """A break below more frames than this is taken at the call in the root."""
 
-
 _TAKEN_AT_THE_ROOT = ("FRAME_INTROSPECTION", "LONG_LOOP")
-"""Breaks that are taken at the call in the root: whoever looks at the stack is to find all of the program's frames on it; a
-function that loops for long is to be asked about on its own, and to run plainly."""
+"""Breaks that are taken at the call in the root: all frames are to be on the stack, or the looping function runs plainly."""
 
 
 class EntryInfo:
@@ -194,7 +193,7 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     Raises ``Unsupported`` for a break under ``fullgraph``, ``SkipFrame`` for what can never be captured,
     ``BackendCompilerFailed`` for a backend that raises.
     """
-    if not _ambient_is_plain():
+    if not _ambient_is_plain() or has_other_builtins(func):
         return None
     if _is_put_off(request.frame_state(func.__code__)):
         return False if request.fullgraph else None

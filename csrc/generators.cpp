@@ -252,7 +252,9 @@ Own cells_of(PyObject* generator, PyObject* wanted) {
 Own function_of(PyObject* generator, PyObject* piece) {
   Own cells = cells_of(generator, PyTuple_GET_ITEM(piece, 2));
   if (!cells) return {};
-  Own fn = Own::steal(PyFunction_New(PyTuple_GET_ITEM(piece, 0), py::generator_function(generator)->func_globals));
+  const PyFunctionObject* whole = py::generator_function(generator);
+  Own fn = Own::steal(PyFunction_New(PyTuple_GET_ITEM(piece, 0), whole->func_globals));
+  if (fn) py::give_builtins(fn.get(), whole);
   if (fn && PyTuple_GET_SIZE(cells.get()) && PyFunction_SetClosure(fn.get(), cells.get()) < 0) return {};
   return fn;
 }

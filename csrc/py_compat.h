@@ -95,6 +95,10 @@ inline bool starts_there(const Frame* frame, int offset) {
 // What follows is for those that wait at a place. The place: that of the last instruction, in bytes.
 inline PyCodeObject* generator_code(PyObject* generator) { return generator_frame(generator)->f_code; }
 inline PyFunctionObject* generator_function(PyObject* generator) { return generator_frame(generator)->f_func; }
+// The function finds the builtins that the other one does, whatever its namespace has by now.
+inline void give_builtins(PyObject* fn, const PyFunctionObject* of) {
+  Py_SETREF(reinterpret_cast<PyFunctionObject*>(fn)->func_builtins, Py_NewRef(of->func_builtins));
+}
 inline int generator_place(PyObject* generator) { return 2 * _PyInterpreterFrame_LASTI(generator_frame(generator)); }
 inline void place_generator(PyObject* generator, int offset, bool started) {
   Frame* frame = generator_frame(generator);

@@ -1,4 +1,4 @@
-"""What a class has itself: ``cls.__dict__``."""
+"""What a class has itself: ``cls.__dict__``.  And namespaces whose builtins are replaced."""
 
 from __future__ import annotations
 
@@ -28,3 +28,18 @@ def owner_of(vm: Any, view: Any) -> type | None:
     """The class whose namespace this is; None: it is another dict's view."""
     found = vm.states.get("namespaces", {}).get(id(view))
     return None if found is None else found[1]
+
+
+BUILTINS = "__builtins__"
+
+
+def builtins_are_replaced() -> Break:
+    """Functions that are made of a namespace take its builtins from there, and so would all pieces of its code."""
+    return Break("UNSUPPORTED_EFFECT", "a namespace that gets other builtins", plainly=True)
+
+
+def has_other_builtins(func: types.FunctionType) -> bool:
+    """Whether functions that are made of its namespace would find other builtins than it does."""
+    found: Any = func.__globals__.get(BUILTINS)
+    own = func.__builtins__  # type: ignore[attr-defined]
+    return found is not None and found is not own and getattr(found, "__dict__", None) is not own

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, masks, overrides, tensor_ops
+from alternator.interpreter import attributes, calls, masks, namespaces, overrides, tensor_ops
 from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -397,6 +397,8 @@ _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
 @passes_on
 def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     """``obj[key] = value``"""
+    if type(obj) is dict and type(key) is str and key == namespaces.BUILTINS:
+        raise namespaces.builtins_are_replaced()
     vm.ticks += 1
     if issubclass(type(obj), torch.Tensor):
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key, value)):

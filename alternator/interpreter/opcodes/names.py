@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break
-from alternator.interpreter import attributes
+from alternator.interpreter import attributes, namespaces
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
@@ -29,6 +29,8 @@ def load_global(f: Any, i: Any) -> None:
 
 @op("STORE_GLOBAL")
 def store_global(f: Any, i: Any) -> None:
+    if i.argval == namespaces.BUILTINS:
+        raise namespaces.builtins_are_replaced()
     f.vm.store_global(f.func, i.argval, f.stack.pop())
 
 
