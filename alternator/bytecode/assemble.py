@@ -323,10 +323,11 @@ class Assembler:
     def copy(self, index: int, jump: tuple[str, Label] | None = None, labelled: bool = True, covered: bool = True) -> None:
         """Append instruction `index` of the original, jumping as given or as in the original, under its exception handler."""
         op, instr = self.shape.ops[index], self.shape.decoded.instrs[index]
-        self._cover(self.shape.decoded.exception_entry(index) if covered else None)
+        yields = self.shape.is_generator and instr.opname == FACTS.yields  # which raises nothing: the piece may have no handler
+        self._cover(self.shape.decoded.exception_entry(index) if covered and not yields else None)
         if labelled:
             self.ops.append(self.label(index))
-        if self.shape.is_generator and instr.opname == FACTS.yields:
+        if yields:
             self._yield(index)
             return
         if self.shape.is_generator and instr.opname in FACTS.method_loads:  # with a result of known shape

@@ -546,19 +546,24 @@ _KNOWN_WRITERS = (
 
 
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
+    """``cls.name = value``, or ``del`` for MISSING; the metaclass may have a method for it."""
+    asked = "__delattr__" if value is MISSING else "__setattr__"
+    hook = vm.world.class_attr(type(cls), asked)
+    if type(hook) is types.FunctionType:
+        calls.call(vm, hook, (cls, name) if value is MISSING else (cls, name, value), {})
+    else:
+        write_class(vm, cls, name, value)
+
+
+def write_class(vm: Any, cls: type, name: str, value: Any) -> None:
+    """``type.__setattr__`` / ``type.__delattr__``: into the class, or its shadow."""
     if name == "__bases__" and not (vm.world.is_made(cls) and type(cls) is type and not type.__subclasses__(cls)):
         raise Break("UNSUPPORTED_ATTRIBUTE", f"the bases of {cls.__name__} are changed")
-    meta = type(cls)
-    hook = vm.world.class_attr(meta, "__setattr__")
-    if type(hook) is types.FunctionType:
-        calls.call(vm, hook, (cls, name, value), {})
-        return
     rec = vm.records.get(id(cls))
+    if rec is None and not vm.world.is_made(cls):
+        vm.world.trusted(cls)
+        rec = vm.records.get(id(cls))
     if rec is None:
-        if not vm.world.is_made(cls):
-            vm.world.trusted(cls)
-            store_class(vm, cls, name, value)
-            return
         if value is MISSING:
             vm.plain(type.__delattr__, cls, name)
         else:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import itertools
 from typing import Any, Iterable, NamedTuple, cast
 
 import torch
@@ -160,6 +161,8 @@ class Lifetimes:
         self._effects = 0
         self._records = 0
         self._containers: dict[int, tuple[Outside, list[Candidate]]] = {}
+        self._unfilled: dict[int, Outside] = {}  # containers of which no item was seen
+        self._seen = 0
 
     def _take_apart(self, given: Unread) -> list[Unread]:
         """What the rest of a callee is called with, which may be the rest of another call and what that is called with."""
@@ -170,6 +173,7 @@ class Lifetimes:
         """The capture is over."""
         self.slots, self._first, self.unread, self._out = [], [], [], []
         self._containers.clear()
+        self._unfilled.clear()
         self._parts.clear()
 
     def missing(self, frames: list[Any], more: Iterable[Any], candidates: list[Candidate]) -> list[Candidate]:
@@ -278,7 +282,7 @@ class Lifetimes:
 
     def _apart(self) -> list[Candidate]:
         """What is looked at by itself, or has nothing left to do: a generator that was run to its end in this piece."""
-        done = [rec for rec in records(self.vm) if issubclass(type(rec.standin), OutsideGenerator) and rec.standin.finished]
+        done = [rec for rec in self.vm.outside_generators if cast(Any, rec.standin).finished]
         apart = self._first + [Candidate(rec.obj, rec.standin, rec.source) for rec in done]
         return [one for one in apart if one.source is not None]  # as the guards will see it
 
@@ -381,14 +385,16 @@ class Lifetimes:
             if found is not None and not is_plain(found.value) and self._is_observed(found.value):
                 self._out.append(found)
         self._effects = len(effects)
-        for rec in records(vm):
-            if (
-                rec.snapshot is None
-                and not issubclass(type(rec.standin), (OutsideGenerator, Ahead))
-                or id(rec) in self._containers
-            ):
-                continue
-            self._containers[id(rec)] = rec, self._observed_items(rec)
+        if len(vm.records) > self._seen:  # they are many in a long loop, and never go
+            for rec in itertools.islice(vm.records.values(), self._seen, None):
+                if rec.state is not None or rec.snapshot is not None or issubclass(type(rec.standin), StandIn):
+                    self._unfilled[id(rec)] = rec
+            self._seen = len(vm.records)
+        for rec in [*self._unfilled.values()]:
+            if rec.snapshot is not None or issubclass(type(rec.standin), (OutsideGenerator, Ahead)):
+                del self._unfilled[id(rec)]
+                if id(rec) not in self._containers:
+                    self._containers[id(rec)] = rec, self._observed_items(rec)
 
     def _observed_items(self, rec: Outside) -> list[Candidate]:
         standin: Any = rec.standin

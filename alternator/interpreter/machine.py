@@ -88,6 +88,7 @@ class Machine:
         self.handled: BaseException | None = None
         self.handled_below: BaseException | None = None
         self.generators: list[TracedGenerator] = []
+        self.outside_generators: list[Outside] = []
         self.handed_over = HandedOver()
         self.compared: set[type] = set()
         self._closing: set[int] = set()
@@ -136,9 +137,9 @@ class Machine:
         self.lifetimes = self.watch = self.frame = self.broken = self.handled = self.handled_below = self.handled_outside = None
         for generator in self.generators:
             generator.frame = None
-        tables: list[Any] = [self.generators, self.handed_over, self.compared, self.shadow_globals, self.global_sources]
-        tables += [self._globals_memo, self.attr_memo, self.type_facts, self.module_stack, self.inlined, self.cells]
-        for table in [*tables, self.numbers, self.states, self.spaces, self.hashed_by_address]:
+        tables: list[Any] = [self.generators, self.outside_generators, self.handed_over, self.compared, self.shadow_globals]
+        tables += [self.global_sources, self._globals_memo, self.attr_memo, self.type_facts, self.module_stack, self.inlined]
+        for table in [*tables, self.cells, self.numbers, self.states, self.spaces, self.hashed_by_address]:
             table.clear()
         self.fakes.inputs.clear()
         self.overrides.release()

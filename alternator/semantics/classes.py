@@ -6,7 +6,7 @@ import dataclasses
 import types
 from typing import Any
 
-from alternator.interpreter import calls
+from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
 from alternator.provenance.world import MISSING
 
@@ -68,3 +68,24 @@ def rule_is_dataclass(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 PURE_TYPES.put(types.SimpleNamespace, SHALLOW)
+
+
+@RULES.rule(type.__setattr__)
+def type_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    """What a metaclass's ``__setattr__`` hands on to: a class is as much outside as any object."""
+    if not _is_write(args, 3):
+        return vm.plain(lambda: type.__setattr__(*args, **kwargs))
+    attributes.write_class(vm, *args)
+
+
+@RULES.rule(type.__delattr__)
+def type_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
+    if not _is_write(args, 2):
+        return vm.plain(lambda: type.__delattr__(*args, **kwargs))
+    attributes.write_class(vm, args[0], args[1], MISSING)
+
+
+def _is_write(args: Any, count: int) -> bool:
+    """Whether native code would write, and not complain about what it is given."""
+    named = len(args) == count and issubclass(type(args[0]), type) and type(args[1]) is str
+    return named and bool(args[0].__flags__ & 0x200)

@@ -58,7 +58,9 @@ def admit_generator(world: World, obj: Any, source: Source) -> Any:
     """A generator from outside is read when it is advanced."""
     source.guard("TYPE", type(obj))
     standin = OutsideGenerator(world.vm, obj, source)
-    world.record(obj, source, standin).snapshot = 0
+    rec = world.record(obj, source, standin)
+    rec.snapshot = 0
+    world.vm.outside_generators.append(rec)
     return standin
 
 

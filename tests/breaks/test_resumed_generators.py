@@ -303,3 +303,28 @@ def test_a_generator_is_collected_with_what_it_holds() -> None:
     assert held() is not None
     del g
     assert held() is None
+
+
+def test_a_piece_that_is_the_yield_alone() -> None:
+    """Behind a break in what it yields, inside of try: nothing is left of the piece that a handler could be for."""
+
+    def pops(items: list[Any]) -> Any:
+        try:
+            while True:
+                yield bk() or items.pop()
+        except IndexError:
+            items.append("handled")
+
+    def breaks(items: list[Any]) -> Any:
+        try:
+            while items.pop():
+                yield bk()
+        except IndexError:
+            items.append("handled")
+
+    def f(x: Any) -> Any:
+        first, second = [x, x + 1], [1, 2]
+        return list(pops(first)), list(breaks(second)), first, second
+
+    with alternator.config.patch(allow_empty_graphs=True, raise_internal_errors=True):
+        same(f, X)
