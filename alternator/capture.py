@@ -254,11 +254,11 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     return _after_break(attempt, values, broken, chain)
 
 
-def _plainly(func: types.FunctionType, request: CompileRequest) -> Any:
-    """Run the frame plainly this time: it raises, or looks into what it has raised."""
+def _plainly(func: types.FunctionType, request: CompileRequest, how: Any = True) -> Any:
+    """Run the frame plainly this time (and "all" that it calls): it raises, or looks at what is not so where it is captured."""
     state = request.frame_state(func.__code__)
     state["raised"] = state.get("raised", 0) + 1
-    return False if request.fullgraph else None
+    return False if request.fullgraph or how == "all" else None
 
 
 def _ambient_is_plain() -> bool:
@@ -337,7 +337,7 @@ def _after_break(attempt: Attempt, values: list[Any], broken: Break, chain: list
         raise breaks.unsupported(broken, stack)
     utils.report_break(utils.break_reason(broken, stack))
     if broken.info.get("plainly"):
-        return _plainly(func, request)
+        return _plainly(func, request, broken.info["plainly"])
     if len(chain) > MAX_CHAIN:  # hardly more than recursion without end: each part would have to be captured
         chain = chain[:1]
     _count_piece(attempt, broken)

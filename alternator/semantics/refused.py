@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import gc
+import sys
 import time
 from typing import Any
 
@@ -12,9 +14,9 @@ from alternator.exc import Break
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
 
 
-def _refuse(code: str, name: str, fn: Any) -> None:
+def _refuse(code: str, name: str, fn: Any, **info: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        raise Break(code, name)
+        raise Break(code, name, **info)
 
     if fn not in RULES:
         RULES.put(fn, rule)
@@ -25,6 +27,9 @@ for _name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"
     _refuse("TIME", f"time.{_name}_ns()", getattr(time, f"{_name}_ns"))
 for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
+
+for _fn in (gc.get_objects, gc.get_count, sys.getallocatedblocks):  # what is captured from then on would count
+    _refuse("UNKNOWN_C_FUNCTION", f"{_fn.__module__}.{_fn.__name__}()", _fn, plainly="all")
 
 _refuse("THREAD", "starting a thread", _thread.start_new_thread)
 
