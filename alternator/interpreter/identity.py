@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from alternator.exc import Break
 from alternator.provenance.world import SCALARS, class_space
 from alternator.tensors.graph import SYMBOLIC
 
@@ -50,6 +51,17 @@ def hashable(vm: Any, key: Any) -> Any:
     if kind in (tuple, torch.Size) and any(issubclass(type(item), (tuple, *SYMBOLIC)) for item in key):
         return kind([hashable(vm, item) for item in key])
     return key
+
+
+def with_truths(vm: Any, broken: Break, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Arguments of an operation that fakes did not take, with truth values for symbolic ones: torch takes a symbolic number for a
+    number, but no ``SymBool`` for a bool.  None: there is none among them."""
+    if broken.code != "NO_FAKE_RULE" or not any(type(value) is torch.SymBool for value in (*args, *kwargs.values())):
+        return None
+    return (
+        tuple([vm.symbolic(bool, value) if type(value) is torch.SymBool else value for value in args]),
+        {name: vm.symbolic(bool, value) if type(value) is torch.SymBool else value for name, value in kwargs.items()},
+    )
 
 
 _OF_NUMBERS = ("__hash__", "__bool__", "__index__", "__int__", "__float__", "__complex__")

@@ -23,6 +23,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
 from alternator.interpreter import assertions, expectations, overrides, wrappers
+from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import IdentityTable
 from alternator.provenance.world import MISSING, module_of
 from alternator.tensors.eager_errors import eager_error
@@ -125,6 +126,8 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
         return Break("NO_FAKE_RULE", f"{name}: {error}")
     if args is None:
         return UserRaise(vm.adopt(error))
+    if type(error) is TypeError and torch.SymBool in map(type, (*args, *(kwargs or {}).values())):
+        return Break("NO_FAKE_RULE", f"{name}: {error}")
     in_eager = _error_in_eager(vm, what, args, kwargs)
     if type(in_eager) is not type(error):
         if _may_be_seen(vm.frame):
@@ -154,6 +157,7 @@ def _number_kind(value: Any) -> int:
     return _NUMBER_KINDS.get(type(value), -1)
 
 
+_NUMBERS: Any = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool, int: int}
 _NUMBER_KINDS = {bool: 0, torch.SymBool: 0, int: 1, torch.SymInt: 1, float: 2, torch.SymFloat: 2, complex: 3}
 
 
@@ -162,9 +166,6 @@ def try_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
     error = _error_in_eager(vm, fn, args, kwargs)
     if error is not None:
         raise UserRaise(vm.adopt(error))
-
-
-_NUMBERS: Any = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool, int: int}
 
 
 def _may_be_seen(frame: Any) -> bool:
@@ -308,7 +309,12 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     if kwargs and kwargs.get("requires_grad") and not _touches_tensor(args, kwargs):
         made = call(vm, fn, args, {**kwargs, "requires_grad": False})
         return call_method(vm, "requires_grad_", None, (made,), {})
-    result = execute(vm, fn, args, kwargs)
+    try:
+        result = execute(vm, fn, args, kwargs)
+    except Break as broken:
+        if (settled := with_truths(vm, broken, args, kwargs)) is None:
+            raise
+        return call(vm, fn, *settled)
     if not _is_tensor_work(result) and not _touches_tensor(args, kwargs):
         return result
     return record(vm, "call_function", fn, args, kwargs, result)
@@ -383,7 +389,12 @@ def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, A
         return _overridden(vm, _unbound(name), args, kwargs)
     if name[-1] == "_" != name[-2]:
         try_written(vm, _unbound(name), args, kwargs)
-    result = execute(vm, _unbound(name), args, kwargs)
+    try:
+        result = execute(vm, _unbound(name), args, kwargs)
+    except Break as broken:
+        if (settled := with_truths(vm, broken, args, kwargs)) is None:
+            raise
+        return record_method(vm, name, *settled)
     if result is NotImplemented:
         return result
     return record(vm, "call_method", name, args, kwargs, result)

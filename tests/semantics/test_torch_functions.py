@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import same
+from helpers import Recorder, assert_same, same
 
 import alternator
 
@@ -121,3 +121,18 @@ def test_powers_of_a_number_in_a_tensor(dtype) -> None:
     same(lambda b, e: torch._foreach_pow(b, e), base, exponents, fullgraph=True, graphs=1, then=[(base * 2, exponents)])
     same(lambda b, e: torch._foreach_pow(b, e), base, [torch.arange(3)])
     same(lambda b, e: torch._foreach_pow(b, e), base.requires_grad_(), exponents)  # refused
+
+
+def test_symbolic_truth_for_a_bool() -> None:
+    """torch takes a symbolic number for a number, but no symbolic truth value for a bool: it is relied on."""
+
+    def f(q):
+        attended = F.scaled_dot_product_attention(q, q, q, is_causal=q.shape[-2] > 5)
+        return attended, q.sum(-1, keepdim=q.shape[-2] > 5), torch.sort(q, descending=q.shape[-2] <= 5)[0]
+
+    recorder = Recorder()
+    compiled = alternator.compile(f, backend=recorder, fullgraph=True)
+    for size in (1, 2, 3, 4, 5, 6, 7):
+        q = torch.randn(1, 2, size, 8)
+        assert_same(f(q), compiled(q), str(size), 1e-5, 1e-6)
+    assert recorder.frame_count == 3  # 1, up to 5, from 6 on
