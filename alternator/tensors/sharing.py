@@ -120,7 +120,17 @@ def _shared(inputs: list[Input], changed: list[Input]) -> list[Input]:
         raise SkipFrame(
             "the graph changes one of several inputs that share memory but no storage (NumPy arrays over one buffer, say)"
         )
-    return [entry for group in groups.values() if len(group) > 1 and any(e in changed for e in group) for entry in group]
+    shared = [group for group in groups.values() if len(group) > 1 and any(entry in changed for entry in group)]
+    if torch.is_grad_enabled() and not all(map(_are_views, shared)):
+        raise SkipFrame("the graph changes one of several inputs that share memory unknown to autograd, and one needs a gradient")
+    return [entry for group in shared for entry in group]
+
+
+def _are_views(group: list[Input]) -> bool:
+    """As far as gradients go through them, inputs that share memory are views of one tensor: AOTAutograd takes no others."""
+    tensors = [entry.example for entry in group if entry.kind == "tensor"]
+    bases = {id(tensor if tensor._base is None else tensor._base) for tensor in tensors}
+    return len(bases) == 1 or not any(tensor.requires_grad for tensor in tensors)
 
 
 def _spans(tensors: Iterable[torch.Tensor]) -> Iterator[tuple[int, int]]:

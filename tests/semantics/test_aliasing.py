@@ -6,7 +6,7 @@ import collections
 
 import pytest
 import torch
-from helpers import same
+from helpers import Recorder, same
 
 import alternator
 
@@ -156,3 +156,36 @@ def test_objects_as_keys_by_identity() -> None:
     assert torch.equal(compiled(X, k), X + 1)
     assert torch.equal(compiled(X, Box()), X + 10)
     assert torch.equal(compiled(X, k), X + 1)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_memory_that_is_shared_behind_the_back_of_autograd(backend):
+    def fn(flat, weight):
+        flat.mul_(2)
+        return weight * 3
+
+    def run(fn):
+        flat = torch.ones(4)
+        weight = torch.nn.Parameter(flat[:2])
+        found = []
+        for _ in range(2):
+            result = fn(flat, weight)
+            result.sum().backward()
+            found += [result.detach(), flat.clone(), weight.grad.clone()]
+        return found
+
+    alternator.reset()
+    torch.testing.assert_close(run(alternator.compile(fn, backend=backend)), run(fn))
+
+
+def test_views_that_share_memory_are_captured():
+    def fn(a, b):
+        a.mul_(2)
+        return a * b
+
+    base = torch.ones(4, requires_grad=True) * 1
+    for given in ((base, base[:1]), (base[1:], base[:3]), (torch.ones(4), torch.ones(4))):
+        recorder = Recorder()
+        alternator.reset()
+        alternator.compile(fn, backend=recorder)(given[0], given[1][:1])
+        assert recorder.frame_count == 1
