@@ -22,7 +22,7 @@ from alternator.interpreter.calls import face_of
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import descriptor_of
-from alternator.interpreter.tables import REBUILD, SUBCLASSES
+from alternator.interpreter.tables import NAMED, REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.keys import any_asks, asks, hash_of, put
 from alternator.provenance.sets import arrangement, is_value, items_of
@@ -359,6 +359,9 @@ def rebuild_slice(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(types.MethodType)
 def rebuild_method(b: Builder, value: Any) -> str:
+    name = NAMED.get(value.__func__) if type(value.__func__) is types.FunctionType else None
+    if name is not None:
+        return b.assign(f"({b.value(value.__self__)}).{name}")
     if issubclass(type(value.__self__), TracedGenerator):  # outside of the capture it is a generator
         return b.assign(f"{b.value(value.__self__)}.{value.__func__.__name__}")
     if issubclass(type(value.__self__), SYMBOLIC):  # no method that a number has (semantics/numbers.py)

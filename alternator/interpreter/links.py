@@ -21,6 +21,8 @@ _RUNS = frozenset({Frame.run.__code__, Frame.run_carefully.__code__})
 _PASSES: set[types.CodeType] = set()
 _FINISHES: dict[types.CodeType, Callable[[Locals], Any]] = {}
 
+_WITHOUT_RESTS: list[str] = []
+
 ENDS_HERE: Any = object()
 """What a function waits for that does more with the result than can be said."""
 
@@ -30,6 +32,17 @@ def passes_on(fn: Fn) -> Fn:
     exception leaves it as it is."""
     _PASSES.add(fn.__code__)
     return fn
+
+
+def never_goes_on(module: str) -> None:
+    """Functions of a module, or of a package, have to do with values that stand for others only while they are traced: a frame of
+    theirs is no link."""
+    _WITHOUT_RESTS.append(module)
+
+
+def _goes_on(frame: Frame) -> bool:
+    name = frame.globals.get("__name__")
+    return type(name) is not str or not any(name == one or name.startswith(one + ".") for one in _WITHOUT_RESTS)
 
 
 def finishes(how: Callable[[Locals], Any]) -> Callable[[Fn], Fn]:
@@ -69,6 +82,8 @@ def chain_of(error: BaseException) -> list[Link]:
         code = here.f_code
         if code in _RUNS:
             frame = here.f_locals["self"]
+            if not _goes_on(frame):
+                break
             chain.append(Link(frame, finish[::-1]))
             finish = []
         elif chain:

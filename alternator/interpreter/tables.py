@@ -86,6 +86,9 @@ OBJECT_GETATTR = IdentityTable("__getattr__ functions with a rule")
 REBUILD = IdentityTable("rebuilding values")
 """type -> ``rule(builder, value)``: the expression that makes the value anew in generated code."""
 
+NAMED = IdentityTable("methods that stand for others while they are traced")
+"""function -> the name of the method that its owner has when it leaves."""
+
 SUBCLASSES = IdentityTable("rebuilding instances of subclasses")
 """class -> ``rule(builder, value)``: the same for instances of its subclasses, where these are not made as its own are."""
 

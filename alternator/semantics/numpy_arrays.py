@@ -8,11 +8,13 @@ from typing import Any
 import numpy
 import torch
 import torch._numpy as tnp
+from torch.utils._mode_utils import no_dispatch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.identity import hashable
-from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW, SUBCLASSES
+from alternator.interpreter.links import never_goes_on
+from alternator.interpreter.tables import NAMED, PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW, SUBCLASSES
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
@@ -28,9 +30,19 @@ from alternator.semantics.numpy_scalars import (
     is_scalar,
     no_scalar,
 )
+from alternator.semantics.symbols import announce_symbols
 
 Array = tnp.ndarray
+never_goes_on("torch._numpy")  # what leaves in place of its arrays are NumPy's
 tnp._dtypes_impl.default_dtypes()  # made when first asked for: not in the middle of a capture
+
+
+def tensor_over(array: Any) -> Any:
+    """A tensor over the memory of an array; None where there cannot be one."""
+    try:
+        return torch.from_numpy(array)
+    except (TypeError, ValueError):
+        return None
 
 
 @ADMIT.register(numpy.ndarray)
@@ -43,11 +55,20 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
         raise Break("NUMPY", f"a read-only array at {source.name}")
     source.guard("TYPE", numpy.ndarray)
     dtype, shape, strides = obj.dtype, obj.shape, obj.strides
-    source.guard_predicate(
-        lambda a: a.dtype == dtype and a.shape == shape and a.strides == strides and a.flags.writeable, f"{dtype}{list(shape)}"
-    )
-    real = torch.as_tensor(obj)
-    fake = vm.fakes.of(real, source, None)
+    with no_dispatch():
+        real = tensor_over(obj)
+    if real is None:
+        raise Break("NUMPY", f"an array at {source.name} that no tensor can be over: of {obj.dtype}, strides {obj.strides}")
+    dims = vm.dynamic.dims(real, source.name, source.static)
+    if dims is None:
+        known = dtype, shape, strides, True
+        source.guard_predicate(lambda a: (a.dtype, a.shape, a.strides, a.flags.writeable) == known, f"{dtype}{list(shape)}")
+        fake = vm.fakes.of(real, source, None)
+    else:
+        source.guard_predicate(lambda a: a.dtype == dtype and a.flags.writeable, f"{dtype}")
+        seen = source.child("call", tensor_over)
+        fake = vm.fakes.of(real, seen, dims)
+        announce_symbols(vm, fake, real, seen)
     vm.recorder.tensor_input(fake, real, source, "array")
     made = no_scalar(vm, Array(fake))
     world.record(obj, source, made)
@@ -64,8 +85,10 @@ def admit_scalar(world: World, obj: Any, source: Source) -> Any:
         raise Break("NUMPY", f"a scalar of {obj.dtype} at {source.name}")
     source.guard("TYPE", type(obj))
     if _varies(world.vm, obj, source):
-        fake = world.vm.fakes.of(torch.as_tensor(obj), source, None)
-        world.vm.recorder.tensor_input(fake, torch.as_tensor(obj), source, "array")
+        with no_dispatch():
+            real = torch.as_tensor(obj)
+        fake = world.vm.fakes.of(real, source, None)
+        world.vm.recorder.tensor_input(fake, real, source, "array")
         world.vm.states[SCALARS_VARY] = True
         made: Any = Array(fake)
         world.record(obj, source, made)
@@ -186,6 +209,9 @@ def _keeps_arrays(name: str) -> None:
 
 for _name in ("reshape", "squeeze", "copy", "astype", "transpose"):
     _keeps_arrays(_name)
+for _name, _fn in vars(Array).items():
+    if isinstance(_fn, types.FunctionType) and _name in vars(numpy.ndarray):
+        NAMED.put(_fn, _name)
 
 
 def _are_rows(vm: Any, items: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -294,3 +296,76 @@ def test_functions_of_tensors_give_what_numpy_makes_of_them() -> None:
     same(f, X / 4)
     for fn in (lambda x: np.all(), lambda x: np.sum(x.numpy(), wrong=1), lambda x: np.eye("a"), lambda x: np.dot(2, None)):
         same(g, X, fn)
+
+
+def resized(a):
+    a += 1
+    return np.concatenate([a, a]).reshape(2, -1), a.shape[0], len(a), torch.from_numpy(a) * 2, np.zeros_like(a), a[: len(a) // 2]
+
+
+def outcome(fn: Any, a: Any) -> Any:
+    """What it gives, or raises: torch has no tensors over some arrays."""
+    try:
+        return fn(a)
+    except ValueError as error:
+        return str(error)
+
+
+def test_arrays_that_no_tensor_can_be_over() -> None:
+    def f(a):
+        return a.sum(), a.dtype, a.strides
+
+    compiled = alternator.compile(f, backend="eager")
+    for a in (np.ones(4), np.ones(5), np.ones(4, dtype=">f8"), np.ones(8)[::-1], np.ones(3)):
+        assert compiled(a) == f(a)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_arrays_of_other_sizes_share_a_version(backend: str, dynamic: Any) -> None:
+    alternator.reset()
+    graphs: list[Any] = []
+
+    def counting(gm: Any, inputs: Any) -> Any:
+        graphs.append(gm)
+        return alternator.backends.registry.lookup_backend(backend)(gm, inputs)
+
+    compiled = alternator.compile(resized, backend=counting, dynamic=dynamic)
+    for size in (4, 5, 6, 7, 12):
+        given = [np.linspace(-1, 1, size) for _ in range(2)]
+        assert repr(compiled(given[0])) == repr(resized(given[1]))
+        np.testing.assert_array_equal(*given)
+    assert len(graphs) == (1 if dynamic else 2)
+    for other in (np.ones((2, 3)), np.ones(4, dtype=np.float32), np.ones(8)[::2], np.ones(4, dtype=np.int32), np.ones(8)[::-1]):
+        given = [np.ones_like(other), np.ones_like(other)] if other.strides[0] > 0 else [np.ones(8)[::-1] for _ in range(2)]
+        assert repr(outcome(compiled, given[0])) == repr(outcome(resized, given[1]))
+    with pytest.raises(ValueError):
+        compiled(np.broadcast_to(np.ones(1), (4,)))
+
+
+def test_arrays_over_one_buffer_are_seen_to_be() -> None:
+    def f(a, b):
+        a += 1
+        return b * 2
+
+    compiled = alternator.compile(f, backend="eager")
+    for _ in range(2):
+        for start in (4, 2, 0):
+            ours, theirs = np.ones(8), np.ones(8)
+            np.testing.assert_array_equal(compiled(ours[:4], ours[start : start + 4]), f(theirs[:4], theirs[start : start + 4]))
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_methods_of_arrays_that_break_are_those_of_numpy() -> None:
+    def f(a):
+        return (a + 1).tolist(), a.tolist(), a.item(1), a[a > 0].tolist(), a.sum().item() + 1
+
+    def g(a):
+        method = a.tolist
+        alternator.graph_break()
+        return method(), method.__name__
+
+    for fn in (f, g):
+        compiled = alternator.compile(fn, backend="eager")
+        for size in (3, 4, 5):
+            assert compiled(np.arange(size) - 1.0) == fn(np.arange(size) - 1.0)
