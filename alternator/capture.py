@@ -104,13 +104,13 @@ class Attempt:
         config = request.config
         self.before = GlobalState()
         self.fakes = Fakes(
-            allow_scalar_outputs=config.capture_scalar_outputs,
-            allow_dynamic_output_shapes=config.capture_dynamic_output_shape_ops,
+            allow_scalar_outputs=request.captures_scalars,
+            allow_dynamic_output_shapes=request.captures_sizes_of_data,
             assume_static=config.assume_static_by_default,
             duck_shape=shapes is None,
         )
         self.recorder = Recorder()
-        self.recorder.sizes_from_data = config.capture_dynamic_output_shape_ops
+        self.recorder.sizes_from_data = request.captures_sizes_of_data
         world = World()
         policy = DynamicPolicy(
             request.frame_state(func.__code__),

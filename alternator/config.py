@@ -60,9 +60,9 @@ class Snapshot:
     allow_ignore_mark_dynamic: bool = _semantic(False)
     """A dimension marked dynamic that had to be specialised is no error."""
     capture_scalar_outputs: bool = _semantic(_flag("ALTERNATOR_CAPTURE_SCALAR_OUTPUTS"))
-    """``item()`` gives an unbacked symbol instead of a break."""
+    """``item()`` gives an unbacked symbol instead of a break (as it does with ``fullgraph=True`` anyway)."""
     capture_dynamic_output_shape_ops: bool = _semantic(_flag("ALTERNATOR_CAPTURE_DYNAMIC_OUTPUT_SHAPE_OPS"))
-    """Operations such as ``nonzero`` are captured with unbacked sizes instead of a break."""
+    """Operations such as ``nonzero`` are captured with unbacked sizes instead of a break (with ``fullgraph=True`` anyway)."""
     capture_sparse_compute: bool = _semantic(True)
     """Sparse tensors may be in a graph."""
     only_allow_pt2_compliant_ops: bool = _semantic(False)

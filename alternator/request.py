@@ -66,6 +66,16 @@ class CompileRequest:
         return bool(self.options.fullgraph)
 
     @property
+    def captures_scalars(self) -> bool:
+        """Whether numbers that only the data says are symbols: by option, and where no break is allowed."""
+        return self.fullgraph or bool(self.config.capture_scalar_outputs)
+
+    @property
+    def captures_sizes_of_data(self) -> bool:
+        """The same for sizes."""
+        return self.fullgraph or bool(self.config.capture_dynamic_output_shape_ops)
+
+    @property
     def dynamic(self) -> bool | None:
         """True: sizes are symbolic from the start; False: never; None: when they were seen to change."""
         dynamic: bool | None = self.options.dynamic

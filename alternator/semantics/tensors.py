@@ -127,13 +127,14 @@ def item(vm: Any, args: Any, kwargs: Any) -> Any:
     number = nested_data.numbers_of(vm, tensor)
     if type(number) in (int, torch.SymInt):
         return number
-    if vm.config.capture_scalar_outputs or vm.request.fullgraph and getattr(vm.request, "capture_scalars", False):
+    if not vm.config.capture_scalar_outputs:
+        known = tensor_ops.known_value(vm, tensor, torch.Tensor.item)
+        if known is not MISSING:
+            return known
+    if vm.request.captures_scalars:
         result = tensor_ops.execute(vm, tensor.item, (), {})
         vm.recorder.record("call_method", "item", (tensor,), {}, result)
         return result
-    known = tensor_ops.known_value(vm, tensor, torch.Tensor.item)
-    if known is not MISSING:
-        return known
     raise Break("DATA_DEPENDENT_VALUE", "Tensor.item()", brings=FromData(("", True)))
 
 
@@ -146,7 +147,7 @@ def tolist(vm: Any, args: Any, kwargs: Any) -> Any:
     if known is not MISSING:
         return known
     whole = not tensor.dtype.is_floating_point and not tensor.is_complex() and tensor.dtype is not torch.bool
-    if not vm.config.capture_scalar_outputs and not (vm.request.fullgraph and whole):  # where no break is allowed: symbols
+    if not vm.config.capture_scalar_outputs and not (vm.request.captures_scalars and whole):
         raise Break("DATA_DEPENDENT_VALUE", "Tensor.tolist()", brings=numbers_from_data(tensor))
     if not tensor.dim():
         return tensor_ops.symbol_of(vm, tensor)
