@@ -15,6 +15,7 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
+from alternator.semantics import parameters
 from alternator.tensors.sharing import memory_layout
 
 _DISPATCH: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
@@ -134,6 +135,10 @@ class _Copier:
         if value.untyped_storage()._cdata in self.storages:
             raise Break("TENSOR_EFFECT", "copy.deepcopy() of parameters that share memory")
         self.storages.add(value.untyped_storage()._cdata)
+        made = parameters.copy_of(vm, value)
+        if made is not None:
+            self.memo[id(value)] = made
+            return made
         data = calls.call(vm, torch.clone, (calls.call(vm, torch.Tensor.detach, (value,), {}),), {})
         made = self.memo[id(value)] = calls.call(vm, torch.nn.Parameter, (data, value.requires_grad), {})
         return made

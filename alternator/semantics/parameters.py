@@ -58,19 +58,51 @@ def make(vm: Any, data: torch.Tensor, requires_grad: bool) -> torch.Tensor:
     return made  # type: ignore[no-any-return]
 
 
+def copied_parameter(original: torch.nn.Parameter) -> torch.nn.Parameter:
+    """Another parameter over a copy of the data."""
+    with torch._C.DisableTorchFunction():
+        return torch.nn.Parameter(original.detach().clone(), original.requires_grad)
+
+
+def copy_of(vm: Any, value: torch.Tensor) -> torch.Tensor | None:
+    """A copy that generated code makes of a parameter from outside which the graph has not changed; None: not here."""
+    rec, recorder = vm.records.get(id(value)), vm.recorder
+    if rec is None or rec.attrs or type(rec.obj) is not torch.nn.Parameter or not _is_outermost(vm):
+        return None
+    if not _is_plain(value) or not vm.fakes.watch.changes_nothing(recorder):
+        return None
+    with vm.fakes.mode, torch.no_grad():
+        made: Any = value.detach().clone()
+    made._is_param = True
+    made.requires_grad_(value.requires_grad)
+    with no_dispatch():  # a real one, in the midst of fakes
+        real = empty_parameter(tuple(made.shape), made.stride(), made.dtype, made.device, made.requires_grad)
+    vm.ticks += 1
+    recorder.new_input(made, real, lambda builder: f"{builder.constant(copied_parameter, 'copy')}({builder.load(rec.source)})")
+    return made  # type: ignore[no-any-return]
+
+
+def _is_outermost(vm: Any) -> bool:
+    if type(vm.recorder) is not Recorder or vm.overrides.active or vm.inference_mode or torch.is_inference_mode_enabled():
+        return False
+    return not torch._C._are_functorch_transforms_active()
+
+
+def _is_plain(data: torch.Tensor) -> bool:
+    """Of constant size, on a device where it can be made."""
+    sizes = (*data.shape, *data.stride(), data.storage_offset()) if data.layout is torch.strided else (None,)
+    return all(type(size) is int for size in sizes) and data.device.type in ("cpu", "cuda", "meta") and not data.is_inference()
+
+
 def _may_become_one(vm: Any, data: torch.Tensor, requires_grad: bool) -> bool:
     """Nobody else has the memory, and the new parameter is all that the program sees of it, or a view of that."""
-    recorder = vm.recorder
-    if type(recorder) is not Recorder or vm.overrides.active or vm.inference_mode or torch.is_inference_mode_enabled():
+    if not _is_outermost(vm) or vm.records.get(id(data)) is not None or not vm.recorder.knows(data):
         return False
-    if torch._C._are_functorch_transforms_active() or vm.records.get(id(data)) is not None or not recorder.knows(data):
-        return False
-    sizes = (*data.shape, *data.stride(), data.storage_offset()) if data.layout is torch.strided else (None,)
-    if any(type(size) is not int for size in sizes) or data.storage_offset() or data.device.type not in ("cpu", "cuda", "meta"):
+    if not _is_plain(data) or data.storage_offset():
         return False
     if data.requires_grad or requires_grad and not (data.is_floating_point() or data.is_complex()):
         return False
-    if data._is_view() or data.is_conj() or data.is_neg() or data.is_inference() or id(data) in vm.spaces:
+    if data._is_view() or data.is_conj() or data.is_neg() or id(data) in vm.spaces:
         return False
     storage = data.untyped_storage()
     whole = storage.nbytes() == data.numel() * data.element_size()

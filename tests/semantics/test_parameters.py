@@ -324,3 +324,27 @@ def test_parameters_that_share_memory_are_copied_apart() -> None:
         return copied, copied[0] * x
 
     as_plain(fn, torch.randn(2), after=backward)
+
+
+def test_copies_of_parameters_from_outside_are_no_work_of_the_graph() -> None:
+    def f(layer, x):
+        copied = copy.deepcopy(layer)
+        y = copied(x)
+        return y, copied.weight, copied.weight.requires_grad, copied.weight is layer.weight
+
+    layer = torch.nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    assert len(same(f, layer, torch.ones(2), graphs=1, grad=True).ops) == 1
+
+
+def test_a_copy_of_a_parameter_that_the_graph_has_changed() -> None:
+    def f(layer, x):
+        with torch.no_grad():
+            layer.weight.mul_(2)
+        copied = copy.deepcopy(layer)
+        with torch.no_grad():
+            copied.weight.add_(1)
+            layer.bias.add_(1)
+        return copied(x) + layer(x), copied.weight, layer.weight
+
+    same(f, torch.nn.Linear(2, 2), torch.ones(2), grad=True)
