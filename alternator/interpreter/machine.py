@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 import types
+import weakref
 from typing import Any, Callable
 
 import torch
@@ -330,8 +331,7 @@ class Machine:
 
     def close(self, value: Any, depth: int = DEEP) -> Any:
         """Make what native code is about to read of ``value`` read already."""
-        kind = type(value)
-        if kind in _ATOMS:
+        if (kind := type(value)) in _ATOMS:
             return value
         if kind in self.world.opaque:
             raise Break("DATA_DEPENDENT_VALUE", self.world.opaque[kind])
@@ -344,6 +344,8 @@ class Machine:
             elif rec is not None:
                 self.compared.add(kind)
                 attributes.check_readable(self, value)
+            elif issubclass(kind, weakref.ref) and (rec := self.records.get(id(value()))) is not None:
+                rec.source.guard("IS", rec.obj)  # it is hashed and compared by what it refers to
         elif rec is not None and depth == SHALLOW and not issubclass(type(value), _CONTAINERS) and hasattr(kind, "__iter__"):
             attributes.check_readable(self, value)
         return value

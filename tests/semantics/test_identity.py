@@ -5,6 +5,8 @@ import weakref
 import torch
 from helpers import same
 
+import alternator
+
 
 class Plain:
     pass
@@ -27,3 +29,27 @@ def test_a_weak_reference_hashes_as_what_it_refers_to():
         return x + 1, hash(weakref.ref(made)) == hash(made), hash(weakref.ref(THING))
 
     same(fn, torch.ones(2), fullgraph=True)
+
+
+class Numbered:
+    def __init__(self, number):
+        self.number = number
+
+
+KNOWN = [Numbered(number) for number in range(3)]
+BY_OBJECT = weakref.WeakKeyDictionary({one: torch.tensor(float(one.number)) for one in KNOWN})
+BY_REFERENCE = {weakref.ref(one): one.number for one in KNOWN}
+FIRST = weakref.ref(KNOWN[0])
+
+
+def test_a_weak_key_is_looked_up_for_the_object_that_it_refers_to():
+    def behind(x, one):
+        return x * BY_OBJECT[one] + BY_REFERENCE[weakref.ref(one)], weakref.ref(one) == weakref.ref(KNOWN[0])
+
+    def fn(x, one):
+        return behind(x, one), one in BY_OBJECT, BY_OBJECT.get(one), BY_OBJECT.data[weakref.ref(one)], weakref.ref(one) == FIRST
+
+    for function in (behind, fn):
+        compiled = alternator.compile(function, backend="eager")
+        for one in (*KNOWN, *KNOWN):
+            assert str(compiled(torch.ones(2), one)) == str(function(torch.ones(2), one))
