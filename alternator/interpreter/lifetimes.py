@@ -220,6 +220,8 @@ class Lifetimes:
                 continue
             seen.add(id(one))
             pending += self._below(one, seen)
+        if self.watching:  # behind each instruction, perhaps
+            vm.weigh(steps=len(seen) // _PER_STEP)
         return seen
 
     def _below(self, one: Any, seen: set[int]) -> Iterable[Any]:
@@ -439,6 +441,8 @@ def _frames(frame: Any) -> list[Any]:
     return frames
 
 
+_PER_STEP = 20
+"""So many objects are looked at in the time that a step of a loop takes."""
 _DROPS_NOTHING = frozenset(
     """NOP RESUME PRECALL KW_NAMES CACHE EXTENDED_ARG PUSH_NULL COPY SWAP LOAD_CONST LOAD_FAST LOAD_CLOSURE LOAD_DEREF LOAD_GLOBAL
     MAKE_CELL COPY_FREE_VARS JUMP_FORWARD JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT RETURN_GENERATOR PUSH_EXC_INFO

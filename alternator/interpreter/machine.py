@@ -166,9 +166,9 @@ class Machine:
         if calls == self._calls_before:
             raise Break("LONG_LOOP", self.frame.code.co_qualname if self.frame is not None else "")
 
-    def weigh(self, calls: int = 0) -> None:
-        """An operation on a symbolic number: it takes as long as many steps, and what it recorded is no tensor work."""
-        self._patience -= formulas.STEPS
+    def weigh(self, calls: int = 0, steps: int = formulas.STEPS) -> None:
+        """An operation that takes as long as many steps, as those on symbolic numbers do; what it recorded is no tensor work."""
+        self._patience -= steps
         self._calls_before += calls
 
     def state_changed(self) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from alternator import config
+import alternator
+from alternator import config, utils
 from tests.helpers import same
 
 
@@ -81,3 +82,30 @@ def test_where_no_break_is_allowed_there_is_more_patience() -> None:
 
     with config.patch(idle_steps_limit=100):
         same(f, torch.ones(2), 1000, graphs=1, fullgraph=True)
+
+
+class Dying:
+    log: list[str] = []
+
+    def __del__(self) -> None:
+        Dying.log.append("died")
+
+
+def test_looking_for_what_dies_counts() -> None:
+    """Where something's end shows, all that the program holds is looked through behind each instruction: not for minutes."""
+
+    def f(x: Any, given: list[Any]) -> Any:
+        held = [given.pop()]
+        many = [[i] for i in range(2000)]
+        total = 0
+        for _ in range(600):
+            total = total + len(held)
+        held.clear()
+        Dying.log.append("behind")
+        return x + total + len(many)
+
+    codes: list[str] = []
+    with utils.listening_to_breaks(lambda broken: codes.append(broken.code)):
+        made = alternator.compile(f, backend="eager")(torch.ones(1), [Dying()])
+    assert made.item() == 2601 and Dying.log == ["died", "behind"]
+    assert "LONG_LOOP" in codes
