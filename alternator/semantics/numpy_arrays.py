@@ -26,6 +26,7 @@ from alternator.semantics.numpy_scalars import (
     as_numpy_gives,
     example,
     has_tensor,
+    in_library,
     is_number,
     is_scalar,
     no_scalar,
@@ -195,23 +196,34 @@ _MAKERS = frozenset(
 """Functions (and methods) of NumPy that give arrays even of no dimensions."""
 _FROM_TENSORS = frozenset({"array", "asarray", "asanyarray", "ascontiguousarray", "copy"})
 """Those that give arrays whatever they are given."""
+_OTHERWISE = frozenset({"fix", "common_type", "histogram", "histogram2d", "histogramdd"})
+"""Those of which ``torch._numpy`` makes something else."""
 
 
-def _keeps_arrays(name: str) -> None:
-    fn = Array.__dict__[name]
+def _method(name: str, fn: Any) -> None:
+    def of_numpy(array: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(array, name)(*args, **kwargs)
+
+    of_numpy.__name__ = name
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        result = calls.inline(vm, fn, args, kwargs)
-        return no_scalar(vm, result) if id(args[0]) in vm.states.get("arrays", ()) or args[0].tensor.dim() else result
+        if in_library(vm):
+            return calls.inline(vm, fn, args, kwargs)
+        for value in (*args, *kwargs.values()):
+            vm.close(value)
+        expected = example(vm, of_numpy, args, kwargs)
+        return as_numpy_gives(vm, name, expected, calls.inline(vm, fn, args, kwargs))
 
     RULES.put(fn, rule)
 
 
-for _name in ("reshape", "squeeze", "copy", "astype", "transpose"):
-    _keeps_arrays(_name)
 for _name, _fn in vars(Array).items():
-    if isinstance(_fn, types.FunctionType) and _name in vars(numpy.ndarray):
+    if not isinstance(_fn, types.FunctionType):
+        continue
+    if _name in vars(numpy.ndarray):
         NAMED.put(_fn, _name)
+    if not _name.startswith("_") and _fn not in RULES:
+        _method(_name, _fn)
 
 
 def _are_rows(vm: Any, items: Any) -> bool:
@@ -224,7 +236,7 @@ def _are_rows(vm: Any, items: Any) -> bool:
 
 def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        if not vm.config.trace_numpy:
+        if not vm.config.trace_numpy or name in _OTHERWISE:
             raise Break("NUMPY", f"numpy.{name}")
         attributes.vm_trusted(vm, twin)
         given = [vm.close(value) for value in (*args, *kwargs.values())]
@@ -237,7 +249,7 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
             expected = example(vm, fn, args, kwargs)
             if name not in _FROM_TENSORS and not isinstance(expected, (numpy.ndarray, numpy.generic)):
                 raise Break("NUMPY", f"numpy.{name}() of a tensor")  # which may be its method of that name
-        elif name not in _MAKERS:
+        else:
             expected = example(vm, fn, args, kwargs)
         if issubclass(type(fn), numpy.ufunc):
             args = tuple(_as_array(vm, a) for a in args)
@@ -336,7 +348,11 @@ for _kind in {numpy.dtype(code).type for code in "?bhilqBefdFD"}:
 
 @REBUILD.rule(Array)
 def rebuild_array(b: Any, value: Any) -> str:
-    return b.assign(f"{b.value(value.tensor)}.numpy(){'[()]' if is_scalar(b.vm, value) else ''}")
+    plain = value.tensor
+    for name in ("conj", "neg"):  # NumPy's memory holds what is meant
+        if getattr(plain, f"is_{name}")():
+            plain = b.vm.call(getattr(torch.Tensor, f"resolve_{name}"), (plain,))
+    return b.assign(f"{b.value(plain)}.numpy(){'[()]' if is_scalar(b.vm, value) else ''}")
 
 
 @SUBCLASSES.rule(numpy.dtype)
