@@ -259,6 +259,8 @@ class Machine:
                 return formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
             self.ticks += 1
             result = calls.run_bound(self, func, values)
+            if type(result) is PendingText:
+                self.close(result)  # native code would look into it
             if type(result) is TracedId:
                 self.hashed_by_address.add(id(values[0]))
             return as_number(self, func, values[0], result) if type(result) in SYMBOLIC and values else result

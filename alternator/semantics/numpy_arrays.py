@@ -259,7 +259,7 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
             result = calls.call(vm, twin, args, kwargs)
         except UserRaise:
             raise Break("NUMPY", f"how numpy.{name}() fails") from None
-        return no_scalar(vm, result) if name in _MAKERS else as_numpy_gives(vm, name, expected, result)
+        return no_scalar(vm, result) if name in _MAKERS and expected is UNKNOWN else as_numpy_gives(vm, name, expected, result)
 
     RULES.put(fn, rule)
 

@@ -97,6 +97,8 @@ def has_tensor(value: Any) -> bool:
 
 def example(vm: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """What the function gives for arguments like these; UNKNOWN if that cannot be told, or depends on what is in the arrays."""
+    if _computes_otherwise(fn.__name__, [*args, *kwargs.values()]):
+        raise Break("NUMPY", f"{fn.__name__}() of such numbers")
     try:
         with unset_fake_temporarily(), torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
             given = [_like(vm, arg) for arg in args]
@@ -110,6 +112,16 @@ def example(vm: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if not isinstance(error, numpy.linalg.LinAlgError) or all(map(are_numbers, (*args, *kwargs.values()))):
             raise Break("NUMPY", f"how {fn.__name__}() of such arguments fails") from None
         return UNKNOWN
+
+
+def _computes_otherwise(name: str, values: list[Any]) -> bool:
+    """Torch takes ints that do not fit for others that do, and rounds nothing in front of the point."""
+    kinds = {value.tensor.dtype for value in values if type(value) is Array}
+    whole = [torch.iinfo(kind) for kind in kinds if not kind.is_floating_point and not kind.is_complex and kind is not torch.bool]
+    ints = [value for value in values if type(value) is int]
+    if "round" in name and any(value < 0 for value in ints):
+        return True
+    return any(not info.min <= value <= info.max for info in whole for value in ints)
 
 
 UNKNOWN = object()
@@ -170,7 +182,9 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         [vm.call(tnp.asarray, (value,)) if issubclass(type(value), numpy.generic) else value for value in (left, right)]
     )
     if fn is operator.truediv and not any(map(_is_fraction, given)):  # torch divides in its default type
-        given = tuple([Array(vm.call(torch.Tensor.double, (value.tensor,))) if type(value) is Array else value for value in given])
+        given = tuple(
+            [Array(vm.call(torch.Tensor.double, (value.tensor,))) if type(value) is Array else value for value in given]
+        )
     try:
         result = vm.native(fn, given)
     except UserRaise:

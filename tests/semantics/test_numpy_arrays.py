@@ -369,3 +369,33 @@ def test_methods_of_arrays_that_break_are_those_of_numpy() -> None:
         compiled = alternator.compile(fn, backend="eager")
         for size in (3, 4, 5):
             assert compiled(np.arange(size) - 1.0) == fn(np.arange(size) - 1.0)
+
+
+WHAT_TORCH_DOES_OTHERWISE = {
+    "squeeze": lambda a, b: a.squeeze(0),
+    "squeeze of a function": lambda a, b: np.squeeze(b, 1),
+    "item": lambda a, b: type(a.item(1)),
+    "quotients": lambda a, b: (1 / b, b / True, b / b.dtype.type(2)),
+    "numbers that do not fit": lambda a, b: (b < -1, b.clip(-1, 2), np.less(b, 300)),
+    "rounding": lambda a, b: (b.round(-1), np.around(b, -1), np.round(a, 1)),
+    "types of sums": lambda a, b: (b.sum(1), b.cumsum(0), b.all(1)),
+    "shapes": lambda a, b: (np.ascontiguousarray(5), a == b[:, :1]),
+    "fix": lambda a, b: np.fix(a),
+    "conjugates": lambda a, b: np.fft.ifft(a[0] * 0 + 1).real,
+    "lists": lambda a, b: (a.tolist(), a.mean().item()),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", ["uint8", "int64"])
+@pytest.mark.parametrize("name", WHAT_TORCH_DOES_OTHERWISE)
+def test_arrays_are_what_numpy_makes_of_them(name: str, kind: str) -> None:
+    look = WHAT_TORCH_DOES_OTHERWISE[name]
+
+    def f(x, a, b):
+        try:
+            return x + 1, look(a, b)
+        except (ValueError, OverflowError) as error:
+            return x + 2, str(error)
+
+    same(f, X, np.arange(1.0, 7.0).reshape(2, 3) / 4, np.arange(1, 7).reshape(2, 3).astype(kind))

@@ -254,3 +254,18 @@ def test_special_methods_show_numbers_that_vary_as_numbers():
 
     for numbers in ((3, 5, 7, 3), (2.5, 0.5, 3.0)):
         same(fn, torch.ones(2), numbers[0], then=[(torch.ones(2), n) for n in numbers[1:]])
+
+
+class Shown:
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return f"<{self.value:.2f}>"
+
+
+def test_native_code_shows_texts_that_were_still_to_be_made():
+    def fn(x, n):
+        return x * n, repr([Shown(n)]), f"{(Shown(n),)}", str({1: Shown(n)}), ", ".join(map(repr, [Shown(n)]))
+
+    same(fn, torch.ones(2), 0.5, then=[(torch.ones(2), n) for n in (1.5, 2.25, 3.0)])
