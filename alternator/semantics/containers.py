@@ -154,7 +154,8 @@ def _fill_unasked(vm: Any, rec: Outside) -> None:
         standin = _key(vm, key)
         if ordered and asks(key) and type(key).__flags__ & 0x200 == 0:
             raise Break("UNSUPPORTED_TYPE", "a tuple of objects with a __hash__ of their own in an OrderedDict")
-        put(rec.standin, standin, vm.world.admit(value, listed.child("index", i)), known if _is_hashed_as(standin, key) else None)
+        known = known if _is_hashed_as(standin, key) else vm.native(hash, (standin,))
+        put(rec.standin, standin, vm.world.admit(value, listed.child("index", i)), known)
     rec.snapshot = list(dict_items(rec.standin))
 
 
@@ -211,7 +212,7 @@ def fill_set(vm: Any, rec: Outside) -> None:
     if standins is not None:
         members, _, hashes = build.contents(rec.obj)
         for member, standin, known in zip(members, standins, hashes):
-            put(rec.standin, standin, None, known if standin is member else None)
+            put(rec.standin, standin, None, known if standin is member else vm.native(hash, (standin,)))
         rec.disordered = True
         rec.snapshot = items_of(rec.standin)
         return

@@ -152,7 +152,7 @@ def test_exception_of_the_program():
     "fn", [lambda x: vmap(lambda a: a if a.sum() > 0 else -a)(x), lambda x: vmap(lambda a: a * a.sum().item())(x)]
 )
 def test_break_inside_leaves_the_levels(fn):
-    with pytest.raises(Unsupported):
+    with pytest.raises((Unsupported, RuntimeError)):  # item() is captured, and vmap refuses it
         alternator.compile(fn, backend="eager", fullgraph=True)(N(3, 4))
     assert torch._C._functorch.get_dynamic_layer_stack_depth() == 0
     assert torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is None
