@@ -20,7 +20,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, as_number, hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import HandedOver
-from alternator.interpreter.pending import LOOKED_INTO, PendingText
+from alternator.interpreter.pending import LOOKED_INTO, PendingText, has_text, holds_only
 from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
@@ -96,6 +96,7 @@ class Machine:
         self._nesting = 0
         self._of_members = False
         self.mode = RecordingMode(self)
+        self.native_function: Any = None
         self.places = Places(self)
         self.outside_modes = torch._C._len_torch_function_stack() > 0
         self.overrides = overrides.Overrides()
@@ -222,7 +223,8 @@ class Machine:
     def native(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Run native code that may call Python: each such frame is interpreted, each tensor operation recorded."""
         torch._C._push_on_torch_function_stack(self.mode)
-        caller = self.frame
+        caller, running = self.frame, self.native_function
+        self.native_function = fn
         try:
             return call_redirected(self.redirected, fn, args, kwargs)
         except OURS:
@@ -232,7 +234,7 @@ class Machine:
             raise self._raised(fn, error) from None
         finally:
             self._leave_mode()
-            self.frame = caller
+            self.frame, self.native_function = caller, running
 
     def _leave_mode(self) -> None:
         """Take the machine's mode off torch's stack again; native code may have pushed one of its own, which must not stay."""
@@ -256,11 +258,10 @@ class Machine:
                 values = values[: func.__code__.co_argcount]
                 if func.__name__ == "__repr__" and issubclass(type(values[0]), SYMBOLIC):
                     return repr(hashable(self, values[0]))  # not the name of the symbol
-                return formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
+                result = formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
+                return self._seen_natively(result)
             self.ticks += 1
-            result = calls.run_bound(self, func, values)
-            if type(result) is PendingText:
-                self.close(result)  # native code would look into it
+            result = self._seen_natively(calls.run_bound(self, func, values))
             if type(result) is TracedId:
                 self.hashed_by_address.add(id(values[0]))
             return as_number(self, func, values[0], result) if type(result) in SYMBOLIC and values else result
@@ -270,6 +271,12 @@ class Machine:
             if mode is not None:
                 torch._C._push_on_torch_function_stack(mode)
         raise error  # here, where nothing is being handled that would become its context
+
+    def _seen_natively(self, result: Any) -> Any:
+        """What native code gets of a Python function: a text that is still to be made must not be looked into."""
+        if type(result) in (PendingText, tuple, list) and has_text(result) and not holds_only(self.native_function):
+            raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO)
+        return result
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""

@@ -6,6 +6,7 @@ and ``Machine.close`` refuse it).
 
 from __future__ import annotations
 
+import collections
 from typing import Any, Callable
 
 import torch
@@ -124,6 +125,19 @@ class PendingText(str):
         raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO)
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _look  # type: ignore[assignment]
+
+
+_HOLD_ONLY = (list, tuple, collections.deque, list.extend)
+
+
+def holds_only(fn: Any) -> bool:
+    """Whether a native function looks into nothing of what it is given to hold."""
+    return any(fn is one for one in _HOLD_ONLY)
+
+
+def has_text(value: Any) -> bool:
+    """Whether it is such a text, or a tuple or list that has one."""
+    return type(value) is PendingText or type(value) in (tuple, list) and any(map(has_text, value))
 
 
 def _varies(vm: Any, number: Any) -> bool:

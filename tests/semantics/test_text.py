@@ -1,6 +1,7 @@
 """Text that shows tensors: it is made after the graph, and whatever looks into it is as in plain Python."""
 
 import collections
+import itertools
 import logging
 
 import pytest
@@ -269,3 +270,30 @@ def test_native_code_shows_texts_that_were_still_to_be_made():
         return x * n, repr([Shown(n)]), f"{(Shown(n),)}", str({1: Shown(n)}), ", ".join(map(repr, [Shown(n)]))
 
     same(fn, torch.ones(2), 0.5, then=[(torch.ones(2), n) for n in (1.5, 2.25, 3.0)])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda texts: "".join(texts),
+        lambda texts: sorted(texts),
+        lambda texts: dict.fromkeys(texts),
+        lambda texts: set(texts),
+        lambda texts: max(texts),
+        lambda texts: dict((text, 1) for text in texts),
+        lambda texts: sorted((text, 1) for text in texts),
+        lambda texts: collections.Counter(texts),
+        lambda texts: list(itertools.groupby(texts))[0][0],
+        lambda texts: "<3>" in texts,
+        lambda texts: list(map(len, texts)),
+        lambda texts: list(texts),
+        lambda texts: collections.deque(texts),
+        lambda texts: [*texts],
+    ],
+)
+@pytest.mark.parametrize("numbers", [(3, 5, 7), (0.5, 1.5, 2.0)])
+def test_native_code_reads_texts_that_generators_yield(look, numbers) -> None:
+    def fn(x, n):
+        return x + 1, look(f"<{n + i}>" for i in range(3))
+
+    same(fn, torch.ones(2), numbers[0], then=[(torch.ones(2), n) for n in numbers[1:]])
