@@ -95,14 +95,7 @@ def compile(
     _check_flag("fullgraph", fullgraph)
     _check_flag("disable", disable)
     _check_dynamic(dynamic)
-    if mode is not None and options is not None:
-        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
-    if mode is not None and not isinstance(mode, str):
-        raise TypeError(f"mode is a string, such as 'default' or 'max-autotune', not {mode!r}")
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(f"options is a dict of the backend's settings, not {options!r}")
-    if recompile_limit is not None and (isinstance(recompile_limit, bool) or not isinstance(recompile_limit, int)):
-        raise TypeError(f"recompile_limit is an int or None, not {recompile_limit!r}")
+    _check_settings(mode, options, recompile_limit)
     if model is not None and not callable(model):
         raise TypeError(f"compile() takes a function, a method, a module or another callable, not {model!r}")
     chosen = get_default_backend() if backend is None else backend
@@ -131,6 +124,17 @@ def compile(
         )
     )
     return context if model is None else context(model)
+
+
+def _check_settings(mode: Any, options: Any, recompile_limit: Any) -> None:
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode is not None and not isinstance(mode, str):
+        raise TypeError(f"mode is a string, such as 'default' or 'max-autotune', not {mode!r}")
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"options is a dict of the backend's settings, not {options!r}")
+    if recompile_limit is not None and (isinstance(recompile_limit, bool) or not isinstance(recompile_limit, int)):
+        raise TypeError(f"recompile_limit is an int or None, not {recompile_limit!r}")
 
 
 def _with_settings(

@@ -7,6 +7,7 @@ import operator
 from typing import Any, Callable
 
 import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
 from alternator.interpreter import floats, tensor_ops
@@ -106,3 +107,19 @@ def _special_methods() -> dict[Any, tuple[Callable[..., Any], bool]]:
                 if found is not None:
                     methods[found] = getattr(operator, f"__{name}__"), bool(prefix)
     return methods
+
+
+_ONLY_SYMBOLS = (
+    ("Can only compare inequalities with Expr",),
+    ("BooleanAtom not allowed in this context.",),
+    ("unhashable type: non-nested SymInt",),
+)
+"""What symbolic numbers say to C code that does what the program's numbers can do: be hashed, be compared with a bool. Captured
+arrays and scalars of NumPy cannot do all that NumPy's can, either."""
+
+
+def only_symbols_raise(error: Exception) -> bool:
+    """Whether native code raised it because of what stands for a number or an array, and would not for the program's own."""
+    if type(error) is TypeError and (error.args in _ONLY_SYMBOLS or "ndarray" in str(error)):
+        return True
+    return isinstance(error, GuardOnDataDependentSymNode)

@@ -10,7 +10,6 @@ from typing import Any, Callable
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
@@ -20,7 +19,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, as_number, hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import HandedOver
-from alternator.interpreter.pending import LOOKED_INTO, PendingText, has_text, holds_only
+from alternator.interpreter.pending import LOOKED_INTO, PendingText, seen_natively
 from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
@@ -214,8 +213,7 @@ class Machine:
 
     def _raised(self, fn: Any, error: Exception) -> BaseException:
         """What an exception of native code is: the program's, unless only symbols would raise it."""
-        of_symbols = type(error) is TypeError and (error.args in _ONLY_SYMBOLS or "ndarray" in str(error))
-        if not of_symbols and not isinstance(error, GuardOnDataDependentSymNode):
+        if not formulas.only_symbols_raise(error):
             return UserRaise(self.adopt(error))
         self.ticks += 1  # it may have taken from iterators that the program made: the break is one before it began
         return Break("DATA_DEPENDENT_VALUE", _name_of(fn))
@@ -259,9 +257,9 @@ class Machine:
                 if func.__name__ == "__repr__" and issubclass(type(values[0]), SYMBOLIC):
                     return repr(hashable(self, values[0]))  # not the name of the symbol
                 result = formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
-                return self._seen_natively(result)
+                return seen_natively(self, result)
             self.ticks += 1
-            result = self._seen_natively(calls.run_bound(self, func, values))
+            result = seen_natively(self, calls.run_bound(self, func, values))
             if type(result) is TracedId:
                 self.hashed_by_address.add(id(values[0]))
             return as_number(self, func, values[0], result) if type(result) in SYMBOLIC and values else result
@@ -271,12 +269,6 @@ class Machine:
             if mode is not None:
                 torch._C._push_on_torch_function_stack(mode)
         raise error  # here, where nothing is being handled that would become its context
-
-    def _seen_natively(self, result: Any) -> Any:
-        """What native code gets of a Python function: a text that is still to be made must not be looked into."""
-        if type(result) in (PendingText, tuple, list) and has_text(result) and not holds_only(self.native_function):
-            raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO)
-        return result
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
@@ -576,13 +568,6 @@ class Machine:
 
 _OF_SYMBOLS = frozenset({"torch", "torch.fx.experimental.sym_node"})
 """Where the special methods of symbolic numbers are defined: they run as they are."""
-_ONLY_SYMBOLS = (
-    ("Can only compare inequalities with Expr",),
-    ("BooleanAtom not allowed in this context.",),
-    ("unhashable type: non-nested SymInt",),
-)
-"""What symbolic numbers say to C code that does what the program's numbers can do: be hashed, be compared with a bool. Captured
-arrays and scalars of NumPy cannot do all that NumPy's can, either."""
 
 
 def _name_of(fn: Any) -> str:

@@ -227,40 +227,6 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     return vm.native(fn, (value,))
 
 
-def same(vm: Any, left: Any, right: Any) -> bool:
-    """``left is right``, with the guard that keeps two outside objects apart."""
-    if left is right:
-        return True
-    if type(left) in _SYMBOLS or type(right) in _SYMBOLS:
-        return _same_number(vm, left, right)
-    first, second = vm.records.get(id(left)), vm.records.get(id(right))
-    if first is not None and second is not None and "IS" not in first.source.guards and "IS" not in second.source.guards:
-        vm.world.tree.tail.append(("DISTINCT", (first.source.want(), second.source.want())))
-    elif first is not None and second is not None and type(first.obj) is type(second.obj):
-        for rec in (first, second):
-            if "IS" not in rec.source.guards:
-                vm.world.tree.tail.append(("DISTINCT", (first.source.want(), second.source.want())))
-                break
-    return False
-
-
-_SYMBOLS = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
-_SMALL = -5, 256
-"""CPython has one object for each of the ints from here to there."""
-
-
-def _same_number(vm: Any, left: Any, right: Any) -> bool:
-    """``left is right`` where a symbol stands for one of them: objects that are equal may be two."""
-    kind = _SYMBOLS.get(type(left), type(left))
-    if kind is not _SYMBOLS.get(type(right), type(right)) or not vm.truth(vm.symbolic(operator.eq, left, right)):
-        return False
-    if kind is bool:
-        return True
-    if kind is int and all(vm.truth(vm.symbolic(fn, left, end)) for fn, end in zip((operator.ge, operator.le), _SMALL)):
-        return True
-    raise Break("DATA_DEPENDENT_VALUE", "whether two equal numbers are the same object")
-
-
 _HOLDERS = (tuple, slice, frozenset)
 """Types of keys that may hold others, whose ``__hash__``, ``__eq__`` or ``__index__`` is code of the program."""
 _WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})

@@ -140,6 +140,13 @@ def has_text(value: Any) -> bool:
     return type(value) is PendingText or type(value) in (tuple, list) and any(map(has_text, value))
 
 
+def seen_natively(vm: Any, result: Any) -> Any:
+    """What native code gets of a Python function: it is not to look into such a text."""
+    if type(result) in (PendingText, tuple, list) and has_text(result) and not holds_only(vm.native_function):
+        raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO)
+    return result
+
+
 def _varies(vm: Any, number: Any) -> bool:
     """A number of which a text would not be the same again: known to the graph only, or a float that varies (a loss, a rate).
 

@@ -17,6 +17,7 @@ from torch.fx.experimental import symbolic_shapes
 
 from alternator.exc import Break
 from alternator.interpreter import assertions, attributes, calls, operations, tensor_ops
+from alternator.interpreter.sameness import same
 from alternator.interpreter.tables import CODES, DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
 from alternator.provenance.world import MISSING
 from alternator.tensors.graph import SYMBOLIC
@@ -286,8 +287,8 @@ RULES.put(operator.getitem, lambda vm, args, kwargs: operations.getitem(vm, *arg
 RULES.put(operator.setitem, lambda vm, args, kwargs: operations.setitem(vm, *args))
 RULES.put(operator.delitem, lambda vm, args, kwargs: operations.delitem(vm, *args))
 RULES.put(operator.contains, lambda vm, args, kwargs: operations.contains(vm, *args))
-RULES.put(operator.is_, lambda vm, args, kwargs: operations.same(vm, *args))
-RULES.put(operator.is_not, lambda vm, args, kwargs: not operations.same(vm, *args))
+RULES.put(operator.is_, lambda vm, args, kwargs: same(vm, *args))
+RULES.put(operator.is_not, lambda vm, args, kwargs: not same(vm, *args))
 RULES.put(operator.not_, lambda vm, args, kwargs: not vm.truth(args[0]))
 RULES.put(operator.truth, lambda vm, args, kwargs: vm.truth(args[0]))
 PURE.put(operator.index, DEEP)

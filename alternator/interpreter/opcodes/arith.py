@@ -11,6 +11,7 @@ from alternator.bytecode.versions import BINARY_OPS, COMPARE_OPS
 from alternator.interpreter import operations
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
+from alternator.interpreter.sameness import same
 
 
 @op("BINARY_OP")
@@ -31,7 +32,7 @@ def compare_op(f: Any, i: Any) -> None:
 def is_op(f: Any, i: Any) -> None:
     stack = f.stack
     right = stack.pop()
-    stack[-1] = operations.same(f.vm, stack[-1], right) is not bool(i.arg)
+    stack[-1] = same(f.vm, stack[-1], right) is not bool(i.arg)
 
 
 @op("CONTAINS_OP")
