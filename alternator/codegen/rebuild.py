@@ -22,11 +22,12 @@ from alternator.interpreter.calls import face_of
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import descriptor_of
+from alternator.interpreter.namespaces import holder_of
 from alternator.interpreter.tables import NAMED, REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.keys import any_asks, asks, hash_of, put
 from alternator.provenance.sets import arrangement, is_value, items_of
-from alternator.provenance.world import MISSING, Unread, module_of
+from alternator.provenance.world import MISSING, Unread, instance_space, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 _new_object = object.__new__
@@ -179,6 +180,9 @@ def rebuild_tuple(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(dict)
 def rebuild_dict(b: Builder, value: Any) -> str:
+    holder = holder_of(b.vm, value)
+    if holder is not None:
+        return b.assign(f"{b.constant(instance_space, 'space')}({b.value(holder)})")
     name = b.assign("{}")
     b.register(value, name)
     if any_asks(value):
@@ -309,7 +313,9 @@ def _ordered(b: Builder, value: Any, name: str) -> bool:
 
 def _attributes(b: Builder, value: Any, name: str) -> None:
     """The instance's own attributes: its ``__dict__`` and slots."""
-    if attributes := _attribute_dict(b, value):
+    if instance_space(value) is value:  # a dict with its items for attributes
+        b.emit(f"{b.constant(object.__setattr__, 'set')}({name}, '__dict__', {name})")
+    elif attributes := _attribute_dict(b, value):
         b.emit(f"{name}.__dict__.update({attributes})")
     _slots(b, value, name)
 
@@ -317,6 +323,8 @@ def _attributes(b: Builder, value: Any, name: str) -> None:
 def _attribute_dict(b: Builder, value: Any) -> str:
     """The text of the instance's ``__dict__``; "" where it has none, or an empty one."""
     space = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else None
+    if space is value or type(space) is not dict and space is not None:
+        raise Break("UNREBUILDABLE_OUTPUT", "an object whose __dict__ is a dict of a class of its own")
     if not space:
         return ""
     return "{" + ", ".join(f"{repr(k) if type(k) is str else b.value(k)}: {b.value(v)}" for k, v in space.items()) + "}"

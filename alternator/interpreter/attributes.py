@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, rests, tensor_ops
 from alternator.interpreter.links import finishes, passes_on
-from alternator.interpreter.namespaces import namespace
+from alternator.interpreter.namespaces import keep_space, namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
@@ -238,7 +238,8 @@ def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) 
     if name == "__class__":
         return type_of(vm, obj)
     if rec is None:
-        return vm.plain(raw.__get__, obj, type(obj))
+        value = vm.plain(raw.__get__, obj, type(obj))
+        return keep_space(vm, obj, value) if name == "__dict__" and type(value) is dict else value
     if rec.attrs is not None and name in rec.attrs:
         value = rec.attrs[name]
         if value is MISSING:
@@ -502,8 +503,12 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     if rec is None:
         if value is MISSING:
             vm.plain(object.__delattr__, obj, name)
-        else:
-            vm.plain(facts(vm, kind).writer, obj, name, value)
+            return
+        if name == "__dict__" and id(value) in vm.records:
+            raise Break("UNSUPPORTED_EFFECT", "an outside dict as __dict__")
+        vm.plain(facts(vm, kind).writer, obj, name, value)
+        if name == "__dict__":
+            keep_space(vm, obj, value)
         return
     if facts(vm, kind).writer not in _KNOWN_WRITERS:
         raise Break("UNSUPPORTED_EFFECT", f"assignment to an attribute of a {kind.__name__}, which C code does in its own way")

@@ -1,4 +1,4 @@
-"""What a class has itself: ``cls.__dict__``.  And namespaces whose builtins are replaced."""
+"""What a class has itself, and an object that the program makes: ``__dict__``. And namespaces whose builtins are replaced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import types
 from typing import Any
 
 from alternator.exc import Break
-from alternator.provenance.world import class_space
+from alternator.provenance.world import class_space, instance_space
 
 
 def namespace(vm: Any, cls: type, value: Any) -> Any:
@@ -28,6 +28,18 @@ def owner_of(vm: Any, view: Any) -> type | None:
     """The class whose namespace this is; None: it is another dict's view."""
     found = vm.states.get("namespaces", {}).get(id(view))
     return None if found is None else found[1]
+
+
+def keep_space(vm: Any, obj: Any, space: Any) -> Any:
+    """The ``__dict__`` of an object that the program has made, and now has in hand: generated code takes it from that object."""
+    vm.states.setdefault("spaces", {})[id(space)] = space, obj
+    return space
+
+
+def holder_of(vm: Any, space: Any) -> Any:
+    """The object that was made with this ``__dict__``, or None."""
+    found = vm.states.get("spaces", {}).get(id(space))
+    return found[1] if found is not None and instance_space(found[1]) is space else None
 
 
 BUILTINS = "__builtins__"

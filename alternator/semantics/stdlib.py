@@ -22,6 +22,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.namespaces import keep_space
 from alternator.interpreter.opcodes.exceptions import traceback_of
 from alternator.interpreter.tables import (
     CODES,
@@ -283,7 +284,7 @@ def _function_attr(vm: Any, obj: Any, name: str) -> Any:
         return value if rec is None else vm.world.admit(value, rec.inner.child("attr", name))
     if name == "__dict__":
         if rec is None:
-            return obj.__dict__
+            return keep_space(vm, obj, obj.__dict__)
         return vm.world.admit(obj.__dict__, rec.inner.child("dict"))
     if name in obj.__dict__:
         return (

@@ -1,0 +1,92 @@
+"""The ``__dict__`` of objects that the program makes: one dict, wherever the program has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from helpers import same
+
+import alternator
+from alternator._C.eval_frame import unsupported
+
+X = torch.ones(2)
+
+
+class Own:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Attributes(dict):
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.__dict__ = self
+
+
+def test_it_stays_the_dict_of_its_object_behind_a_break() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        own = Own(x + 1)
+        space = own.__dict__
+        unsupported(space)["seen"] = 1
+        space["later"] = x * 2
+        return own.seen, own.later, vars(own) is space, list(space)  # type: ignore[attr-defined]
+
+    same(fn, X, breaks=["UNKNOWN_C_FUNCTION"])
+
+
+def test_it_leaves_as_the_dict_of_its_object() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        own = Own(x + 1)
+        holder = Own([vars(own)])
+        return vars(own), own, holder
+
+    same(fn, X, graphs=1, breaks=0)
+    space, own, holder = alternator.compile(fn, backend="eager")(X)
+    assert space is own.__dict__ and holder.value[0] is space
+
+
+def test_one_that_is_given() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        space = {"a": x + 1}
+        own = Own(1)
+        own.__dict__ = space
+        unsupported(1)
+        space["b"] = 2
+        own.c = 3  # type: ignore[attr-defined]
+        return own.b, space, vars(own) is space  # type: ignore[attr-defined]
+
+    def outside(x: torch.Tensor, space: dict[str, int]) -> Any:
+        own = Own(x + 1)
+        own.__dict__ = space
+        own.new = 1  # type: ignore[attr-defined]
+        return own.new, space, own.__dict__ is space  # type: ignore[attr-defined]
+
+    same(fn, X)
+    same(outside, X, {"a": 1})
+
+
+def test_that_of_functions_exceptions_and_dicts_with_attributes() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        def inner() -> None: ...
+
+        error, own = ValueError(1), Attributes(a=1)
+        spaces = vars(inner), vars(error), vars(own)
+        unsupported(spaces)
+        for space in spaces:
+            space["b"] = 2
+        own.c = 3
+        return x + inner.b, error.b, own["b"], own["c"], spaces[2] is own  # type: ignore[attr-defined]
+
+    same(fn, X, breaks=["UNKNOWN_C_FUNCTION"])
+
+
+def test_a_dict_with_its_items_for_attributes_leaves() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        own = Attributes(a=x + 1)
+        own.b = 2
+        return own, own["b"]
+
+    own, _ = alternator.compile(fn, backend="eager", fullgraph=True)(X)
+    own.c = 3
+    assert own["c"] == 3 and own["b"] == own.b == 2 and torch.equal(own.a, X + 1)
