@@ -115,15 +115,19 @@ def example(vm: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def _computes_otherwise(name: str, values: list[Any]) -> bool:
-    """Torch takes ints that do not fit for others that do, and rounds nothing in front of the point."""
+    """Torch takes ints that do not fit for others that do, rounds nothing in front of the point, and has no kernels for some."""
     kinds = {value.tensor.dtype for value in values if type(value) is Array}
     whole = [torch.iinfo(kind) for kind in kinds if not kind.is_floating_point and not kind.is_complex and kind is not torch.bool]
     ints = [value for value in values if type(value) is int]
+    if torch.bool in kinds and name in _PRODUCTS or name in _OF_REALS and any(kind.is_complex for kind in kinds):
+        return True
     if "round" in name and any(value < 0 for value in ints):
         return True
     return any(not info.min <= value <= info.max for info in whole for value in ints)
 
 
+_PRODUCTS = frozenset({"tensordot", "dot", "matmul", "inner", "outer", "vdot", "kron", "einsum"})
+_OF_REALS = frozenset({"rint", "std", "var", "sign"})
 UNKNOWN = object()
 """What ``example`` cannot tell."""
 

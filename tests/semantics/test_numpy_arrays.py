@@ -382,6 +382,8 @@ WHAT_TORCH_DOES_OTHERWISE = {
     "shapes": lambda a, b: (np.ascontiguousarray(5), a == b[:, :1]),
     "fix": lambda a, b: np.fix(a),
     "conjugates": lambda a, b: np.fft.ifft(a[0] * 0 + 1).real,
+    "products of bools": lambda a, b: (np.tensordot(b > 2, b > 3), (b > 2) @ (b > 3).T),
+    "complex numbers": lambda a, b: (np.rint(a + 1j), (a + 1j).std()),
     "lists": lambda a, b: (a.tolist(), a.mean().item()),
 }
 
