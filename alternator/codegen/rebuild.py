@@ -420,9 +420,14 @@ def rebuild_function(b: Builder, value: Any) -> str:
 
 @REBUILD.rule(functools.partial)
 def rebuild_partial(b: Builder, value: Any) -> str:
-    return b.assign(
-        f"{b.constant(functools.partial, 'partial')}({b.value(value.func)}, *{b.value(value.args)}, **{b.value(value.keywords)})"
-    )
+    made = b.constant(functools.partial, "partial")
+    if not value.keywords and not value.__dict__:
+        return b.assign(f"{made}({b.value(value.func)}, *{b.value(value.args)})")
+    name = b.assign(f"{made}({b.value(value.func)})")
+    b.register(value, name)
+    attributes = b.value(value.__dict__) if value.__dict__ else "None"  # it keeps these dicts themselves
+    b.emit(f"{name}.__setstate__(({b.value(value.func)}, {b.value(value.args)}, {b.value(value.keywords)}, {attributes}))")
+    return name
 
 
 def _by_reduce(b: Builder, value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -90,3 +91,22 @@ def test_a_dict_with_its_items_for_attributes_leaves() -> None:
     own, _ = alternator.compile(fn, backend="eager", fullgraph=True)(X)
     own.c = 3
     assert own["c"] == 3 and own["b"] == own.b == 2 and torch.equal(own.a, X + 1)
+
+
+def test_partials_keep_their_keywords_and_attributes() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        part = functools.partial(dict, a=x + 1)
+        part.extra = [1]  # type: ignore[attr-defined]
+        keywords = part.keywords
+        unsupported(1)
+        keywords["b"] = 2
+        return part(), part.extra, functools.partial(max, 1)(2)  # type: ignore[attr-defined]
+
+    def leaves(x: torch.Tensor) -> Any:
+        part = functools.partial(dict, 0, a=x + 1)
+        part.extra = [part]  # type: ignore[attr-defined]
+        return part
+
+    same(fn, X, breaks=["UNKNOWN_C_FUNCTION"])
+    part = alternator.compile(leaves, backend="eager")(X)
+    assert part.args == (0,) and part.extra == [part] and torch.equal(part.keywords["a"], X + 1)
