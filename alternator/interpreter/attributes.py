@@ -550,6 +550,9 @@ _KNOWN_WRITERS = (
 """Writers in C that generated code goes through."""
 
 
+_IMMUTABLE = 1 << 8
+
+
 def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
     """``cls.name = value``, or ``del`` for MISSING; the metaclass may have a method for it."""
     asked = "__delattr__" if value is MISSING else "__setattr__"
@@ -562,6 +565,8 @@ def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
 
 def write_class(vm: Any, cls: type, name: str, value: Any) -> None:
     """``type.__setattr__`` / ``type.__delattr__``: into the class, or its shadow."""
+    if cls.__flags__ & _IMMUTABLE:
+        vm.plain(type.__setattr__, cls, name, None)  # refuses it
     if name == "__bases__" and not (vm.world.is_made(cls) and type(cls) is type and not type.__subclasses__(cls)):
         raise Break("UNSUPPORTED_ATTRIBUTE", f"the bases of {cls.__name__} are changed")
     rec = vm.records.get(id(cls))

@@ -64,7 +64,7 @@ def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     if not isinstance(inner, getattr(raw, "__objclass__", object)):
         raise Break("UNSUPPORTED_TYPE", f"{name} of a {type(owner).__name__} from outside")
     made = cast(Any, raw).__get__(inner, type(inner))
-    world.pins.append(made)
+    world.record(obj, source, made)
     return made
 
 

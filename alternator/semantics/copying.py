@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops
+from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
 from alternator.semantics import parameters
@@ -27,6 +28,8 @@ _HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__getn
 def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
     value = args[0]
     kind = type(value)
+    if issubclass(kind, TracedGenerator):
+        raise vm.user_raise(TypeError("cannot pickle 'generator' object"))
     if kind in (list, dict, set):
         return kind(vm.fill_value(value))
     if kind in _ATOMIC or kind in (tuple, frozenset):

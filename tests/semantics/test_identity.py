@@ -1,5 +1,6 @@
 """``hash`` of objects that have none of their own."""
 
+import copy
 import weakref
 
 import torch
@@ -53,3 +54,28 @@ def test_a_weak_key_is_looked_up_for_the_object_that_it_refers_to():
         compiled = alternator.compile(function, backend="eager")
         for one in (*KNOWN, *KNOWN):
             assert str(compiled(torch.ones(2), one)) == str(function(torch.ones(2), one))
+
+
+def test_bound_builtin_methods_from_outside_are_themselves() -> None:
+    def fn(x, method, other, items):
+        items.append(method)
+        return x + 1, method is other, other is items[-1], method == other
+
+    both = [1].append
+    same(fn, torch.ones(2), both, both, [], then=[(torch.ones(2), "a".upper, "b".upper, [])])
+    compiled = alternator.compile(lambda x, method: (x + 1, method), backend="eager")
+    for method in (both, "a".upper, {}.get, object().__str__):
+        assert compiled(torch.ones(2), method)[1] is method
+
+
+def test_what_cannot_be_copied_or_written_says_so() -> None:
+    def fn(x):
+        seen = []
+        for change in (lambda: copy.copy(n for n in [1]), lambda: setattr(int, "new", 1), lambda: setattr(list[int], "new", 1)):
+            try:
+                change()
+            except TypeError as error:
+                seen.append(str(error))
+        return x + 1, seen
+
+    same(fn, torch.ones(2))
