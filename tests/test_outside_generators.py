@@ -10,10 +10,11 @@ from typing import Any, Callable
 
 import pytest
 import torch
-from helpers import Recorder, assert_same
+from helpers import Recorder, assert_same, same
 
 import alternator
 from alternator import utils
+from alternator._C.eval_frame import unsupported
 
 X = torch.arange(4.0)
 
@@ -517,3 +518,26 @@ def test_one_that_loses_its_variable_is_closed_between_the_effects() -> None:
     for run in (bound_anew, deleted):
         both(run, lambda: (X, [], False))
         assert set(both(run, lambda: (X, [], True)).breaks) == {"GRAPH_BREAK_CALL"}
+
+
+def test_a_generator_knows_that_it_runs_behind_a_break_in_its_body():
+    def fn(x):
+        seen = []
+
+        def inner():
+            seen.append(outer.gi_running)
+            yield x + 1
+            seen.append(outer.gi_running)
+
+        def generate():
+            unsupported(1)
+            seen.append(outer.gi_running)
+            yield from inner()
+
+        outer = generate()
+        seen.append(outer.gi_running)
+        made = next(outer)
+        seen.append(outer.gi_running)
+        return made, list(outer), seen, outer.gi_running
+
+    same(fn, torch.ones(2))
