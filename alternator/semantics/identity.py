@@ -24,7 +24,7 @@ def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     if rec is not None:
         rec.source.guard("IS", rec.obj)
         return id(rec.obj)
-    if type(args[0]) in (type(None), bool, type):
+    if type(args[0]) in (type(None), bool, type) and not vm.world.is_made(args[0]):
         return id(args[0])
     return TracedId(id(args[0]))
 

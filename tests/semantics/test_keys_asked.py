@@ -177,3 +177,26 @@ def test_ordered_dicts_whose_keys_are_not_found_again() -> None:
         assert alternator.compile(fn, backend="eager")(torch.zeros(1), table).item() == 2
     with pytest.raises(KeyError):
         list(table.values())
+
+
+def test_hashes_by_the_address_of_a_class_that_the_call_makes() -> None:
+    """Each call makes a class of its own, which lies elsewhere: what is left of a table is found by its own class's hash."""
+
+    def fn(x: Any) -> Any:
+        class Mine:
+            def __hash__(self) -> int:
+                return hash(type(self))
+
+            def __eq__(self, other: Any) -> bool:
+                raise LookupError
+
+        key, other = Mine(), Mine()
+        return x + 1, {key: 2, (key, 1): 3}, {key}, key, other
+
+    fast = alternator.compile(fn, backend="eager")
+    for _ in range(2):
+        _, table, members, key, other = fast(torch.zeros(1))
+        assert table[key] == 2 and table[key, 1] == 3 and key in members
+        for held in (table, members):
+            with pytest.raises(LookupError):
+                other in held  # noqa: B015
