@@ -68,7 +68,8 @@ for _fn in (reraise, under, *_RESTS):  # the program's stack has no such frames
 
 def may_be_missed(value: Any) -> bool:
     """The program can tell whether the value still lives: it is a generator, or an object of a class of its own, or holds one; a
-    buffer whose owner cannot be resized meanwhile, or a weak reference whose callback is called only as long as it lives.
+    buffer whose owner cannot be resized meanwhile, or a weak reference, whose callback is called only as long as it lives,
+    and which is counted where what it refers to is such an object.
 
     Such a local is handed on though nobody reads it: it lives until it is bound anew, or the function ends.
     """
@@ -78,7 +79,9 @@ def may_be_missed(value: Any) -> bool:
         return True
     if kind in _HOLDERS:
         return any(may_be_missed(item) for item in _HOLDERS[kind](value) if type(item) not in _HOLDERS)
-    if kind in _SUSPENDED or issubclass(kind, weakref.ref) and value.__callback__ is not None:
+    if issubclass(kind, weakref.ref):
+        return value.__callback__ is not None or _counts(weakref.ref.__call__(value))
+    if kind in _SUSPENDED:
         return True
     if issubclass(kind, type):  # its bases know their subclasses
         return bool(value.__flags__ & _HEAP)
@@ -87,6 +90,11 @@ def may_be_missed(value: Any) -> bool:
         and not issubclass(type(value), _NOT_MISSED)
         and module_of(kind).split(".")[0] != "alternator"
     )
+
+
+def _counts(referent: Any) -> bool:
+    """Whether a program would count the weak references to it."""
+    return type(referent) not in _HOLDERS and may_be_missed(referent)
 
 
 def is_outside(vm: Any, value: Any) -> bool:

@@ -48,9 +48,20 @@ def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
         real = object.__hash__(value if rec is None else rec.obj)
         return real if type(rule_id(vm, args, kwargs)) is int else TracedId(real)
     if kind is weakref.ref and id(value) not in vm.records:
-        return rule_hash(vm, (calls.call(vm, value, (), {}),), {})
+        return _hash_of_reference(vm, value)
     result = calls.run_pure(vm, hash, DEEP, args, kwargs)
     return TracedId(result) if _holds_address(vm, value) else result
+
+
+def _hash_of_reference(vm: Any, ref: Any) -> Any:
+    """It asks what it refers to for the hash once, and remembers that for when the other has died."""
+    key = "hashed weakref", id(ref)
+    if key not in vm.states:
+        referent = calls.call(vm, ref, (), {})
+        if referent is None:
+            return vm.plain(hash, ref)
+        vm.states[key] = ref, rule_hash(vm, (referent,), {})
+    return vm.states[key][1]
 
 
 def _holds_address(vm: Any, value: Any) -> bool:

@@ -6,6 +6,7 @@ import _thread
 import gc
 import sys
 import time
+import weakref
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ for _name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"
 for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
 
-for _fn in (gc.get_objects, gc.get_count, sys.getallocatedblocks):  # what is captured from then on would count
+_COUNTING = (gc.get_objects, gc.get_count, sys.getallocatedblocks, weakref.getweakrefcount, weakref.getweakrefs)
+for _fn in _COUNTING:  # what is captured from then on would count: guards refer weakly to what they know
     _refuse("UNKNOWN_C_FUNCTION", f"{_fn.__module__}.{_fn.__name__}()", _fn, plainly="all")
 
 _refuse("THREAD", "starting a thread", _thread.start_new_thread)

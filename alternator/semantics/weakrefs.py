@@ -59,11 +59,21 @@ def _dead() -> weakref.ref[Any]:
 @REBUILD.rule(weakref.ref)
 def rebuild_weakref(b: Any, value: Any) -> str:
     referent = value()
+    hashed = ("hashed weakref", id(value)) in b.vm.states
+    if hashed and (referent is None or type(b.vm.world.class_attr(type(referent), "__hash__")) is types.FunctionType):
+        raise Break("WEAKREF", "a weak reference that remembers the hash that code of the program gave, or of what has died")
     if referent is None:
         return b.assign(f"{b.constant(_dead, 'dead')}()")
     callback = b.vm.states.get(("weakref", id(value)))
     more = "" if callback is None else f", {b.value(callback[1])}"
-    return b.assign(f"{b.constant(weakref.ref, 'ref')}({b.value(referent)}{more})")
+    made = b.assign(f"{b.constant(weakref.ref, 'ref')}({b.value(referent)}{more})")
+    return b.assign(f"{b.constant(_hashed, 'hashed')}({made})") if hashed else made
+
+
+def _hashed(ref: weakref.ref[Any]) -> weakref.ref[Any]:
+    """The reference, which has asked for its hash and remembers it."""
+    hash(ref)
+    return ref
 
 
 @ADMIT.register(weakref.ProxyType, weakref.CallableProxyType)
