@@ -60,7 +60,11 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
     if grad is not None and (grad.dtype is not obj.dtype or grad.device != obj.device or grad.shape != obj.shape):
         raise Break("TENSOR_ATTRIBUTE", f"a tensor that was given other data than its gradient fits, {source.name}")
     dims = vm.dynamic.dims(obj, source.name, source.static)
+    others = _others_in_memory(vm, obj)
+    if any(fake.requires_grad is not real.requires_grad for real, fake in others):  # this one has it, too, by now
+        raise Break("TENSOR_EFFECT", f"{source.name} shares memory with a tensor that was given a history before it is read")
     fake = vm.fakes.of(obj, source, dims)
+    others.append((obj, fake))
     world.record(obj, source, fake)
     if dims is None:
         source.guard("TENSOR", obj, tuple(obj.shape), tuple(obj.stride()))
@@ -70,6 +74,14 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
         source.guard("IS", obj)
     vm.recorder.tensor_input(fake, obj, source)
     return fake
+
+
+def _others_in_memory(vm: Any, tensor: torch.Tensor) -> list[tuple[torch.Tensor, Any]]:
+    """The inputs so far in the same storage, with their fakes; to add to."""
+    if tensor.layout is not torch.strided or type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
+        return []
+    inputs: dict[int, list[tuple[torch.Tensor, Any]]] = vm.states.setdefault("inputs by storage", {})
+    return inputs.setdefault(tensor.untyped_storage()._cdata, [])
 
 
 # ---- methods with a rule of their own

@@ -189,3 +189,21 @@ def test_views_that_share_memory_are_captured():
         alternator.reset()
         alternator.compile(fn, backend=recorder)(given[0], given[1][:1])
         assert recorder.frame_count == 1
+
+
+@pytest.mark.parametrize("dynamic", [None, True, False])
+@pytest.mark.parametrize("view", [lambda x: x[:], lambda x: x.T, lambda x: x.view(-1)])
+def test_a_view_is_read_behind_a_write_that_gives_its_base_a_history(view, dynamic) -> None:
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+
+    def fn(x, y):
+        x.copy_(weight * 3)
+        return x + 1, y * 2, x.requires_grad, y.requires_grad
+
+    expected = torch.ones(2, 3)
+    captured = torch.ones(2, 3)
+    wanted = fn(expected, view(expected))
+    found = alternator.compile(fn, backend="eager", dynamic=dynamic)(captured, view(captured))
+    assert found[2:] == wanted[2:]
+    for one, other in zip(found[:2], wanted[:2]):
+        assert torch.equal(one, other)
