@@ -9,28 +9,30 @@ namespace alt {
 namespace {
 
 struct Entry {
-  PyObject *key, *value;  // borrowed; of a set, the value is null
+  Own key, value;  // held: what is made of them may start a collection, which may empty the table; of a set, the value is null
   Py_hash_t hash;
 };
 
 // The entries in the order in which the program sees them. False: an OrderedDict that was changed behind its back, by methods of dict.
 bool entries_of(PyObject* table, std::vector<Entry>* out) {
   Py_ssize_t at = 0;
-  Entry entry{};
+  PyObject *key, *value = nullptr;
+  Py_hash_t hash;
+  const auto put = [&](PyObject* given) { out->push_back({Own::share(key), Own::share(given), hash}); };
   if (PyAnySet_Check(table)) {
-    while (_PySet_NextEntry(table, &at, &entry.key, &entry.hash)) out->push_back(entry);
+    while (_PySet_NextEntry(table, &at, &key, &hash)) put(nullptr);
     return true;
   }
   if (!PyODict_Check(table)) {
-    while (_PyDict_Next(table, &at, &entry.key, &entry.value, &entry.hash)) out->push_back(entry);
+    while (_PyDict_Next(table, &at, &key, &value, &hash)) put(value);
     return true;
   }
   std::unordered_map<PyObject*, PyObject*> values;
-  while (_PyDict_Next(table, &at, &entry.key, &entry.value, &entry.hash)) values.emplace(entry.key, entry.value);
+  while (_PyDict_Next(table, &at, &key, &value, &hash)) values.emplace(key, value);
   for (const py::ODictNode* node = py::odict_first(table); node; node = node->next) {
     const auto found = values.find(node->key);
     if (found == values.end()) return false;
-    out->push_back({node->key, found->second, node->hash});
+    out->push_back({Own::share(node->key), Own::share(found->second), node->hash});
   }
   return out->size() == values.size();
 }
@@ -45,12 +47,12 @@ PyObject* contents(PyObject*, PyObject* table) {
   Own values = Own::steal(PyTuple_New(PyDict_Check(table) ? count : 0));
   if (!keys || !values || !hashes) return nullptr;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    const Entry& entry = entries[static_cast<size_t>(i)];
+    Entry& entry = entries[static_cast<size_t>(i)];
     PyObject* hash = PyLong_FromSsize_t(entry.hash);
     if (!hash) return nullptr;
     PyTuple_SET_ITEM(hashes.get(), i, hash);
-    PyTuple_SET_ITEM(keys.get(), i, Py_NewRef(entry.key));
-    if (entry.value) PyTuple_SET_ITEM(values.get(), i, Py_NewRef(entry.value));
+    PyTuple_SET_ITEM(keys.get(), i, entry.key.release());
+    if (entry.value) PyTuple_SET_ITEM(values.get(), i, entry.value.release());
   }
   return PyTuple_Pack(3, keys.get(), values.get(), hashes.get());
 }

@@ -157,3 +157,31 @@ def test_what_is_no_layout_of_a_set(layout):
     for wrong in (lambda: build.set_layout([1]), lambda: build.same_table({1}, [1]), lambda: build.arrange_set([1], layout)):
         with pytest.raises((ValueError, TypeError)):
             wrong()
+
+
+@pytest.mark.parametrize("made, fill", [(dict, lambda table, key: table.__setitem__(key, object())), (set, set.add)])
+def test_a_collection_may_empty_the_table_that_is_read(made, fill):
+    """It starts where the tuples are made, and runs code of the program."""
+    table = made()
+    for _ in range(2000):
+        fill(table, object())
+
+    class Emptying:
+        def __del__(self):
+            table.clear()
+
+    before, enabled = gc.get_threshold(), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    cycle = Emptying()
+    cycle.itself = cycle
+    del cycle
+    try:
+        gc.set_threshold(1)
+        gc.enable()
+        keys, values, hashes = build.contents(table)
+    finally:
+        gc.set_threshold(*before)
+        (gc.enable if enabled else gc.disable)()
+    assert not table and len(keys) == len(hashes) == 2000 and len(values) in (0, 2000)
+    assert all(type(key) is object and hash(key) == known for key, known in zip(keys, hashes))
