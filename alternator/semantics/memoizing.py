@@ -7,15 +7,19 @@ import functools
 import gc
 import itertools
 import types
+import weakref
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from alternator.exc import Break
+from alternator.exc import Break, Restart
 from alternator.interpreter import assertions, attributes, calls
+from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, NOTHING, PURE_TYPES, REBUILD, RULES
+from alternator.provenance.changes import has_changed, records
 from alternator.provenance.world import ADMIT, MISSING, SCALARS
+from alternator.tensors.graph import SYMBOLIC
 
 _Wrapper: Any = type(functools.lru_cache(lambda: None))
 PURE_TYPES.put(_Wrapper, NOTHING)
@@ -35,9 +39,58 @@ def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     if vm.states.get(("cache", id(obj))) is obj:
         vm.ticks += 1
         return vm.native(obj, args, kwargs or None)
-    if all(_is_hashed_alike(vm, value) for value in (*args, *kwargs.values())):
+    if _is_looked_up(vm, obj):
+        args, kwargs = tuple([_shown(vm, a) for a in args]), {name: _shown(vm, a) for name, a in kwargs.items()}
+    given = (*args, *kwargs.values())
+    if any(_varies(value) for value in given):
+        return _of_numbers(vm, obj, args, kwargs)
+    if all(_is_hashed_alike(vm, value) for value in given):
         return _from_cache(vm, obj, tuple([_real(vm, a) for a in args]), {k: _real(vm, a) for k, a in kwargs.items()})
     return _interpreted(vm, obj, args, kwargs)
+
+
+def _varies(value: Any) -> bool:
+    """A number that varies from call to call, or a tuple with one."""
+    return issubclass(type(value), SYMBOLIC) or type(value) in _TUPLES and any(map(_varies, value))
+
+
+def _shown(vm: Any, value: Any) -> Any:
+    return hashable(vm, value) if _varies(value) else value
+
+
+def _of_numbers(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """Each size would make a version of its own for what the cache holds.  A function that does nothing but compute values gives
+    the same whether the cache holds it or not; any other is looked up, by what the numbers are."""
+    before = len(vm.world.effects), _written(vm)
+    result = _interpreted(vm, obj, args, kwargs)
+    if not _is_of_values(result, 3) or before != (len(vm.world.effects), _written(vm)):
+        raise Restart(lambda: vm.root_state.setdefault(_LOOKED_UP, weakref.WeakSet()).add(obj))
+    return result
+
+
+_LOOKED_UP = "caches that are looked up"
+
+
+def _is_looked_up(vm: Any, obj: Any) -> bool:
+    return _LOOKED_UP in vm.root_state and any(one is obj for one in vm.root_state[_LOOKED_UP])
+
+
+def _written(vm: Any) -> list[tuple[int, list[int]]]:
+    """The outside containers that the program has changed so far, with what they hold now."""
+    changed = [rec for rec in records(vm) if has_changed(rec)]
+    return [
+        (id(rec), [id(item) for item in (dict.values(rec.standin) if issubclass(type(rec.standin), dict) else rec.standin)])
+        for rec in changed
+    ]
+
+
+def _is_of_values(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind in _TUPLES or kind is list:
+        return depth > 0 and all(_is_of_values(item, depth - 1) for item in value)
+    if kind is dict:
+        return depth > 0 and all(_is_of_values(item, depth - 1) for pair in value.items() for item in pair)
+    return kind in _VALUES or issubclass(kind, (*SYMBOLIC, torch.Tensor))
 
 
 def _interpreted(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
@@ -45,8 +98,7 @@ def _interpreted(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     keeps = obj.cache_info().maxsize != 0
     if keeps:
         for value in (*args, *kwargs.values()):
-            if not issubclass(type(value), torch.Tensor):
-                calls.call(vm, hash, (value,), {})
+            _ask_for_hash(vm, value)
     known = vm.states.setdefault(("results", id(obj)), {})
     key = (*map(_by_value, args), *((name, *_by_value(a)) for name, a in kwargs.items()))
     if key in known:
@@ -57,7 +109,20 @@ def _interpreted(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     return result
 
 
+def _ask_for_hash(vm: Any, value: Any) -> None:
+    """Which may be code of the program, or raise; that of a number says nothing."""
+    if type(value) in _TUPLES:
+        for item in value:
+            _ask_for_hash(vm, item)
+    elif not issubclass(type(value), (torch.Tensor, *SYMBOLIC)):
+        calls.call(vm, hash, (value,), {})
+
+
 def _by_value(value: Any) -> tuple[Any, Any]:
+    if type(value) in _TUPLES:
+        return type(value), tuple([_by_value(item) for item in value])
+    if issubclass(type(value), SYMBOLIC):
+        return type(value), value.node.expr
     return type(value), value if type(value) in _VALUES else id(value)
 
 
@@ -66,16 +131,21 @@ def _is_hashed_alike(vm: Any, value: Any) -> bool:
     kind = type(value)
     if kind in _VALUES:
         return True
+    if kind in _TUPLES:
+        return all(_is_hashed_alike(vm, item) for item in value)
     rec = vm.records.get(id(value))
     if rec is None or issubclass(type(rec.obj), torch.Tensor):
         return False
     return kind.__hash__ is object.__hash__ and kind.__eq__ is object.__eq__
 
 
+_TUPLES = (tuple, torch.Size)
 _VALUES = SCALARS | {torch.dtype, torch.device, torch.layout, torch.memory_format}
 
 
 def _real(vm: Any, value: Any) -> Any:
+    if type(value) in _TUPLES:
+        return type(value)([_real(vm, item) for item in value])
     rec = vm.records.get(id(value))
     if rec is None:
         return value

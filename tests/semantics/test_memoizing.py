@@ -367,3 +367,55 @@ def test_arguments_are_hashed_even_if_they_are_in_no_cache():
         return x * 2, seen
 
     same(f, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    "of", [lambda x: (tuple(x.shape),), lambda x: (x.shape, 2), lambda x: (x.shape[0],), lambda x: (("a", 1),)]
+)
+def test_a_cached_function_with_effects_runs_as_often_as_plainly(of):
+    def run(wrap):
+        ran = []
+
+        @functools.lru_cache
+        def size(*key):
+            ran.append(key)
+            return [key]
+
+        def fn(x):
+            return x + 1, size(*of(x)) is size(*of(x)), size(*of(x))
+
+        fn = wrap(fn)
+        results = [fn(torch.ones(n)) for n in (3, 3, 4, 5, 6, 5, 3)]
+        return ran, [(same_object, shown) for _, same_object, shown in results]
+
+    assert run(lambda fn: alternator.compile(fn, backend="eager")) == run(lambda fn: fn)
+
+
+def test_a_cached_function_of_sizes_alone_is_captured_for_all_sizes():
+    @functools.lru_cache
+    def half(shape, by):
+        return [shape[0] // by, shape[1]]
+
+    def fn(x):
+        rows, _ = half(x.shape, 2)
+        return x[:rows] * 2, half(x.shape, 2) is half(x.shape, 2)
+
+    report = same(fn, torch.ones(4, 3), then=[(torch.ones(n, 3),) for n in (6, 7, 8, 11)], graphs=1, breaks=0)
+    assert report.recompiles == 1
+
+
+def test_a_tuple_whose_class_counts_its_items_otherwise():
+    class Lazy(collections.namedtuple("Lazy", ["one", "two"])):
+        def __len__(self):
+            return 3
+
+        def __iter__(self):
+            return iter((self[0], self[1], "made"))
+
+    lazy = Lazy(1, 2)
+
+    def fn(x):
+        return x + lazy.one, len(lazy), list(lazy)
+
+    report = same(fn, X, graphs=1, breaks=0)
+    assert report.recompiles == 0
