@@ -8,10 +8,11 @@ import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import Source as TorchSource
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatefulSymbolicContext, SubclassSymbolicContext
+from torch.fx.experimental.symbolic_shapes import DimDynamic, StatefulSymbolicContext, SubclassSymbolicContext
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from alternator.provenance.source import Source
+from alternator.tensors.environment import Environment
 from alternator.tensors.memo import dense_fake
 from alternator.tensors.watched import Watch
 
@@ -58,14 +59,14 @@ class Fakes:
         assume_static: bool = True,
         duck_shape: bool = True,
     ) -> None:
-        self.shape_env = ShapeEnv(
-            allow_scalar_outputs=allow_scalar_outputs,
-            allow_dynamic_output_shape_ops=allow_dynamic_output_shapes,
+        self.shape_env = Environment(
+            scalars=allow_scalar_outputs,
+            sizes=allow_dynamic_output_shapes,
             assume_static_by_default=assume_static,
             duck_shape=duck_shape,
         )
         self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
-        self.watch = Watch(self.mode)
+        self.watch = Watch(self.mode, self.shape_env)
         self.symbolic = False
         self.flags: dict[int, bool] = {}
         self._general: dict[int, tuple[Any, StatefulSymbolicContext | None]] = {}

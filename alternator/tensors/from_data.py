@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from typing import Any, Iterator
@@ -36,15 +35,13 @@ MAX_NUMBERS = 32
 def sizes_from_data(fakes: Fakes, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FromData | None:
     """Run an operation that fakes refuse once more, with symbols for what the data decides, which nobody keeps."""
     env = fakes.shape_env
-    settings, asserts = env.settings, dict(env.deferred_runtime_asserts)
-    env.settings = dataclasses.replace(settings, allow_dynamic_output_shape_ops=True)
+    asserts = dict(env.deferred_runtime_asserts)
     try:
-        with env.ignore_fresh_unbacked_symbols():
+        with env.sizes_allowed(fakes.mode), env.ignore_fresh_unbacked_symbols():
             return FromData(*_tensors(fn(*args, **kwargs), ""))
     except Exception:  # it is only to save a capture: whatever is wrong, the continuation will find out what varies
         return None
     finally:
-        env.settings = settings
         env.deferred_runtime_asserts.clear()
         env.deferred_runtime_asserts.update(asserts)
 

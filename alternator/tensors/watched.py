@@ -15,9 +15,11 @@ import torch
 from torch._prims_common import is_non_overlapping_and_dense_or_false
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from alternator.tensors.environment import Environment, forget_results, newest_result
 from alternator.tensors.graph import Input, Recorder
 
 _OWN = frozenset({"aten", "prims", "prim"})
+_OF_DATA = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 _MOVING = frozenset({"running_mean", "running_var"})
 _CHANGE_THE_MEMORY = frozenset({"resize_", "resize_as_", "set_", "set_data"})
 _MAY_FAIL = re.compile(
@@ -43,8 +45,9 @@ class Watch:
     pure: set[Any] = set()
     """Operators that were looked at, and never do any of it, whatever they are called with."""
 
-    def __init__(self, mode: FakeTensorMode) -> None:
+    def __init__(self, mode: FakeTensorMode, env: Environment) -> None:
         self.mode = weakref.ref(mode)
+        self.env = env
         self.written: dict[int, Any] = {}
         self.draws = False
         self.may_fail = False
@@ -58,7 +61,11 @@ class Watch:
             self._look_at(func, args, kwargs or {})
         mode = self.mode()
         assert mode is not None  # it is dispatching
-        return FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})
+        asked, newest = self.env.asked, newest_result()
+        result = FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})
+        if self.env.asked != asked:
+            forget_results(newest)
+        return result
 
     def only_writes(self, recorder: Recorder) -> bool:
         """All that the graph as it is now does outside is to write into its inputs, and to draw random numbers."""
@@ -85,6 +92,8 @@ class Watch:
         seeded = torch.Tag.nondeterministic_seeded in func.tags
         moving = not _MOVING.isdisjoint(names)
         may_fail = _MAY_FAIL.match(name) is not None
+        of_data = name != "index" and not _OF_DATA.isdisjoint(func.tags)  # that comes to others if need be
+        self.env.asked += of_data  # or it has found a number on the fake that it made before
         self.may_fail |= may_fail and not (_OF_INTS.match(name) and _has_fraction(args))
         if seeded and given.get("dropout_p", 1.0) != 0.0:
             self.draws = True
@@ -98,7 +107,7 @@ class Watch:
                     self._write(given.get(argument.name))
                     if _reads_a_part_of(given.get(argument.name), given.values()):
                         raise PartialOverlap
-        elif not seeded and not moving and not may_fail:
+        elif not seeded and not moving and not may_fail and not of_data:
             self.pure.add(func)
 
     def _write(self, value: Any) -> None:

@@ -1,0 +1,71 @@
+"""The shape environment of a capture: may operations have results whose numbers, or sizes, only the data says?
+
+PyTorch remembers for the whole process what operations on fakes gave, and takes nothing of what it remembers under one answer to
+that for true under another.  So the first capture without breaks would begin with nothing.  Here the answer is no part of what
+results are remembered by.  In exchange nothing is remembered that was made by asking for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any, Iterator
+
+from torch._subclasses.fake_tensor import FakeTensorMode, disable_fake_tensor_cache
+from torch.fx.experimental.symbolic_shapes import ShapeEnv, ShapeEnvSettings
+
+
+class _Settings(ShapeEnvSettings):
+    """There is one of all that are alike, so they are compared and hashed as objects: they are part of every key.  None equals
+    those of other environments, which remember what was made by asking."""
+
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+_SETTINGS: dict[tuple[Any, ...], _Settings] = {}
+"""The one object for each combination that was used so far."""
+
+
+class Environment(ShapeEnv):
+    """A ``ShapeEnv`` that knows how often it was asked what it allows."""
+
+    def __init__(self, *, scalars: bool, sizes: bool, **settings: Any) -> None:
+        super().__init__(**settings)
+        values = dataclasses.astuple(self.settings)
+        self.settings: ShapeEnvSettings = _SETTINGS.setdefault(values, _Settings(*values))
+        self._scalars, self._sizes = scalars, sizes
+        self.asked = 0
+
+    @property
+    def allow_scalar_outputs(self) -> bool:
+        self.asked += 1
+        return self._scalars
+
+    @property
+    def allow_dynamic_output_shape_ops(self) -> bool:
+        self.asked += 1
+        return self._sizes
+
+    @contextlib.contextmanager
+    def sizes_allowed(self, mode: FakeTensorMode) -> Iterator[None]:
+        """Allow sizes that only the data says, in between."""
+        before, self._sizes = self._sizes, True
+        try:
+            with disable_fake_tensor_cache(mode):
+                yield
+        finally:
+            self._sizes = before
+
+
+def newest_result() -> Any:
+    """What ``forget_results`` takes: where in the order of all that is remembered we are."""
+    return next(reversed(FakeTensorMode.cache), None)
+
+
+def forget_results(since: Any) -> None:
+    """Forget the results that have been remembered since then."""
+    cache = FakeTensorMode.cache
+    while cache and next(reversed(cache)) is not since:  # if that is gone itself: all of them
+        cache.popitem()
