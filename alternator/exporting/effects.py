@@ -12,6 +12,7 @@ from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.changes import has_changed, records
 from alternator.provenance.world import MISSING
+from alternator.semantics.computed_hooks import bodies
 from alternator.semantics.output_calls import warn_at
 
 
@@ -51,6 +52,8 @@ def _effects(attempt: Attempt) -> Iterator[str]:
             yield "makes a parameter"
         if entry.kind == "made":
             yield f"draws numbers of Python's random module ({entry.node.name})"
+    if bodies(vm):
+        yield "registers a hook on what it computes"
     for fn, *args in attempt.before.steps_to(attempt.after):
         yield f"leaves torch's global state changed ({fn.__name__}({', '.join(map(repr, args))}))"
 

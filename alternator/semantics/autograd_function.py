@@ -225,7 +225,7 @@ class Application:
 
     def forward(self, fn: Any, args: tuple[Any, ...]) -> Body:
         vm = self.vm
-        with _NoGrad(vm):
+        with NoGrad(vm):
             body = run_body(vm, self.what, fn, args, effects=True, mutation=True)
         for value in self.given:
             if issubclass(type(value), torch.Tensor):
@@ -256,7 +256,7 @@ class Application:
         vm, outer = self.vm, self.vm.recorder
         vm.recorder = body.recorder
         try:
-            with _NoGrad(vm):
+            with NoGrad(vm):
                 return tensor_ops.call_method(vm, "view_as", item.view_as, (item, item), {})
         finally:
             vm.recorder = outer
@@ -271,7 +271,7 @@ class Application:
             vm.recorder = forward.recorder
             vm.states["unstrided"] = None if contiguous else forward.recorder
             try:
-                with _NoGrad(vm):
+                with NoGrad(vm):
                     body = run_body(
                         vm,
                         f"{self.what}, backward",
@@ -398,7 +398,7 @@ def _make_contiguous(graph: torch.fx.Graph, count: int) -> None:
         place.replace_all_uses_with(made, delete_user_cb=lambda user, made=made: user is not made)
 
 
-class _NoGrad:
+class NoGrad:
     """Forward and backward of a Function run without recording for autograd: no node says so, the engine does it."""
 
     def __init__(self, vm: Any) -> None:

@@ -18,6 +18,7 @@ from alternator.interpreter import tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.world import Outside
+from alternator.semantics import computed_hooks
 from alternator.tensors.graph import Recorder
 
 _NOT_HERE = "gradients that leave"
@@ -148,7 +149,7 @@ def grad(vm: Any, args: Any, kwargs: Any) -> Any:
 def _check(vm: Any, inputs: Any, kwargs: Any) -> None:
     if not _can_follow(vm) or kwargs.get("is_grads_batched"):
         raise Break("BACKWARD", "torch.autograd.grad()")
-    if vm.recorder.attributes:
+    if vm.recorder.attributes.keys() - computed_hooks.bodies(vm):
         raise Break("BACKWARD", "torch.autograd.grad() behind operators with bodies")
     if "hooks" in vm.states:
         raise Break("BACKWARD", "torch.autograd.grad() behind hooks")
@@ -156,6 +157,8 @@ def _check(vm: Any, inputs: Any, kwargs: Any) -> None:
         if entry.kind == "tensor" and entry.example.requires_grad and not entry.example.is_leaf:
             raise Break("BACKWARD", "torch.autograd.grad() of what was computed before")
     for tensor in _tensors((vm.close(inputs),)):
+        if computed_hooks.is_hooked(vm, tensor):
+            continue
         if not vm.recorder.knows(tensor) or ATTRIBUTES["_backward_hooks"](vm, tensor) is not None:
             raise Break("BACKWARD", "torch.autograd.grad() with hooks")
 

@@ -11,6 +11,7 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import GETATTR, INSTANCE_CALLS, REBUILD, RULES
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
+from alternator.semantics import computed_hooks
 
 
 class TracedHandle:
@@ -31,13 +32,17 @@ def _registering(register: Any, only_leaves: str) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         tensor, hook = args[0], args[1] if len(args) > 1 else kwargs["hook"]
         rec = vm.records.get(id(tensor))
-        if rec is None or tensor._version:
-            raise Break("TENSOR_HOOK", f"Tensor.{name}() on what the graph computes")
+        if rec is not None and tensor._version:
+            raise Break("TENSOR_HOOK", f"Tensor.{name}() on an input that the graph has changed")
         if not tensor.requires_grad:
             text = "cannot register a hook on a tensor that doesn't require gradient"
             raise vm.user_raise(RuntimeError(text))
         if only_leaves and not tensor.is_leaf:
             raise vm.user_raise(RuntimeError(only_leaves))
+        if rec is None and only_leaves:
+            raise Break("TENSOR_HOOK", f"Tensor.{name}() on a leaf that was made here")
+        if rec is None:
+            return computed_hooks.register(vm, tensor, hook)
         handle = TracedHandle(register, tensor, hook)
         vm.ticks += 1
         vm.states.setdefault("hooks", []).append(handle)

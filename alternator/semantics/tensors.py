@@ -16,6 +16,7 @@ from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTE
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, World
 from alternator.semantics import nested_data
+from alternator.semantics.computed_hooks import is_hooked
 from alternator.semantics.symbols import announce_symbols
 from alternator.semantics.tensor_subclasses import admit_wrapper
 from alternator.tensors.from_data import FromData, numbers_from_data
@@ -387,7 +388,7 @@ ATTRIBUTES["_base"] = _base
 
 def _backward_hooks(vm: Any, tensor: torch.Tensor) -> Any:
     rec = vm.records.get(id(tensor))
-    if "hooks" in vm.states:
+    if "hooks" in vm.states or is_hooked(vm, tensor):
         raise Break("TENSOR_HOOK", "_backward_hooks after a hook was registered")
     if rec is None or _READERS["_backward_hooks"](rec.obj) is None:
         if rec is not None:

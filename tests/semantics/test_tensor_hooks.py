@@ -82,29 +82,23 @@ def test_what_cannot_have_one() -> None:
     same(f, torch.ones(3), fullgraph=True)
 
 
-def test_what_the_graph_computes_and_what_it_changes_break() -> None:
-    def computed(x):
-        y = x * 2
-        y.register_hook(lambda grad: grad * 5)
-        return y.sum()
-
+def test_an_input_that_the_graph_changes_breaks() -> None:
     def changed(x):
         y = x.view(3)
         x.register_hook(lambda grad: grad * 5)
         x.add_(1)
         return (x * y).sum()
 
-    for fn, code in ((computed, "TENSOR_HOOK"), (changed, "TENSOR_HOOK")):
-        grads = []
-        for one in (fn, alternator.compile(fn, backend="eager")):
-            x = leaf()
-            one(x * 1).backward() if fn is changed else one(x).backward()
-            grads.append(x.grad)
-        assert torch.equal(*grads)
-        alternator.reset()
-        with pytest.raises(alternator.exc.Unsupported) as raised:
-            alternator.compile(fn, backend="eager", fullgraph=True)(leaf() * 1)
-        assert raised.value.code == code
+    grads = []
+    for one in (changed, alternator.compile(changed, backend="eager")):
+        x = leaf()
+        one(x * 1).backward()
+        grads.append(x.grad)
+    assert torch.equal(*grads)
+    alternator.reset()
+    with pytest.raises(alternator.exc.Unsupported) as raised:
+        alternator.compile(changed, backend="eager", fullgraph=True)(leaf() * 1)
+    assert raised.value.code == "TENSOR_HOOK"
 
 
 def test_backward_hooks_of_modules() -> None:
