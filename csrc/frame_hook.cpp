@@ -148,6 +148,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
   if (__builtin_expect(builtins_are_changed(), 0)) return run_frame(tstate, frame, 0);
   Own result;
   {
+    MemoryHeld held;
     PyObject* callback = exchange_callback(nullptr);
     result = Own::steal(call_back(callback, frame));
     Py_XDECREF(exchange_callback(callback));

@@ -212,6 +212,7 @@ PyObject* find_piece(ExtraState* extra, PyObject* generator) {
   Own callback = Own::share(thread_hook.callback), made = Own::share(Py_None);
   if (PyObject_HasAttrString(callback.get(), "piece_of")) {
     HookOff off;
+    MemoryHeld held;
     made = Own::steal(PyObject_CallMethod(callback.get(), "piece_of", "OOiOi", py::generator_function(generator),
                                           py::generator_code(generator), py::generator_place(generator), key.get(),
                                           static_cast<int>(sizeof(int))));

@@ -123,7 +123,11 @@ std::string short_repr(PyObject* obj) {
     PyOS_snprintf(address, sizeof address, " at %p>", static_cast<void*>(obj));
     return "<" + type_name(Py_TYPE(obj)) + address;
   }
-  Own repr = Own::steal(PyObject_Repr(obj));
+  constexpr Py_ssize_t kShown = 120;
+  Own start;  // of a text, which may be long
+  if ((PyUnicode_CheckExact(obj) || PyBytes_CheckExact(obj)) && PyObject_Size(obj) > kShown)
+    start = Own::steal(PySequence_GetSlice(obj, 0, kShown));
+  Own repr = Own::steal(PyObject_Repr(start ? start.get() : obj));
   const char* utf8 = repr ? PyUnicode_AsUTF8(repr.get()) : nullptr;
   if (utf8) {
     text = utf8;
@@ -133,8 +137,8 @@ std::string short_repr(PyObject* obj) {
   }
   for (char& c : text)
     if (c == '\n') c = ' ';
-  if (text.size() > 120) {
-    size_t cut = 117;
+  if (text.size() > kShown) {
+    size_t cut = kShown - 3;
     while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;  // not inside a character
     text = text.substr(0, cut) + "...";
   }

@@ -25,6 +25,10 @@ from alternator.tensors.graph import SYMBOLIC, Input
 _LITERALS = frozenset({int, str, bool, type(None), bytes})
 
 
+_LONG = 1000
+"""Texts longer than this are no part of generated code's own text."""
+
+
 def give_class(tensor: torch.Tensor, kind: Any) -> torch.Tensor:
     """The tensor as an instance of a subclass."""
     with torch._C.DisableTorchFunctionSubclass():
@@ -36,7 +40,7 @@ def _is_itself(value: Any, kind: type) -> bool:
     if kind is int:
         return abs(value) < 1 << 62
     if kind is str and len(value) > 1:
-        return value.isascii() and value.isidentifier() and sys.intern(value[:1] + value[1:]) is value
+        return len(value) < _LONG and value.isascii() and value.isidentifier() and sys.intern(value[:1] + value[1:]) is value
     return kind is not bytes or len(value) < 2
 
 

@@ -230,10 +230,16 @@ def _resolve(fact: Any) -> Any:
     return fact
 
 
+_LONG = 1000
+"""Texts longer than this are not shown whole: it would take longer than to capture the rest."""
+
+
 def _short(value: Any) -> str:
     if type(value) is Source:
         return value.name
     if type(value) in _HASHABLE:
+        if type(value) in (str, bytes) and len(value) > _LONG:
+            return f"{value[:_LONG]!r}... ({len(value)} long)"
         try:
             return repr(value)
         except ValueError:  # an int of very many digits

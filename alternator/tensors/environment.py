@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from typing import Any, Iterator
 
+from torch._guards import SLoc, TracingContext
 from torch._subclasses.fake_tensor import FakeTensorMode, disable_fake_tensor_cache
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, ShapeEnvSettings
+from torch.utils._traceback import format_frame
 
 
 class _Settings(ShapeEnvSettings):
@@ -28,8 +31,11 @@ _SETTINGS: dict[tuple[Any, ...], _Settings] = {}
 """The one object for each combination that was used so far."""
 
 
+_torch_log = logging.getLogger(ShapeEnv.__module__)
+
+
 class Environment(ShapeEnv):
-    """A ``ShapeEnv`` that knows how often it was asked what it allows."""
+    """A ``ShapeEnv`` that knows how often it was asked what it allows, and where the program is."""
 
     def __init__(self, *, scalars: bool, sizes: bool, **settings: Any) -> None:
         super().__init__(**settings)
@@ -47,6 +53,14 @@ class Environment(ShapeEnv):
     def allow_dynamic_output_shape_ops(self) -> bool:
         self.asked += 1
         return self._sizes
+
+    def _get_stack_summary(self, is_debug: bool = False, framework_loc: str | None = None) -> tuple[SLoc, str]:
+        """The place that made a symbol.  Torch looks for it on Python's stack, where our own frames are, too, and imports its
+        compilers, which takes half a second, for a list of files that are no places of the program's."""
+        if is_debug or _torch_log.isEnabledFor(logging.INFO):
+            return super()._get_stack_summary(is_debug, framework_loc)
+        where = TracingContext.extract_stack()
+        return SLoc(framework_loc, format_frame(where[-1], line=True) if where else None), ""
 
     @contextlib.contextmanager
     def sizes_allowed(self, mode: FakeTensorMode) -> Iterator[None]:
