@@ -275,6 +275,7 @@ PyObject* call_piece(PyObject* generator, py::Frame* frame, Own fn, Own given, b
 Resumed resume_in_a_piece(PyThreadState* tstate, py::Frame* frame, PyObject** result) {
   PyObject* generator = py::resumed_generator(frame);
   if (!generator || thread_hook.callback == Py_False || py::is_traced(tstate)) return Resumed::plainly;
+  if (py::is_interrupted(tstate)) return Resumed::plainly;  // it is raised in the innermost one: those that delegate do not look
   ExtraState* extra = make_extra(py::frame_code(frame));
   if (!extra) return Resumed::in_a_piece;  // with an exception set
   if (extra->skip != Skip::no) return Resumed::plainly;

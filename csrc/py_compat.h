@@ -15,9 +15,12 @@
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wpedantic"
 #define Py_BUILD_CORE 1
+#undef HAVE_STD_ATOMIC  // C's atomics are no C++; the compiler's own have the same layout
+#undef _PyGC_FINALIZED  // which two headers define
 #include <internal/pycore_code.h>
 #include <internal/pycore_dict.h>
 #include <internal/pycore_frame.h>
+#include <internal/pycore_runtime.h>
 #undef Py_BUILD_CORE
 #pragma GCC diagnostic pop
 
@@ -56,6 +59,11 @@ inline EvalFn default_eval_hook() { return _PyEval_EvalFrameDefault; }
 inline bool other_threads(PyThreadState* tstate) {
   PyThreadState* head = PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(tstate));
   return head != tstate || PyThreadState_Next(head) != nullptr;
+}
+
+// Whether a signal, or an exception from another thread, waits for Python to look: the frame that is evaluated next may raise it.
+inline bool is_interrupted(const PyThreadState* tstate) {
+  return _Py_atomic_load_relaxed(&_PyRuntime.ceval.signals_pending) || tstate->async_exc;
 }
 
 // ---- generators -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.no_torch
 PACKAGE = Path(__file__).parent.parent / "alternator"
 
 LAYERS = """
-config exc registry
+config exc interrupts registry
 breaks marks callback
 utils
 request

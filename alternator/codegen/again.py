@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from alternator import interrupts
 from alternator._C.eval_frame import GraphFailed
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import has_effects
@@ -57,7 +58,7 @@ class RunAgain:
                 return None
         if error is None:  # the graph has not raised: what was expected is not true
             return True
-        ours = isinstance(error, AlternatorException)
+        ours = isinstance(error, AlternatorException) or interrupts.is_from_handler(error)
         return self.handles if self.possible and isinstance(error, Exception) and not ours else None
 
     def statements(self, b: Builder, call: str, expected: list[torch.Tensor]) -> list[str]:

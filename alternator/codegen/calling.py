@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
+from alternator import interrupts
+
 MAX_STARTS = 30
 
 
@@ -17,6 +19,7 @@ def call_backend(backend: Any, module: torch.fx.GraphModule, examples: list[Any]
         try:
             return backend(module, examples)
         except Exception as error:
+            interrupts.check(error)
             if type(error).__name__ != "TensorifyScalarRestartAnalysis":
                 raise
     return backend(module, examples)

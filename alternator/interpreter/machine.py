@@ -11,6 +11,7 @@ from typing import Any, Callable
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
+from alternator import interrupts
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
@@ -272,6 +273,7 @@ class Machine:
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
+        interrupts.check(error)
         if id(error) not in self.records:  # one from outside, which native code raised again, keeps its own
             BaseException.with_traceback(error, made_here(trace_of(error)))
         handled = self.current_error()

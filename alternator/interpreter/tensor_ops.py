@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from alternator import interrupts
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
 from alternator.interpreter import assertions, expectations, overrides, wrappers
 from alternator.interpreter.identity import with_truths
@@ -45,33 +46,8 @@ NUMBERS_BESIDE: dict[type, Any] = {}
 the operator, and the left operand (None if that is the value) and the right one, maybe a tensor that gives the same there."""
 
 _METADATA = frozenset(
-    {
-        "dtype",
-        "device",
-        "layout",
-        "ndim",
-        "requires_grad",
-        "is_leaf",
-        "is_cuda",
-        "is_cpu",
-        "is_meta",
-        "is_mps",
-        "is_xpu",
-        "is_sparse",
-        "is_sparse_csr",
-        "is_quantized",
-        "is_nested",
-        "is_mkldnn",
-        "itemsize",
-        "nbytes",
-        "names",
-        "output_nr",
-        "is_ipu",
-        "is_vulkan",
-        "is_maia",
-        "is_xla",
-        "is_mtia",
-    }
+    "dtype device layout ndim requires_grad is_leaf is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr "
+    "is_quantized is_nested is_mkldnn itemsize nbytes names output_nr is_ipu is_vulkan is_maia is_xla is_mtia".split()
 )
 _GRAPH_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 _METADATA_METHODS = frozenset(
@@ -108,6 +84,7 @@ _OURS = (Break, InternalError, SkipFrame, UserRaise)
 
 def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any = None) -> BaseException:
     """An exception of fake execution: what eager would raise too is the user's; what only a fake cannot know is a break."""
+    interrupts.check(error)
     name = getattr(what, "__name__", str(what))
     cause: BaseException | None = error
     while cause is not None:

@@ -19,7 +19,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import torch
 
 from alternator import callback as callbacks
-from alternator import capture, config, exc, marks, utils
+from alternator import capture, config, exc, interrupts, marks, utils
 from alternator._C import eval_frame
 from alternator.codegen import pieces
 from alternator.interpreter.masks import ONLY_DATA_SAYS
@@ -285,12 +285,17 @@ class Callback:
                 return self._internal_error(func, error, state, metrics)
             metrics.fail_type, metrics.fail_reason = type(error).__name__, str(error)
             raise
+        except interrupts.Interrupted as interrupted:
+            metrics.fail_type, metrics.fail_reason = "Interrupted", str(interrupted.error)
+            raise interrupted.error from None
         except (KeyboardInterrupt, SystemExit, GeneratorExit, exc.Restart):
             raise
         except RecursionError as error:  # the program is near the limit, and may be meant to reach it
             metrics.fail_type, metrics.fail_reason = type(error).__name__, str(error)
             return None
         except BaseException as error:
+            if interrupts.is_from_handler(error):
+                raise
             return self._internal_error(func, error, state, metrics)
 
     def _internal_error(
