@@ -440,6 +440,7 @@ def show_as(kind: type, visible: Any, known: bool = False) -> None:
         KNOWN.add(kind)
 
 
+_NOT_AS_EFFECTS = frozenset({"__class__", "__dict__"})
 KNOWN: set[type] = set()
 """Classes behind a visible type that library code knows by name."""
 
@@ -512,7 +513,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         return
     if facts(vm, kind).writer not in _KNOWN_WRITERS:
         raise Break("UNSUPPORTED_EFFECT", f"assignment to an attribute of a {kind.__name__}, which C code does in its own way")
-    if name == "__class__" or name == "__dict__":
+    if name in _NOT_AS_EFFECTS or kind is types.FunctionType and name in ("__code__", "__defaults__", "__kwdefaults__"):
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
     if raw is MISSING and instance_space(rec.obj) is None:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))

@@ -13,9 +13,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.bytecode.assemble import origin_of
-from alternator.exc import Break, InternalError, UserRaise
-from alternator.interpreter import attributes, overrides, rests, tensor_classes, tensor_ops
-from alternator.interpreter.frame import NULL, Frame
+from alternator.exc import Break, UserRaise
+from alternator.interpreter import attributes, binding, overrides, rests, tensor_classes, tensor_ops
+from alternator.interpreter.frame import Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes, passes_on
@@ -127,7 +127,7 @@ def enter(vm: Any, fn: types.FunctionType) -> None:
 @passes_on
 def inline(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     enter(vm, fn)
-    return execute(vm, fn, bind_arguments(vm, fn, args, kwargs))
+    return execute(vm, fn, binding.bind_arguments(vm, fn, args, kwargs))
 
 
 def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
@@ -141,9 +141,9 @@ def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
         code = fn.__code__
         count = code.co_argcount
         if not code.co_flags & (_VARARGS | _VARKEYWORDS) and not code.co_kwonlyargcount:
-            return call(vm, fn, tuple(values[:count]), {})
+            return call(vm, fn, tuple(binding.seen_defaults(vm, fn, list(values))[:count]), {})
     enter(vm, fn)
-    return execute(vm, fn, list(values))
+    return execute(vm, fn, binding.seen_defaults(vm, fn, list(values)))
 
 
 @passes_on
@@ -181,118 +181,6 @@ def _made_plainly(vm: Any, fn: types.FunctionType) -> Break:
 
 def _no_origins() -> bool:
     return not sys.get_coroutine_origin_tracking_depth()
-
-
-def default_of(vm: Any, fn: types.FunctionType, index: int) -> Any:
-    """The positional default number ``index``, guarded where the function is outside."""
-    defaults = fn.__defaults__
-    rec = vm.records.get(id(fn))
-    value = defaults[index]  # type: ignore[index]
-    if rec is None:
-        return value
-    return vm.world.admit(value, rec.inner.child("func", "defaults").child("index", index))
-
-
-def kwdefault_of(vm: Any, fn: types.FunctionType, name: str) -> Any:
-    value = fn.__kwdefaults__[name]  # type: ignore[index]
-    rec = vm.records.get(id(fn))
-    if rec is None:
-        return value
-    return vm.world.admit(value, rec.inner.child("func", "kwdefaults").child("dictitem", name))
-
-
-def bind_arguments(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """CPython's argument binding: the fast locals at entry."""
-    code = fn.__code__
-    count, given = code.co_argcount, len(args)
-    flags = code.co_flags
-    total = len(code.co_varnames) + len([n for n in code.co_cellvars if n not in code.co_varnames]) + len(code.co_freevars)
-    slots = [NULL] * total
-    if given > count:
-        if not flags & _VARARGS:
-            raise _binding_error(vm, fn, args, kwargs)
-        slots[:count] = args[:count]
-    else:
-        slots[:given] = args
-    names = code.co_varnames
-    only = code.co_kwonlyargcount
-    if flags & _VARARGS:
-        slots[count + only] = tuple(args[count:])
-    if kwargs:
-        _bind_keywords(vm, fn, slots, args, kwargs)
-    elif flags & _VARKEYWORDS:
-        slots[count + only + bool(flags & _VARARGS)] = {}
-    if given < count:
-        defaults = fn.__defaults__
-        first = count - (len(defaults) if defaults else 0)
-        for i in range(given, count):
-            if slots[i] is NULL:
-                if i < first:
-                    raise _binding_error(vm, fn, args, kwargs)
-                slots[i] = default_of(vm, fn, i - first)
-    for i in range(count, count + only):
-        if slots[i] is NULL:
-            if not fn.__kwdefaults__ or names[i] not in fn.__kwdefaults__:
-                raise _binding_error(vm, fn, args, kwargs)
-            slots[i] = kwdefault_of(vm, fn, names[i])
-    return slots
-
-
-def _bind_keywords(vm: Any, fn: types.FunctionType, slots: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    code = fn.__code__
-    count, only, flags = code.co_argcount, code.co_kwonlyargcount, code.co_flags
-    names = code.co_varnames
-    positions = {names[i]: i for i in range(code.co_posonlyargcount, count + only)}
-    rest: dict[str, Any] = {}
-    for name, value in kwargs.items():
-        at = positions.get(name)
-        if at is None:
-            if not flags & _VARKEYWORDS:
-                raise _binding_error(vm, fn, args, kwargs)
-            rest[name] = value
-        elif slots[at] is not NULL:
-            raise _binding_error(vm, fn, args, kwargs)
-        else:
-            slots[at] = value
-    if flags & _VARKEYWORDS:
-        slots[count + only + bool(flags & _VARARGS)] = rest
-
-
-def _binding_error(vm: Any, fn: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UserRaise:
-    """The TypeError for arguments that do not fit the signature: CPython's own, of a function with this signature and no body."""
-    stub = types.FunctionType(_stub_code(fn.__code__), {}, fn.__name__, fn.__defaults__)
-    stub.__qualname__ = fn.__qualname__
-    stub.__kwdefaults__ = fn.__kwdefaults__
-    try:
-        stub(*args, **kwargs)
-    except TypeError as error:
-        return vm.user_raise(error)
-    raise InternalError(f"arguments of {fn.__qualname__} fit after all")
-
-
-def _stub_code(code: types.CodeType) -> types.CodeType:
-    names = code.co_varnames
-    first, count, only = code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount
-    words = [_plain_name(name) for name in names[:count]]
-    if first:
-        words.insert(first, "/")
-    at = count + only
-    if code.co_flags & _VARARGS:
-        words.append("*" + _plain_name(names[at]))
-        at += 1
-    elif only:
-        words.append("*")
-    words += [_plain_name(name) for name in names[count : count + only]]
-    if code.co_flags & _VARKEYWORDS:
-        words.append("**" + _plain_name(names[at]))
-    scope: dict[str, Any] = {}
-    exec(f"def stub({', '.join(words)}): pass", scope)
-    made: types.CodeType = scope["stub"].__code__
-    return made.replace(co_varnames=names[: len(made.co_varnames)])
-
-
-def _plain_name(name: str) -> str:
-    return name if name.isidentifier() else "arg_" + name.strip(".")
 
 
 def name_for_errors(fn: Any) -> str:

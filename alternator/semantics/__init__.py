@@ -17,6 +17,7 @@ from alternator.semantics import (  # noqa: F401
     flex_attention,
     foreach,
     function_modes,
+    functions,
     functorch,
     generators,
     gradients,

@@ -19,7 +19,7 @@ from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break
-from alternator.interpreter import attributes, calls, overrides, tensor_ops
+from alternator.interpreter import attributes, binding, overrides, tensor_ops
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
 from alternator.provenance.world import MISSING
 from alternator.semantics.bodies import Body, run_body
@@ -133,7 +133,7 @@ def _positional(vm: Any, forward: Any, given: list[Any], kwargs: dict[str, Any],
         if parameter.name in rest:
             values.append(rest.pop(parameter.name))
         elif separate and parameter.default is not parameter.empty:
-            values.append(calls.default_of(vm, func, at - func.__code__.co_argcount + len(func.__defaults__ or ())))
+            values.append(binding.default_of(vm, func, at - func.__code__.co_argcount + binding.count_defaults(vm, func)))
         elif rest or separate:
             raise Break("AUTOGRAD_FUNCTION", f"forward is called without its argument {parameter.name}")
         else:

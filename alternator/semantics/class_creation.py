@@ -221,7 +221,13 @@ def rebuild_property(b: Any, value: Any) -> str:
 def rebuild_wrapper(b: Any, value: Any) -> str:
     if type(value) not in (staticmethod, classmethod):
         raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}")
-    return b.assign(f"{type(value).__name__}({b.value(value.__func__)})")
+    name = b.assign(f"{type(value).__name__}({b.value(value.__func__)})")
+    b.register(value, name)
+    found, given = vars(value), vars(type(value)(value.__func__))
+    if [*map(id, found.values())] != [*map(id, given.values())] or [*found] != [*given]:
+        b.emit(f"{name}.__dict__.clear()")
+        b.emit(f"{name}.__dict__.update({b.value(dict(found))})")
+    return name
 
 
 __all__ = ["MISSING"]
