@@ -53,7 +53,7 @@ from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest
-from alternator.semantics import function_modes, functorch, gradients
+from alternator.semantics import function_modes, functorch, gradients, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
@@ -381,7 +381,7 @@ def _count_piece(attempt: Attempt, broken: Break) -> None:
             "%s (%s:%s) broke %s times, mostly without tensor work in between, and runs plainly from now on.\n  last break: %s",
             *(code.co_qualname, code.co_filename, code.co_firstlineno, pieces, broken),
         )
-    skip_code(code)
+    skip_code(code, refused.counts_objects(code, attempt.func.__globals__))
     raise SkipFrame(f"it breaks nearly everywhere; last: {broken}")
 
 

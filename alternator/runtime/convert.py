@@ -27,6 +27,7 @@ from alternator.request import CompileRequest, frame_states
 from alternator.runtime import recompiles, skip, stance, trampoline
 from alternator.runtime.module import original_of
 from alternator.runtime.skip import Verdict
+from alternator.semantics import refused
 
 log = logging.getLogger("alternator")
 _fx_traces, _jit_traces = torch.fx._symbolic_trace.is_fx_symbolic_tracing, torch._C._is_tracing
@@ -180,8 +181,10 @@ class Callback:
                     return entry
             elif not (settings.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
                 if not trampoline.is_frame_of_c(func):
-                    return None
+                    return False if refused.counts_objects(code, func.__globals__) else None
             made = self._convert(func, values, present, settings)
+            if made is eval_frame.SKIP_CODE and refused.counts_objects(code, func.__globals__):
+                return eval_frame.SKIP_CODE_RECURSIVE
             if isinstance(made, eval_frame._CacheEntry):
                 eval_frame.add(code, made, self)  # for those who wait for the lock
             return made

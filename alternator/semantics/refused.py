@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import _tracemalloc
 import gc
 import sys
 import time
+import tracemalloc
+import types
 import weakref
 from typing import Any
 
@@ -30,8 +33,29 @@ for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
 
 _COUNTING = (gc.get_objects, gc.get_count, sys.getallocatedblocks, weakref.getweakrefcount, weakref.getweakrefs)
+_COUNTING += (_tracemalloc.get_traced_memory, _tracemalloc._get_traces)
 for _fn in _COUNTING:  # what is captured from then on would count: guards refer weakly to what they know
     _refuse("UNKNOWN_C_FUNCTION", f"{_fn.__module__}.{_fn.__name__}()", _fn, plainly="all")
+
+_MODULES = {module.__name__: module for module in (gc, sys, weakref, tracemalloc)}
+_BY_NAME: dict[str, Any] = {fn.__name__: fn for fn in _COUNTING} | {"take_snapshot": tracemalloc.take_snapshot}
+
+
+def counts_objects(code: types.CodeType, namespace: dict[str, Any]) -> bool:
+    """Whether code with these globals names a function that counts what the process holds.
+
+    Where such code runs plainly, for whatever reason, nothing that it calls may be captured in between.
+    """
+    for name in code.co_names:
+        fn = _BY_NAME.get(name)
+        if fn is None:
+            continue
+        modules = [namespace.get(other, _MODULES.get(other)) for other in code.co_names]  # it may import them by itself
+        spaces = [namespace, *[vars(module) for module in modules if type(module) is types.ModuleType]]
+        if any(space.get(name) is fn for space in spaces):
+            return True
+    return False
+
 
 _refuse("THREAD", "starting a thread", _thread.start_new_thread)
 

@@ -2,8 +2,13 @@
 
 import gc
 
+import pytest
 import torch
 from helpers import same
+
+import alternator
+from alternator import config
+from alternator.semantics import refused
 
 
 class Own:
@@ -26,3 +31,60 @@ def test_who_counts_objects_counts_none_of_ours():
         same(fn, torch.ones(2), breaks=["UNKNOWN_C_FUNCTION"])
     finally:
         gc.enable()
+
+
+def helper(n):
+    return [n, n + 1]
+
+
+def counts_in_many_pieces():
+    one = Own()
+    for n in range(20):
+        print(object(), end="\n"[:0])  # a break
+    before = len(gc.get_objects())
+    for n in range(10):
+        one == one
+        helper(n)
+    return len(gc.get_objects()) - before
+
+
+def counts_behind_what_is_not_captured():
+    import gc as collector
+
+    before = len(collector.get_objects())
+    made = [work(torch.ones(2)) for _ in range(3)]
+    return len(collector.get_objects()) - before - len(made)
+
+
+def work(x):
+    return x * 2
+
+
+@pytest.mark.parametrize("fn", [counts_in_many_pieces, counts_behind_what_is_not_captured])
+@pytest.mark.parametrize("empty", [False, True])
+def test_what_is_called_by_who_counts_is_left_alone_where_that_runs_plainly(fn, empty, capsys):
+    gc.collect()
+    gc.disable()
+    try:
+        plainly = [fn() for _ in range(3)]
+        with config.patch(allow_empty_graphs=empty):
+            compiled = alternator.compile(fn, backend="eager")
+            assert [compiled() for _ in range(3)] == plainly
+    finally:
+        gc.enable()
+
+
+def test_names_alone_do_not_count():
+    class Store:
+        def get_objects(self):
+            return [1, 2]
+
+    def fn(x, store):
+        return helper_of(x) + len(store.get_objects())
+
+    def helper_of(x):
+        return x + 1
+
+    assert not refused.counts_objects(fn.__code__, globals())
+    assert refused.counts_objects(counts_in_many_pieces.__code__, globals())
+    same(fn, torch.ones(2), Store(), fullgraph=True)
