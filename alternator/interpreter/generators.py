@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import types
 from typing import Any
@@ -143,6 +144,8 @@ class TracedGenerator:
     def _check(self, value: Any, error: BaseException | None) -> None:
         vm = self.vm
         if self.running:
+            if type(self) in ITERATORS:  # C code may allow that, or has words of its own for it
+                raise Break("GENERATOR_STATE", "an iterator that is advanced by what it runs")
             raise vm.user_raise(ValueError("generator already executing"))
         if self.finished:
             raise vm.user_raise(error if error is not None else StopIteration())
@@ -289,11 +292,23 @@ class TracedIndexing(TracedGenerator):
         return ENDS_HERE
 
 
+class TracedTee(TracedMap):
+    """One of those that ``itertools.tee`` gives: what waits for it is its first variable."""
+
+    def left_by_error(self) -> None:
+        """As with other C code; what it has for the next step it keeps."""
+        frame = self.frame
+        count = frame.code.co_nlocals
+        frame.locals[1:count] = [NULL] * (count - 1)
+        frame.stack, frame.pc, frame.started = [], 0, False
+
+
 ITERATORS: dict[type[TracedGenerator], type] = {
     TracedMap: map,
     TracedFilter: filter,
     TracedUntil: type(iter(int, 1)),
     TracedIndexing: type(iter(type("Indexed", (), {"__getitem__": None})())),
+    TracedTee: type(itertools.tee(())[0]),
 }
 """Generators that do the work of an iterator in C, and its type."""
 

@@ -43,6 +43,7 @@ from alternator.semantics import (  # noqa: F401
     scaled,
     scope,
     stdlib,
+    tee,
     tensor_hooks,
     tensor_subclasses,
     tensors,

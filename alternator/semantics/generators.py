@@ -11,7 +11,7 @@ from alternator.codegen.effects import waiting_state
 from alternator.exc import Break
 from alternator.interpreter import attributes, generators
 from alternator.interpreter.frame import NULL
-from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedIndexing, TracedMap, TracedUntil
+from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedIndexing, TracedMap, TracedTee, TracedUntil
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.interpreter.tables import GETATTR, REBUILD, RULES
@@ -162,7 +162,7 @@ def _begun(fn: types.FunctionType) -> Any:
     return fn(*[None] * count, **dict.fromkeys(code.co_varnames[count : count + code.co_kwonlyargcount]))
 
 
-@REBUILD.rule(*generators.ITERATORS)
+@REBUILD.rule(*(traced for traced in generators.ITERATORS if traced is not TracedTee))
 def rebuild_iterator(b: Any, value: TracedGenerator) -> str:
     """Whatever it has given so far: the function, and the iterators as they are now."""
     kind = type(value)

@@ -100,26 +100,6 @@ def _chain(iterables: Any) -> Any:
 RULES.put(itertools.chain.__dict__["from_iterable"], _chain_from_iterable)
 
 
-def _tee(iterable: Any, n: int = 2) -> Any:
-    """Polyfill of ``itertools.tee``."""
-    it = iter(iterable)
-    queues: list[Any] = [collections.deque() for _ in range(n)]
-
-    def gen(mine: Any) -> Any:
-        while True:
-            if not mine:
-                try:
-                    value = next(it)
-                except StopIteration:
-                    return
-                for queue in queues:
-                    queue.append(value)
-            yield mine.popleft()
-
-    return tuple([gen(queue) for queue in queues])
-
-
-RULES.put(itertools.tee, lambda vm, args, kwargs: calls.call(vm, _tee, args, kwargs))
 PURE.put(functools.cmp_to_key, NOTHING)
 PURE_TYPES.put(type(functools.cmp_to_key(lambda a, b: 0)), NOTHING)
 for _name in ("_heapify_max", "_heappop_max", "_heapreplace_max"):
