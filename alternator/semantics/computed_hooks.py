@@ -107,11 +107,10 @@ def _run(vm: Any, tensor: torch.Tensor, hook: Any) -> tuple[Body, torch.Tensor]:
 
 def _record(vm: Any, handle: ComputedHandle, body: Body, result: torch.Tensor) -> None:
     tensor, recorder, inner = handle.tensor, vm.recorder, body.recorder
-    used = [
-        value for (kind, *_), (outer, _) in inner.lifted.items() if outer is not None for value in (outer.meta["example_value"],)
-    ]
+    answer = inner.node_of(result)
     given = inner.arguments()
-    module = inner.close(inner.node_of(result), result)
+    used = [node.meta["example_value"] for node in given]
+    module = inner.close(answer, result)
     inner.hide(_WHAT)
     place = recorder.attribute("hook_body", module)
     node = recorder.graph.call_function(register_hook_op, (recorder.node_of(tensor), place, *given))

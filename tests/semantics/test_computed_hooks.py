@@ -106,6 +106,8 @@ def test_it_reads_what_stays_as_it_is() -> None:
         y = w * x
         n, mask = x.shape[0], (x > 0).float()
         y.register_hook(lambda grad: grad / n * mask + w.detach() + y.detach())
+        y.register_hook(lambda grad: mask)
+        y.register_hook(lambda grad: grad + mask * y.detach())
         y.register_hook(scaled(0.3))
         y.register_hook(functools.partial(torch.clamp, min=-0.5, max=0.5))
         for factor in (2.0, 3.0):
@@ -267,6 +269,7 @@ def test_gradients_inside_meet_the_hook() -> None:
     def f(w, x):
         y = w * x
         y.register_hook(lambda grad: grad * 2)
+        y.register_hook(lambda grad: x)
         z = (y**2).sum()
         (of_w,) = torch.autograd.grad(z, w, retain_graph=True)
         (of_y,) = torch.autograd.grad(z, y, retain_graph=True)
