@@ -12,6 +12,7 @@ from typing import Any
 import sympy
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils._sympy import functions as f
 
 from alternator.tensors.fake import SymbolSource
@@ -61,8 +62,31 @@ def _is_total(vm: Any, expr: Any) -> bool:
     if made is not None:
         fn, args = made
         numbers = [arg for arg in args if isinstance(arg, (torch.SymFloat, torch.SymInt))]
+        if fn in _ROOTS:
+            return never_raises(vm, args[0]) and _holds(vm, sympy.Ge(args[0].node.expr, 0))
         return fn in _NEVER_RAISE and all(never_raises(vm, arg) for arg in numbers)
-    return expr.func not in (f.FloatPow, f.PowByNatural, f.TruncToInt, f.FloorToInt, f.CeilToInt)
+    if expr.func is f.FloatPow:
+        return _power_fits(vm, *expr.args)
+    return expr.func not in (f.PowByNatural, f.TruncToInt, f.FloorToInt, f.CeilToInt)
+
+
+def _power_fits(vm: Any, base: Any, exponent: Any) -> bool:
+    """A small power of a number that is not too large, nor negative where it must not be: which is guarded."""
+    if not exponent.is_number or not 0 < float(exponent) <= 8:
+        return False
+    least = -_SMALL if float(exponent).is_integer() else 0
+    return _holds(vm, sympy.Lt(base, _SMALL)) and _holds(vm, sympy.Ge(base, least))
+
+
+_SMALL = sympy.Float(1e30)
+_ROOTS = frozenset({math.sqrt, torch.sym_sqrt})
+
+
+def _holds(vm: Any, condition: Any) -> bool:
+    """Whether it is so in this capture; then guards say so."""
+    if free_unbacked_symbols(condition):
+        return False
+    return bool(vm.fakes.shape_env.evaluate_expr(condition))
 
 
 def _of(b: Any, expr: Any, whole: bool) -> str | None:

@@ -47,6 +47,20 @@ def test_a_float_that_varies_takes_one_graph_more(backend: Any) -> None:
     assert check(f, backend) <= 2
 
 
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_powers_and_roots_that_leave_need_no_graph(backend: Any) -> None:
+    def f(x, s):
+        return x * 2, s**2, (s + 1) ** 0.5, math.sqrt(s * 3) + s**3
+
+    assert check(f, backend) <= 2
+    compiled = alternator.compile(f, backend=backend)
+    for number in (1.0, 2.0, 3.0, 1e40, -0.0, 4.0):
+        assert compiled(X, number)[1:] == f(X, number)[1:]
+    for number, error in ((-0.5, ValueError), (1e200, OverflowError)):
+        with pytest.raises(error):
+            compiled(X, number)
+
+
 def test_graphs_take_tensors_and_ints() -> None:
     taken = []
 
