@@ -62,8 +62,8 @@ def _is_total(vm: Any, expr: Any) -> bool:
     if made is not None:
         fn, args = made
         numbers = [arg for arg in args if isinstance(arg, (torch.SymFloat, torch.SymInt))]
-        if fn in _ROOTS:
-            return never_raises(vm, args[0]) and _holds(vm, sympy.Ge(args[0].node.expr, 0))
+        if fn in _WITHIN:
+            return all(never_raises(vm, arg) and _lies(vm, arg.node.expr, *_WITHIN[fn]) for arg in numbers)
         return fn in _NEVER_RAISE and all(never_raises(vm, arg) for arg in numbers)
     if expr.func is f.FloatPow:
         return _power_fits(vm, *expr.args)
@@ -71,15 +71,29 @@ def _is_total(vm: Any, expr: Any) -> bool:
 
 
 def _power_fits(vm: Any, base: Any, exponent: Any) -> bool:
-    """A small power of a number that is not too large, nor negative where it must not be: which is guarded."""
     if not exponent.is_number or not 0 < float(exponent) <= 8:
         return False
-    least = -_SMALL if float(exponent).is_integer() else 0
-    return _holds(vm, sympy.Lt(base, _SMALL)) and _holds(vm, sympy.Ge(base, least))
+    return _lies(vm, base, -_FAR if float(exponent).is_integer() else 0.0, _FAR)
 
 
-_SMALL = sympy.Float(1e30)
-_ROOTS = frozenset({math.sqrt, torch.sym_sqrt})
+def _lies(vm: Any, expr: Any, low: float, high: float) -> bool:
+    """Whether a number is between these; then it is guarded to be so."""
+    return _holds(vm, sympy.Ge(expr, low)) and _holds(vm, sympy.Le(expr, high))
+
+
+_FAR = 1e30
+_RANGES = {
+    "sqrt": (0.0, _FAR),
+    "log2": (1 / _FAR, _FAR),
+    **dict.fromkeys(("sin", "cos", "tan", "tanh", "atan"), (-_FAR, _FAR)),
+}
+_WITHIN = {
+    getattr(space, prefix + name): between
+    for name, between in _RANGES.items()
+    for space, prefix in ((math, ""), (torch, "sym_"), (torch, "_sym_"))
+    if hasattr(space, prefix + name)
+}
+"""Functions that may raise, and what they certainly do not raise between."""
 
 
 def _holds(vm: Any, condition: Any) -> bool:
