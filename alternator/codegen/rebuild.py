@@ -17,6 +17,7 @@ import torch
 from alternator._C import build
 from alternator.codegen.builder import Builder
 from alternator.exc import Break
+from alternator.interpreter import loops
 from alternator.interpreter.attributes import native_base
 from alternator.interpreter.calls import face_of
 from alternator.interpreter.frame import NULL
@@ -438,6 +439,32 @@ def _by_reduce(b: Builder, value: Any) -> str:
         set_position = b.constant(iterators.set_position, "set_position")
         b.emit_late(f"{set_position}({name}, {b.value(parts[2])})")
     return name
+
+
+@REBUILD.rule(loops.Counted)
+def rebuild_counted(b: Builder, value: Any) -> str:
+    name = b.assign(f"iter(range({b.value(value.start)}, {b.value(value.stop)}, {value.step}))")
+    if value.taken:
+        b.emit(f"{name}.__setstate__({value.taken})")
+    return name
+
+
+@REBUILD.rule(loops.Items)
+def rebuild_items(b: Builder, value: Any) -> str:
+    name = b.assign(f"iter({b.value(value.items)})")
+    if value.taken:
+        b.emit_late(f"{b.constant(iterators.set_position, 'set_position')}({name}, {value.taken})")
+    return name
+
+
+@REBUILD.rule(loops.Numbered)
+def rebuild_numbered(b: Builder, value: Any) -> str:
+    return b.assign(f"enumerate({b.value(value.inner)}, {value.start + value.taken})")
+
+
+@REBUILD.rule(loops.Together)
+def rebuild_together(b: Builder, value: Any) -> str:
+    return b.assign(f"zip({b.values(value.inner)})")
 
 
 _iterator: Any

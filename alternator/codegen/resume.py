@@ -32,6 +32,7 @@ from alternator.interpreter import rests
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link
+from alternator.interpreter.loops import note_break
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance.world import Unread, module_of
 
@@ -133,6 +134,7 @@ class Place:
         # a continuation has no slots for what it is not called with
         self.slots = dict.fromkeys(names, NULL) | dict(zip(frame.decoded.localsplus_names, frame.locals))
         self.counted = counted(frame)
+        note_break(frame)
         kinds = zip(names, decoded.localsplus_kinds)
         self.unbound = frozenset(name for name, kind in kinds if kind == "local" and self.slots[name] is NULL)
         generator = code.co_flags & inspect.CO_GENERATOR  # where it waits, anybody can look at its variables

@@ -18,6 +18,7 @@ from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.continuation import original_place
 from alternator.bytecode.decode import DecodedCode, decode
 from alternator.interpreter.frame import Frame
+from alternator.interpreter.loops import Lazy
 from alternator.provenance import iterators
 from alternator.tensors.from_data import FromData, symbolic_dims
 
@@ -85,7 +86,9 @@ def counted(frame: Frame) -> frozenset[str]:
     """The variables that hold the numbers that the loops around the frame's instruction count through."""
     names: set[str] = set()
     for position, value in enumerate(frame.stack):
-        if type(value) is iterators.RANGE or type(value) in iterators.COMPOSED:
+        if issubclass(type(value), Lazy):
+            names.update(value.variables(_targets(frame, position)))
+        elif type(value) is iterators.RANGE or type(value) in iterators.COMPOSED:
             names.update(_variables(value, _targets(frame, position)))
     return frozenset(names)
 

@@ -19,6 +19,7 @@ from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, as_number, hashable
 from alternator.interpreter.lookahead import Ahead
+from alternator.interpreter.loops import Lazy
 from alternator.interpreter.outside_generators import HandedOver
 from alternator.interpreter.pending import LOOKED_INTO, PendingText, seen_natively
 from alternator.interpreter.places import Places
@@ -590,6 +591,8 @@ OWN_CODES = {
     TracedGenerator.close.__code__,
     Ahead.__iter__.__code__,
     Ahead.__next__.__code__,
+    Lazy.__iter__.__code__,
+    Lazy.__next__.__code__,
 }
 
 __all__ = ["ADMIT", "Frame", "Machine", "NULL"]

@@ -14,6 +14,7 @@ from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead
+from alternator.interpreter.loops import Lazy
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.world import MISSING, SCALARS, module_of
 from alternator.tensors.graph import SYMBOLIC
@@ -476,7 +477,7 @@ def _contains_tensor(vm: Any, container: Any, item: Any) -> bool:
 def iterate(vm: Any, obj: Any) -> Any:
     """``iter(obj)``"""
     kind = type(obj)
-    if issubclass(kind, (TracedGenerator, Ahead)):
+    if issubclass(kind, (TracedGenerator, Ahead, Lazy)):
         return obj
     if issubclass(type(obj), torch.Tensor):
         if vm.overrides.active and vm.overrides.apply(vm, (obj,)):
@@ -518,7 +519,7 @@ def advance(vm: Any, iterator: Any) -> Any:
     try:
         if issubclass(kind, TracedGenerator):
             return iterator.resume(None, None)
-        if issubclass(kind, Ahead):
+        if issubclass(kind, (Ahead, Lazy)):
             return iterator.take()
         if kind in _SIMPLE_ITERATORS:
             vm.ticks += 1

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import calls, operations, rests
+from alternator.interpreter import calls, loops, operations, rests
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import finishes, passes_on
@@ -35,6 +35,11 @@ def call(f: Any, i: Any) -> None:
         args = args[: -len(names)]
     else:
         kwargs = {}
+        if type(fn) is type and fn in loops.MAKERS:
+            made, args = loops.make(f, fn, args)
+            if made is not None:
+                stack.append(made)
+                return
     stack.append(calls.call(f.vm, fn, args, kwargs))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alternator.interpreter import attributes, operations, rests
+from alternator.interpreter import attributes, loops, operations, rests
 from alternator.interpreter.links import finishes
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.opcode_table import op
@@ -82,6 +82,10 @@ def jump_if_false_or_pop(f: Any, i: Any) -> None:
 def get_iter(f: Any, i: Any) -> None:
     obj, vm = f.stack[-1], f.vm
     kind = type(obj)
+    made = loops.over(vm, obj)
+    if made is not None:
+        f.stack[-1] = made
+        return
     if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not iterable"))
     f.stack[-1] = operations.iterate(vm, obj)
