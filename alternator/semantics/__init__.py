@@ -22,6 +22,7 @@ from alternator.semantics import (  # noqa: F401
     generators,
     gradients,
     higher_order,
+    hook_handles,
     identity,
     iterators,
     legacy_tensors,
