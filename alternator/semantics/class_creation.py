@@ -82,6 +82,8 @@ def type_new(vm: Any, args: Any, kwargs: Any) -> Any:
         raise Break("CLASS_CREATION", f"enumeration {name}")
     if any(issubclass(base, torch.Tensor) for base in bases):
         raise Break("TENSOR_SUBCLASS", f"class {name}")
+    if meta is not type and vm.world.class_attr(meta, "mro") is not type.__dict__["mro"]:  # asked before the class is known
+        raise Break("CLASS_CREATION", f"class {name}: an mro() of its own")
     space = vm.fill_value(space)
     for value in space.values():
         vm.world.note_made(value)

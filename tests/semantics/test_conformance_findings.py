@@ -163,7 +163,8 @@ def test_a_function_in_c_that_nobody_keeps_is_not_kept_by_guards():
     assert where() is None
 
 
-def test_garbage_that_changes_what_a_capture_read_is_no_bug():
+@pytest.mark.parametrize("often", [False, True])
+def test_garbage_that_changes_what_a_capture_read_is_no_bug(often):
     class Dying:
         def __del__(self):
             seen.append(1)
@@ -174,15 +175,18 @@ def test_garbage_that_changes_what_a_capture_read_is_no_bug():
     def backend(gm, example_inputs):
         one = Dying()
         one.itself = one
-        gc.set_threshold(1)
+        gc.set_threshold(1, 1000, 1000)
         return gm.forward
 
     def fn(x):
         return x + len(seen)
 
     internal = sum(utils.counters["internal_errors"].values())
+    compiled = alternator.compile(fn, backend=backend)
     try:
-        result = alternator.compile(fn, backend=backend)(torch.zeros(1))
+        if often:  # whatever is made is soon no more among the youngest
+            gc.set_threshold(1, 1000, 1000)
+        result = compiled(torch.zeros(1))
     finally:
         gc.set_threshold(*before)
     gc.collect()

@@ -107,3 +107,25 @@ def test_what_cannot_be_made_again_is_a_break_and_not_its_base():
 
     report = same(fn, torch.ones(2), check_args=False, breaks=["UNREBUILDABLE_OUTPUT"])
     assert type(report.outcomes[0].result[1]) is Partial
+
+
+def test_a_class_that_its_own_mro_refuses():
+    """It is gone when the capture is over: nothing may be guarded of it."""
+
+    class Refusing(type):
+        def mro(cls):
+            seen.append(cls.__name__)
+            return [cls, dict, object]
+
+    def f(x):
+        try:
+
+            class Refused(metaclass=Refusing):
+                pass
+
+        except TypeError as error:
+            return x + 1, str(error)
+
+    seen = []
+    same(f, torch.arange(4.0))
+    assert set(seen) == {"Refused"}
