@@ -61,7 +61,7 @@ from alternator.tensors.graph import Recorder
 from alternator.tensors.recheck import Recheck
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
-from alternator.tensors.state import GlobalState
+from alternator.tensors.state import GlobalState, outside_inference_mode
 from alternator.tensors.static_inputs import announce
 
 IDLE_PIECES = 16
@@ -150,7 +150,7 @@ class Attempt:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            with _outside_inference_mode(), self.fakes.mode, utils.compiling_flag(), tracing(self.vm.places):
+            with outside_inference_mode(), self.fakes.mode, utils.compiling_flag(), tracing(self.vm.places):
                 try:
                     self.result = self.frame.run_carefully()
                 except RecursionError:  # the program nests deeper than this can follow
@@ -175,16 +175,6 @@ class Attempt:
         self.vm.release()
         self.recorder.release()
         self.result = None
-
-
-@contextlib.contextmanager
-def _outside_inference_mode() -> Iterator[None]:
-    """Fakes and AOTAutograd cannot work on inference tensors: no_grad stands in for inference mode, which is guarded."""
-    if not torch.is_inference_mode_enabled():
-        yield
-        return
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 def capture_frame(func: types.FunctionType, values: list[Any], request: CompileRequest) -> Any:
@@ -501,7 +491,8 @@ def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expe
     before = gradients.flags_before(b) + b.new_tensors()
     with torch._C.DisableTorchFunctionSubclass():
         recover = RunAgain(attempt.vm, attempt.before)
-        mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
+        with outside_inference_mode():
+            mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts
     inputs = attempt.recorder.inputs
     nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
@@ -553,7 +544,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     context = TracingContext(mode)
     announce(module, request.compile_id)
     try:
-        with _outside_inference_mode(), tracing(context):
+        with outside_inference_mode(), tracing(context):
             compiled = call_backend(request.backend, module, examples)
     except Exception as error:
         if isinstance(error, (Break, UserRaise, SkipFrame, BackendCompilerFailed)):

@@ -11,6 +11,7 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter.generators import TracedGenerator
+from alternator.provenance.iterators import StandIn
 from alternator.provenance.world import SCALARS, Unread
 from alternator.tensors.state import GlobalState
 from alternator.tensors.subgraph import SubRecorder
@@ -98,8 +99,8 @@ class Watch:
         self._fresh: dict[int, tuple[Any, list[Any]]] = {}
         written = []
         for rec in self._containers():
-            now = self._filled[id(rec)] = _items(rec.standin)
-            if not self._same(_items(rec.snapshot), now):
+            self._filled[id(rec)] = _items(rec.standin)
+            if self._written(rec):
                 written.append(rec.standin)
         self._visit([roots, written, [effect[-1] for effect in self.effects]])
 
@@ -126,13 +127,19 @@ class Watch:
         if not self._same(self.effects, now):
             return _effect_text(now[-1]) if now else "an object from outside"
         for rec in self._containers():
-            if not self._same(self._filled.get(id(rec)) or _items(rec.snapshot), _items(rec.standin)):
+            if self._written(rec, self._filled.get(id(rec))):
                 return str(rec.source.name)
         for value, before in self._fresh.values():
             rec = self.vm.records.get(id(value))
             if rec is None and value is not self.ignore and not self._same(before, _contents(value)):
                 return f"a {type(value).__name__} that was made before it"
         return None
+
+    def _written(self, rec: Any, before: list[Any] | None = None) -> bool:
+        """Whether a container is not what it was ``before``, by default when it was first looked at."""
+        if before is None and issubclass(type(rec.standin), StandIn):
+            return bool(rec.standin.moved())
+        return not self._same(_items(rec.snapshot) if before is None else before, _items(rec.standin))
 
     def _same(self, before: list[Any], after: list[Any]) -> bool:
         return len(before) == len(after) and all(
@@ -159,6 +166,8 @@ def _items(container: Any) -> list[Any]:
         return [part for item in dict.items(container) for part in item]
     if issubclass(type(container), (set, frozenset)):
         return sorted(container, key=id)
+    if issubclass(type(container), StandIn):  # an iterator: not its items, of which some would be taken, but how far it is
+        return [*object.__getattribute__(container, "__dict__").values(), *_place(container)]
     items = list(container)
     if items and all(type(item) is tuple and len(item) == 2 for item in items):
         return [part for item in items for part in item]
@@ -183,12 +192,16 @@ def _contents(value: Any) -> list[Any]:
     if kind is functools.partial:
         return [value.func, value.args, value.keywords]
     if issubclass(kind, TracedGenerator):
-        if value.frame is None:  # one from outside that was not looked at
-            return []
-        return [*value.frame.locals, *value.frame.stack, value.frame.pc]
+        return _place(value)
     if isinstance(value, Iterator):
         raise Break("HOP_BODY", f"the body can reach a {kind.__name__}, which it may advance")
     return _attributes(value)
+
+
+def _place(iterator: Any) -> list[Any]:
+    """Where a generator waits, and with what; nothing for other iterators, and for one that was not looked at."""
+    frame = iterator.frame if issubclass(type(iterator), TracedGenerator) else None
+    return [] if frame is None else [*frame.locals, *frame.stack, frame.pc]
 
 
 def _cell(cell: types.CellType) -> list[Any]:

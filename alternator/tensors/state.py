@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import contextlib
+from typing import Any, Callable, Iterator
 
 import torch
+from torch._subclasses.meta_utils import disable_inference_mode_for_fake_prop
 
 _DEVICES = ("cpu", "cuda")
 
@@ -65,6 +67,20 @@ class GlobalState:
             else:
                 steps.append((_SETTERS[row[0]], *row[1:], wanted))
         return steps
+
+
+@contextlib.contextmanager
+def outside_inference_mode() -> Iterator[None]:
+    """Fakes and AOTAutograd cannot work on inference tensors: no_grad stands in for inference mode, which is guarded.
+
+    Nor are fakes of inference tensors ones themselves.
+    """
+    with disable_inference_mode_for_fake_prop():
+        if not torch.is_inference_mode_enabled():
+            yield
+            return
+        with torch.inference_mode(False), torch.no_grad():
+            yield
 
 
 def set_deterministic(flags: tuple[bool, bool]) -> None:

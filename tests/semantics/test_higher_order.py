@@ -57,6 +57,33 @@ class Net(torch.nn.Module):
         return checkpoint(self.layers, x, use_reentrant=False).sum(1)
 
 
+def _generate(x):
+    yield x.sin()
+    torch._dynamo.graph_break()
+    yield x.cos()
+
+
+WAITING = {
+    "list": lambda x: iter([x.sin(), x.cos()]),
+    "enumerate": lambda x: enumerate([x.sin(), x.cos()], 3),
+    "map": lambda x: map(torch.sin, [x, x + 1]),
+    "generator": _generate,
+}
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2], ids=["advanced outside", "advanced inside", "advanced by the body"])
+@pytest.mark.parametrize("kind", WAITING)
+def test_an_iterator_waits_behind_a_break_around_a_checkpoint(kind, taken):
+    def fn(x):
+        waiting = WAITING[kind](x)
+        torch._dynamo.graph_break()
+        x = x + next(waiting)[-1] if taken == 1 else x
+        x = checkpoint(lambda a: (a * next(waiting)[-1] if taken == 2 else a.sin()).exp(), x, use_reentrant=False)
+        return x + next(waiting)[-1], list(waiting) if kind != "generator" else None
+
+    same(fn, leaf(3, 3), grad=taken < 2)  # a body that advances one is run again for the backward pass
+
+
 @pytest.mark.parametrize("backend", [None, *BACKENDS])
 def test_checkpoint_of_a_module(backend):
     report = same(Net(), leaf(2, 8), fullgraph=True, grad=True, backend=alternator.lookup_backend(backend) if backend else None)

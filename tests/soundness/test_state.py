@@ -115,6 +115,42 @@ def test_modes(mode: str, program: str, again: bool) -> None:
         assert len(graphs) == 1 + takes
 
 
+INFERENCE_PROGRAMS = {
+    **PROGRAMS,
+    "item": lambda x: x[torch.tensor(1) + x[0, 0].long() * 0] * 2,
+    "written": lambda x: x.add_(1).sum() + x,
+    "view": lambda x: x.t()[1:],
+    "behind a break": lambda x: x[torch.where(x[:, 0] < 100)[0]].sin().max(dim=1)[0],
+    "is_inference": lambda x: x + x.is_inference(),
+}
+
+
+@pytest.mark.parametrize("dynamic", [None, True], ids=["", "dynamic"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("program", INFERENCE_PROGRAMS)
+def test_tensors_made_in_inference_mode(program: str, backend: str, dynamic: bool | None) -> None:
+    fn, graphs = INFERENCE_PROGRAMS[program], []
+    inner = alternator.lookup_backend(backend)
+    captured = alternator.compile(fn, backend=lambda gm, args: graphs.append(gm) or inner(gm, args), dynamic=dynamic)
+    with torch.inference_mode():
+        for rows in (3, 3, 4):
+            made = torch.arange(rows * 3.0).reshape(rows, 3)
+            mine, theirs = made.clone(), made.clone()
+            expected, found = fn(mine), captured(theirs)
+            torch.testing.assert_close((found, theirs), (expected, mine))
+            assert found.is_inference() and theirs.is_inference()
+    assert graphs
+    made = made.clone()
+    with torch.inference_mode():
+        mine, theirs = made.clone(), made.clone()
+    if program == "written":
+        for run in (fn, captured):
+            with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
+                run(mine)
+    else:
+        _agrees(captured, fn, mine)
+
+
 def test_a_function_mode_sees_what_it_would_see() -> None:
     net = Net().eval()
     compiled, graphs = _counting(net)
