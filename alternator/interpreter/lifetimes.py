@@ -267,7 +267,9 @@ class Lifetimes:
         Gives what was taken out of outside objects and lives on in variables: until the function returns, if it does now.
         """
         given_up = self._given_up()
-        lost = self.check(_frames(frame), (result,), given_up)
+        frames = _frames(frame)
+        lost = self.check(frames, (result,), given_up)
+        self._check_pairs(frames, given_up)
         for one in (*self.slots, *given_up):
             if id(one.value) in lost or one.how != "itself" and is_plain(one.value):
                 self._rely(one)
@@ -278,6 +280,25 @@ class Lifetimes:
                 self._rely(Candidate(value.obj, value, value.source))
         held = [one for one in given_up if id(one.value) not in lost and not is_plain(one.value)]
         return [one.standin for one in held if self._is_observed(one.value)]
+
+    def _check_pairs(self, frames: list[Any], given_up: list[Candidate]) -> None:
+        """What an iterator keeps of a tuple that it gave is not kept by the one that is made anew, if the program has such a
+        tuple itself, or that was taken out of what the iterator goes over.
+
+        So nobody must be able to tell, or else the program runs plainly from its start.
+        """
+        gone = {id(one.value) for one in given_up}
+        for frame in frames:
+            here = [*frame.locals, *frame.stack]
+            given = any(type(one) is tuple and id(one) not in self.vm.records for one in here)
+            for iterator in [one for one in here if type(one) in _KEEP_TUPLES]:
+                kept = [item for one in gc.get_referents(iterator) if type(one) is tuple for item in one]
+                for found in [_candidate(self.vm, item) for item in kept]:
+                    if found is None or not given and id(found.value) not in gone:
+                        continue
+                    if self._is_observed(found.value):
+                        raise SkipFrame(f"an iterator may be the last to hold a {type(found.value).__name__}, whose end shows")
+                    self._rely(found)
 
     def _is_observed(self, value: Any) -> bool:
         return is_observed(value, [one.value for one in self._apart()])
@@ -441,6 +462,8 @@ def _frames(frame: Any) -> list[Any]:
     return frames
 
 
+_KEEP_TUPLES = frozenset({type(iter({}.items())), type(reversed({}.items())), enumerate, zip})
+"""Iterators that keep a tuple which they gave, to use it again once nobody else has it."""
 _PER_STEP = 20
 """So many objects are looked at in the time that a step of a loop takes."""
 _DROPS_NOTHING = frozenset(

@@ -32,7 +32,7 @@ for _name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"
 for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
 
-_COUNTING = (gc.get_objects, gc.get_count, sys.getallocatedblocks, weakref.getweakrefcount, weakref.getweakrefs)
+_COUNTING: tuple[Any, ...] = (gc.get_objects, gc.get_count, sys.getallocatedblocks, weakref.getweakrefcount, weakref.getweakrefs)
 _COUNTING += (_tracemalloc.get_traced_memory, _tracemalloc._get_traces)
 for _fn in _COUNTING:  # what is captured from then on would count: guards refer weakly to what they know
     _refuse("UNKNOWN_C_FUNCTION", f"{_fn.__module__}.{_fn.__name__}()", _fn, plainly="all")
