@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, masks, namespaces, overrides, tensor_ops
+from alternator.interpreter import attributes, calls, masks, namespaces, overrides, subscripts, tensor_ops
 from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -241,11 +241,12 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
             return overrides.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if vm.tensor_subscripts and _is_place(key):
             return tensor_ops.index(vm, obj, key)
-        if type(key) is torch.SymInt and obj.dim():  # as a subscript it would be read as a plain number
-            return tensor_ops.call(vm, torch.select, (obj, 0, key), {})
         if issubclass(type(key), torch.Tensor) and key.dtype in _WHOLE and not key.dim() and obj.dim():
             if tensor_ops.known_value(vm, key, torch.Tensor.item) is MISSING:
                 return tensor_ops.select_row(vm, obj, key)
+        obj, key = subscripts.select_numbers(vm, obj, key)
+        if key is MISSING:
+            return obj
         return tensor_ops.call(vm, operator.getitem, (obj, tensor_key(vm, key)), {})
     kind = type(obj)
     rec = vm.records.get(id(obj))
@@ -375,7 +376,8 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
             tensor_ops.try_in_eager(vm, operator.setitem, (obj, key, value), {})
         if issubclass(type(value), torch.Tensor):
             masks.note_assignment(vm, key, value)
-        tensor_ops.call(vm, operator.setitem, (obj, tensor_key(vm, key), value), {})
+        obj, key = subscripts.select_numbers(vm, obj, key)
+        tensor_ops.call(vm, operator.setitem, (obj, Ellipsis if key is MISSING else tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")
     if type(found) is types.FunctionType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 import torch
 from helpers import same
 
@@ -63,3 +64,51 @@ def test_deep_copies_of_tensors() -> None:
         assert (b[0] == 2) == (y.data_ptr() == x.data_ptr())
     x.mark = "kept"
     assert compiled(x, torch.ones(2))[0].mark == "kept"
+
+
+BASIC = [
+    "x[:, i]",
+    "x[i, 1:]",
+    "x[..., i]",
+    "x[i, :, None]",
+    "x[i, ..., i, None]",
+    "x[None, j:, i]",
+    "x[i, i]",
+    "x[0, i]",
+    "x[i, None, j:, ::2]",
+    "x[:, -i]",
+]
+
+
+@pytest.mark.parametrize("place", BASIC)
+@pytest.mark.parametrize("write", [None, "= 7", "+= 1", "= y[0, 0, 0]"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_numbers_that_vary_in_a_tuple_are_no_constants(place, write, grad):
+    use = f"x = x * 1\n    {place} {write}\n    return x, {place}" if write else f"return {place} * 2"
+    space = {}
+    exec(f"def fn(x, y, i, j):\n    {use}\n", space)
+    x = torch.arange(125.0).view(5, 5, 5).requires_grad_(grad)
+    report = same(
+        space["fn"], x, x.detach() + 3, 2, 3, then=[(x, x.detach(), i, i + 1) for i in (3, 1, 0, 3, 2, 4)], breaks=0, grad=grad
+    )
+    assert report.recompiles <= 3, "0 and 1 may be constants of their own"
+
+
+@pytest.mark.parametrize("place", ["x[:, i]", "x[i, 2]", "x[i, i, i, i]", "x[..., i, ...]", "x[i, True]", "x[i, [0, 1]]"])
+@pytest.mark.parametrize("write", ["", "= 1"])
+def test_numbers_in_a_tuple_that_are_out_of_range(place, write):
+    space = {}
+    body = f"{place} {write}" if write else f"x = {place}"
+    exec(
+        f"def fn(x, i):\n    x = x + 1\n    try:\n        {body}\n    except IndexError as error:\n        return str(error)\n    return x\n",
+        space,
+    )
+    same(space["fn"], torch.zeros(3, 3), 1, then=[(torch.zeros(3, 3), i) for i in (2, 0, 5, 3, -1, -3, -4)])
+
+
+@pytest.mark.parametrize("place", ["x[None, i]", "x[:, None, i, ...]", "x[:, :, None, ..., i]", "x[None, None, i, i]"])
+def test_a_new_dimension_before_a_number_has_the_stride_that_torch_gives(place):
+    space = {}
+    exec(f"def fn(x, i):\n    return {place}\n", space)
+    x = torch.arange(60.0).view(3, 4, 5)
+    same(space["fn"], x, 2, then=[(x, i) for i in (1, 0, 2)])
