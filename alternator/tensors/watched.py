@@ -15,6 +15,7 @@ import torch
 from torch._prims_common import is_non_overlapping_and_dense_or_false
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from alternator.tensors.direct import RULES, TAKES_KEYWORDS
 from alternator.tensors.environment import Environment, forget_results, newest_result
 from alternator.tensors.graph import Input, Recorder
 
@@ -61,6 +62,9 @@ class Watch:
             self._look_at(func, args, kwargs or {})
         mode = self.mode()
         assert mode is not None  # it is dispatching
+        rule = RULES.get(func)
+        if rule is not None and (not kwargs or func in TAKES_KEYWORDS) and (result := rule(mode, func, args)) is not None:
+            return result
         asked, newest = self.env.asked, newest_result()
         result = FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})
         if self.env.asked != asked:
