@@ -52,7 +52,7 @@ from alternator.interpreter.outside_generators import watch_generators
 from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
-from alternator.request import CompileRequest
+from alternator.request import CompileRequest, EntryInfo
 from alternator.semantics import function_modes, functorch, gradients, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
@@ -72,16 +72,6 @@ MAX_CHAIN = 64
 
 _TAKEN_AT_THE_ROOT = ("FRAME_INTROSPECTION", "LONG_LOOP")
 """Breaks that are taken at the call in the root: all frames are to be on the stack, or the looping function runs plainly."""
-
-
-class EntryInfo:
-    """What an entry was made from, for people: the generated code and the guards."""
-
-    def __init__(self, text: str, tree: Any, request: CompileRequest) -> None:
-        self.text = text
-        self.backend_name = request.backend_name
-        self.compile_id = request.compile_id
-        self.guards = list(tree.texts())
 
 
 class Attempt:

@@ -1,4 +1,4 @@
-"""What the runtime asks the capture for."""
+"""What the runtime asks the capture for, and what it is told of what it gets."""
 
 from __future__ import annotations
 
@@ -94,3 +94,18 @@ class CompileRequest:
     def automatic_dynamic(self) -> bool:
         """Whether a size that was seen to change becomes symbolic."""
         return self.dynamic is not False and self.config.automatic_dynamic_shapes
+
+
+class EntryInfo:
+    """What an entry was made from, for people: the generated code and the guards."""
+
+    def __init__(self, text: str, tree: Any, request: CompileRequest) -> None:
+        self.text = text
+        self.backend_name = request.backend_name
+        self.compile_id = request.compile_id
+        self._guards = tree.texts_for_later()
+
+    @property
+    def guards(self) -> list[str]:
+        """The lines of the guards."""
+        return list(self._guards())

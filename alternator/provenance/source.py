@@ -9,7 +9,7 @@ prints, and what a recompile is explained with: one table for all.
 from __future__ import annotations
 
 import types
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 COUNTS: Any = "counts"
 """``Source.static`` of the numbers that a loop counts through."""
@@ -139,6 +139,7 @@ class SourceTree:
         self.tail: list[tuple[Any, ...]] = []
         self._pins: list[Any] = []
         self._aliases: set[tuple[int, int]] = set()
+        self._order: list[Source] = []
 
     def _root(self, access: str, handle: Any, key: Any) -> Source:
         node = self.roots.get((access, handle))
@@ -180,7 +181,7 @@ class SourceTree:
             if node.access == "object" or type(node.key) not in _HASHABLE:
                 node._name, node.key = node.name, None
             node.children, node.guards = {}, {}
-        for table in (self.roots, self.tail, self._pins):
+        for table in (self.roots, self.tail, self._pins, self._order):
             table.clear()
 
     def flatten(self) -> list[Source]:
@@ -207,7 +208,8 @@ class SourceTree:
     def rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         """The table for the native ``GuardTree``: (nodes, tail)."""
         nodes = []
-        for node in self.flatten():
+        self._order = self.flatten()
+        for node in self._order:
             key = node.key[0] if node.access == "local" else node.key
             parent = -1 if node.parent is None else node.parent.index
             nodes.append((parent, node.access, key, tuple(node.guards.values())))
@@ -215,11 +217,22 @@ class SourceTree:
 
     def texts(self) -> Iterator[str]:
         """Every guard as a line for people."""
-        for node in self.flatten():
-            for guard in node.guards.values():
-                yield f"{node.name}: {guard[0]} {', '.join(_short(g) for g in guard[1:])}".rstrip()
-        for fact in self.tail:
-            yield " ".join(_short(part) for part in fact)
+        self._order = self.flatten()
+        return self.texts_for_later()()
+
+    def texts_for_later(self) -> Callable[[], Iterator[str]]:
+        """What ``texts`` gives of the table that ``rows`` has made, when somebody asks; holds none of the program's objects."""
+        guards = [(node, [_kept(guard) for guard in node.guards.values()]) for node in self._order if node.guards]
+        tail = [_kept(fact) for fact in self.tail]
+
+        def texts() -> Iterator[str]:
+            for node, facts in guards:
+                for kind, *expected in facts:
+                    yield f"{node.name}: {kind} {', '.join(map(_short, expected))}".rstrip()
+            for fact in tail:
+                yield " ".join(map(_short, fact))
+
+        return texts
 
 
 def _resolve(fact: Any) -> Any:
@@ -234,9 +247,19 @@ _LONG = 1000
 """Texts longer than this are not shown whole: it would take longer than to capture the rest."""
 
 
+class _Text(str):
+    """The text of an object, in the place of the object."""
+
+
+def _kept(fact: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([part if type(part) in _HASHABLE or type(part) is Source else _Text(_short(part)) for part in fact])
+
+
 def _short(value: Any) -> str:
     if type(value) is Source:
         return value.name
+    if type(value) is _Text:
+        return str(value)
     if type(value) in _HASHABLE:
         if type(value) in (str, bytes) and len(value) > _LONG:
             return f"{value[:_LONG]!r}... ({len(value)} long)"
