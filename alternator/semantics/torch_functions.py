@@ -143,13 +143,12 @@ for _fn in {
         torch.jit.is_scripting,
         torch.jit.is_tracing,
         torch._jit_internal.is_scripting,
-        torch._C._get_tracing_state,
     )
 }.values():
     _constant(False, _fn)
 _constant(True, torch.compiler.is_compiling, torch.compiler.is_dynamo_compiling)
 RULES.put(torch.compiler.is_exporting, lambda vm, args, kwargs: vm.request.options.export)
-_constant(None, torch._C._log_api_usage_once)
+_constant(None, torch._C._log_api_usage_once, torch._C._get_tracing_state)
 
 
 def state_function(*functions: Any) -> None:

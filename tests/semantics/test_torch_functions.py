@@ -136,3 +136,27 @@ def test_symbolic_truth_for_a_bool() -> None:
         q = torch.randn(1, 2, size, 8)
         assert_same(f(q), compiled(q), str(size), 1e-5, 1e-6)
     assert recorder.frame_count == 3  # 1, up to 5, from 6 on
+
+
+def test_nothing_is_traced_or_scripted() -> None:
+    def f(x):
+        state = torch._C._get_tracing_state()
+        return x + 1, state is None, type(state), torch.jit.is_tracing(), torch.jit.is_scripting()
+
+    same(f, torch.ones(2), fullgraph=True)
+
+
+def test_parametrizations_are_cached() -> None:
+    class Symmetric(torch.nn.Module):
+        def forward(self, weight):
+            return weight.triu() + weight.triu(1).T
+
+    layer = torch.nn.Linear(3, 3)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", Symmetric())
+
+    def f(x):
+        with torch.nn.utils.parametrize.cached():
+            return layer(layer(x)), layer.weight is layer.weight
+
+    report = same(f, torch.ones(2, 3), fullgraph=True)
+    assert report.ops.count("triu") == 2
