@@ -32,7 +32,45 @@ class TracedId(int):
         """The address, which is relied on from now on."""
         if self.rec is not None:
             self.rec.source.guard("IS", self.rec.obj)
-        return int(self)
+        return int.__int__(self)
+
+
+def known(name: str, *numbers: Any) -> list[Any]:
+    """Numbers of which native code is to make another one: addresses are relied on."""
+    if any(type(number) is TracedId and number.rec is None for number in numbers):
+        raise Break("IDENTITY", f"{name} of the address of what exists only while tracing")
+    return [settled(number) for number in numbers]
+
+
+def _of_one(name: str) -> Any:
+    """A method of ints of which the result says more of an address than whether it is another's."""
+    method = getattr(int, name)
+
+    def look(number: Any) -> Any:
+        return method(*known(name, number))
+
+    return look
+
+
+def _of_two(name: str) -> Any:
+    method = getattr(int, name)
+
+    def look(number: Any, other: Any, modulus: Any = None) -> Any:
+        return method(*known(name, number, other), *[] if modulus is None else known(name, modulus))
+
+    return look
+
+
+_ONE = "int index float neg pos abs invert".split()
+_TWO = "lt le gt ge add sub mul truediv floordiv mod divmod pow and or xor lshift rshift".split()
+for _names, _made in (([*_ONE], _of_one), ([*_TWO, *[f"r{_name}" for _name in _TWO[4:]]], _of_two)):
+    for _name in _names:
+        setattr(TracedId, f"__{_name}__", _made(f"__{_name}__"))
+
+METHODS = [TracedId.__dict__[f"__{_name}__"] for _name in (*_ONE, *_TWO)]
+METHODS += [TracedId.__dict__[f"__r{_name}__"] for _name in _TWO[4:]]
+OF_ADDRESSES = {method.__code__ for method in METHODS}
+"""Code of ours that native code calls for addresses."""
 
 
 def settled(value: Any) -> Any:

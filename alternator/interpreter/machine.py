@@ -17,7 +17,7 @@ from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
 from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import TracedId, as_number, hashable
+from alternator.interpreter.identity import OF_ADDRESSES, TracedId, as_number, hashable
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.loops import Lazy
 from alternator.interpreter.outside_generators import HandedOver
@@ -583,6 +583,7 @@ def _nothing_is_handled() -> bool:
 
 
 OWN_CODES = {
+    *OF_ADDRESSES,
     RecordingMode.__torch_function__.__code__,
     TracedGenerator.__next__.__code__,
     TracedGenerator.__iter__.__code__,

@@ -20,7 +20,7 @@ from alternator.provenance.world import MISSING
 from alternator.tensors.graph import SYMBOLIC
 
 _fn: Any
-for _fn in (bin, chr, hex, oct, ord, str.maketrans, bytes.maketrans, bytearray.maketrans):
+for _fn in (chr, ord, str.maketrans, bytes.maketrans, bytearray.maketrans):
     PURE.put(_fn, DEEP)
 
 

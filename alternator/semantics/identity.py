@@ -11,7 +11,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
-from alternator.interpreter.identity import TracedId, hashable
+from alternator.interpreter.identity import METHODS, TracedId, hashable, known
 from alternator.interpreter.tables import DEEP, REBUILD, RULES
 from alternator.tensors.graph import SYMBOLIC
 
@@ -28,6 +28,19 @@ def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
         return id(args[0])
     return TracedId(id(args[0]))
 
+
+def _in_digits(fn: Any) -> None:
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        return calls.run_pure(vm, fn, DEEP, tuple(known(fn.__name__, *args)), kwargs)
+
+    RULES.put(fn, rule)
+
+
+for _fn in (hex, oct, bin):
+    _in_digits(_fn)
+
+for _method in METHODS:  # real code of ours
+    RULES.put(_method, lambda vm, args, kwargs, method=_method: vm.plain(lambda: method(*args, **kwargs)))
 
 RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
 

@@ -3,6 +3,7 @@
 import copy
 import weakref
 
+import pytest
 import torch
 from helpers import same
 
@@ -77,5 +78,48 @@ def test_what_cannot_be_copied_or_written_says_so() -> None:
             except TypeError as error:
                 seen.append(str(error))
         return x + 1, seen
+
+    same(fn, torch.ones(2))
+
+
+LOOKS = {
+    "sorted": lambda x, y: [one.sum() for one in sorted([x, y], key=id)],
+    "less": lambda x, y: (id(x) < id(y), id(x) >= id(y)),
+    "difference": lambda x, y: (id(x) - id(y), 5 + id(x), id(x) ^ id(y), id(y) % 7, -id(x), divmod(id(x), 7), pow(id(x), 2, 7)),
+    "digits": lambda x, y: (hex(id(x)), oct(id(y)), bin(id(x))),
+    "numbers": lambda x, y: (int(id(x)), float(id(y)), abs(id(x)), ~id(x)),
+    "largest": lambda x, y: (max([x, y], key=id).sum(), min(id(x), id(y)) == id(x)),
+    "pairs": lambda x, y: ((id(x), 1) < (id(y), 1), sum([id(x), id(y)])),
+    "range": lambda x, y: list(range(id(x) & 3)),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_what_an_address_says_besides_whose_it_is_is_relied_on(name: str) -> None:
+    look = LOOKS[name]
+
+    def fn(x, y):
+        return x + 1, look(x, y)
+
+    several = [torch.full((2,), float(value)) for value in range(4)]
+    compiled = alternator.compile(fn, backend="eager")
+    for one in several:
+        for other in several:
+            if other is not one:
+                assert repr(compiled(one, other)) == repr(fn(one, other))
+
+
+def test_whose_an_address_is_is_not_relied_on() -> None:
+    def fn(x, y):
+        known = {id(x): 1}
+        return x + y, id(x) == id(y), id(y) in known, known[id(x)], len({id(x), id(y)})
+
+    same(fn, torch.ones(2), torch.zeros(2), then=[(torch.zeros(2), torch.ones(2))], recompiles=0, fullgraph=True)
+
+
+def test_what_the_address_of_what_is_made_says_is_asked_for_plainly() -> None:
+    def fn(x):
+        made = [x]
+        return x + 1, id(made) % 8, id(made) > 0, int(id(made)) == id(made), hex(id(made))[:2]
 
     same(fn, torch.ones(2))
