@@ -59,7 +59,7 @@ def _device(mode: FakeTensorMode, values: Any) -> torch.device | None:
     return device
 
 
-def _by_kernel(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _by_kernel(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     device = _device(mode, args)
     if device is None:
         return None
@@ -96,13 +96,13 @@ def _new(like: FakeTensor, shape: Shape) -> FakeTensor:
     return dense_fake(like.fake_mode, shape, strides[::-1], like.dtype, like.fake_device)
 
 
-def _unary(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _unary(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     """Element by element, with further arguments that are numbers or texts."""
     x = args[0]
     return _new(x, x.shape) if isinstance(x, torch.Tensor) and _floats(mode, x) else None
 
 
-def _binary(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _binary(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     """Element by element, of which one may be a number, or lack the first dimensions of the other."""
     x, y = args[:2]
     if not isinstance(x, torch.Tensor):
@@ -123,13 +123,13 @@ def _clear(shape: Shape) -> bool:
     return all(size > 1 for size in shape)
 
 
-def _softmax(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _softmax(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     x, dim, to_float = args
     whole = _floats(mode, x) and not to_float and -x.dim() <= dim < x.dim()
     return _new(x, x.shape) if whole else None
 
 
-def _addmm(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _addmm(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     bias, x, y = args
     if _device(mode, args) is None or not bias.dtype is x.dtype is y.dtype or x.dtype not in _FLOATS:
         return None
@@ -138,7 +138,7 @@ def _addmm(mode: FakeTensorMode, func: Any, args: Any) -> Any:
     return _new(x, (x.shape[0], y.shape[1]))
 
 
-def _matmul(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _matmul(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     """Two matrices, or as many pairs of them."""
     x, y = args
     if _device(mode, args) is None or x.dtype is not y.dtype or x.dtype not in _FLOATS:
@@ -147,16 +147,69 @@ def _matmul(mode: FakeTensorMode, func: Any, args: Any) -> Any:
     return _new(x, (*x.shape[:-1], y.shape[-1])) if fits and x.dim() == _DIMS[func] else None
 
 
-def _layer_norm(mode: FakeTensorMode, func: Any, args: Any) -> Any:
+def _layer_norm(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     x, shape, weight, bias, _ = args
     given = [one for one in (weight, bias) if one is not None]
-    if not given or not _floats(mode, x, *given) or x.fake_device.type != "cpu" or x.dtype is not torch.float32 or not x.numel():
+    if not _on_cpu(mode, x, *given):
         return None
     shape = tuple(shape)
     if not shape or x.shape[x.dim() - len(shape) :] != shape or any(one.shape != shape for one in given):
         return None
     rest = (*x.shape[: x.dim() - len(shape)], *[1] * len(shape))
     return _new(x, x.shape), _new(x, rest), _new(x, rest)
+
+
+def _on_cpu(mode: FakeTensorMode, x: FakeTensor, *more: FakeTensor) -> bool:
+    """Normalizations: elsewhere, and for small floats, what they return besides is of another kind."""
+    return _floats(mode, x, *more) and x.fake_device.type == "cpu" and x.dtype is torch.float32 and x.numel() > 0
+
+
+def _batch_norm(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
+    x, weight, bias, mean, var, training, _, _ = args
+    given = [one for one in (weight, bias, mean, var) if one is not None]
+    if training or mean is None or var is None or not _on_cpu(mode, x, *given) or x.dim() < 2 or not _clear(x.shape):
+        return None
+    if any(one.shape != x.shape[1:2] for one in given):
+        return None
+    return _new(x, x.shape), _new(x, (0,)), _new(x, (0,))
+
+
+def _group_norm(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
+    x, weight, bias, batch, channels, rest, groups, _ = args
+    given = [one for one in (weight, bias) if one is not None]
+    if type(rest) is not int or not _on_cpu(mode, x, *given) or x.dim() < 2 or not _clear(x.shape):
+        return None
+    if x.shape[:2] != (batch, channels) or x.numel() != batch * channels * rest or groups < 1 or channels % groups:
+        return None
+    if any(one.shape != (channels,) for one in given):
+        return None
+    return _new(x, x.shape), _new(x, (batch, groups)), _new(x, (batch, groups))
+
+
+def _clone(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
+    x = args[0]
+    if _device(mode, args) is None:
+        return None
+    asked = kwargs.get("memory_format") if kwargs else None
+    if asked is torch.contiguous_format:
+        return _new(x, x.shape)
+    kept = (asked is None or asked is torch.preserve_format) and x.is_contiguous() and _clear(x.shape)
+    return _new(x, x.shape) if kept else None
+
+
+def _cat(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
+    parts, dim = args if len(args) == 2 else (args[0], 0)
+    if not parts or not _floats(mode, *parts):
+        return None
+    first = parts[0]
+    if any(part.dim() != first.dim() for part in parts) or type(dim) is not int or not -first.dim() <= dim < first.dim():
+        return None
+    dim %= first.dim()
+    rest = (*first.shape[:dim], *first.shape[dim + 1 :])
+    for part in parts:
+        if (*part.shape[:dim], *part.shape[dim + 1 :]) != rest or not _clear(part.shape):
+            return None
+    return _new(first, (*first.shape[:dim], sum(part.shape[dim] for part in parts), *first.shape[dim + 1 :]))
 
 
 KERNELS = (
@@ -171,16 +224,20 @@ UNARY = (
 )
 BINARY = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
 
-TAKES_KEYWORDS = frozenset(UNARY)
-"""They say nothing of what the result is like."""
+TAKES_KEYWORDS = frozenset({*UNARY, aten.clone.default})
+"""Those of the others say nothing of what the result is like."""
 
-RULES: dict[Any, Callable[[FakeTensorMode, Any, Any], Any]] = {
+RULES: dict[Any, Callable[[FakeTensorMode, Any, Any, Any], Any]] = {
     **dict.fromkeys(KERNELS, _by_kernel),
     **dict.fromkeys(UNARY, _unary),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(_DIMS, _matmul),
     aten.addmm.default: _addmm,
     aten._softmax.default: _softmax,
+    aten.native_batch_norm.default: _batch_norm,
+    aten.native_group_norm.default: _group_norm,
+    aten.clone.default: _clone,
+    aten.cat.default: _cat,
     aten.native_layer_norm.default: _layer_norm,
 }
-"""operator -> ``rule(mode, operator, args)``: the result; or None, and nothing has happened."""
+"""operator -> ``rule(mode, operator, args, kwargs)``: the result; or None, and nothing has happened."""

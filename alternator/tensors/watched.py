@@ -20,6 +20,7 @@ from alternator.tensors.environment import Environment, forget_results, newest_r
 from alternator.tensors.graph import Input, Recorder
 
 _OWN = frozenset({"aten", "prims", "prim"})
+_DEVICE = torch.ops.prim.device.default
 _OF_DATA = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 _MOVING = frozenset({"running_mean", "running_var"})
 _CHANGE_THE_MEMORY = frozenset({"resize_", "resize_as_", "set_", "set_data"})
@@ -58,12 +59,14 @@ class Watch:
 
     def __call__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every operator that fakes come to."""
+        if func is _DEVICE:  # what kernels ask most
+            return args[0].device
         if func not in self.pure:
             self._look_at(func, args, kwargs or {})
         mode = self.mode()
         assert mode is not None  # it is dispatching
         rule = RULES.get(func)
-        if rule is not None and (not kwargs or func in TAKES_KEYWORDS) and (result := rule(mode, func, args)) is not None:
+        if rule is not None and (not kwargs or func in TAKES_KEYWORDS) and (result := rule(mode, func, args, kwargs)) is not None:
             return result
         asked, newest = self.env.asked, newest_result()
         result = FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})

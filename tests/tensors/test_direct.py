@@ -8,7 +8,7 @@ from typing import Any, Iterator
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.tensors import direct
 from alternator.tensors.fake import Fakes
@@ -70,6 +70,24 @@ def cases(func: Any) -> Iterator[tuple[Any, ...]]:
         for x, shape in itertools.product([*few, few[1].double()], [(3,), (4,), (3, 4), (1,), ()]):
             for weight, bias in itertools.product([None, torch.ones(shape), torch.ones(shape).double()], repeat=2):
                 yield x, list(shape), weight, bias, 1e-5
+    elif func is aten.native_batch_norm.default:
+        for shape, size in itertools.product([*SHAPES, (2, 3, 4, 5), (2, 3, 1, 1), (1, 3, 2, 2)], [1, 3, 4]):
+            for training, of in itertools.product([False, True], [torch.ones(size), None, torch.ones(size).double()]):
+                for x in (torch.ones(shape), torch.ones(shape).transpose(0, -1) if shape else torch.ones(2)):
+                    yield x, of, of, torch.ones(size), torch.ones(size), training, 0.1, 1e-5
+    elif func is aten.native_group_norm.default:
+        for shape, groups in itertools.product(
+            [(2, 4, 3), (2, 4), (1, 4, 3), (2, 4, 3, 5), (2, 4, 1, 1), (2, 6, 3)], [1, 2, 3, 4]
+        ):
+            rest = torch.ones(shape[2:]).numel()
+            for of in (None, torch.ones(shape[1]), torch.ones(groups)):
+                yield torch.ones(shape), of, of, *shape[:2], rest, groups, 1e-5
+                yield torch.ones(shape).double(), of, of, *shape[:2], rest, groups, 1e-5
+    elif func is aten.cat.default:
+        few = [torch.ones(shape) for shape in [(), (0,), (2,), (2, 3), (3, 2), (2, 1), (2, 3, 2, 2), (2, 1, 2, 2)]]
+        few += [torch.ones(3, 2).t(), torch.ones(2, 3).long(), few[6].contiguous(memory_format=torch.channels_last)]
+        yield from (([x, y], dim) for x, y, dim in itertools.product(few, few, [0, 1, -1]))
+        yield ([few[2], few[2], few[2]],)
     elif func is aten.embedding.default:
         for weight, index in itertools.product([torch.ones(4, 3), torch.ones(3, 4).t(), torch.ones(4)], tensors()):
             yield weight, index
@@ -82,6 +100,7 @@ def described(values: Any, args: Any) -> Any:
     if not isinstance(values, torch.Tensor):
         return [described(value, args) for value in values] if isinstance(values, (list, tuple)) else values
     storage = values.untyped_storage()._cdata
+    args = [one for a in args for one in (a if isinstance(a, list) else [a])]
     shared = [isinstance(a, torch.Tensor) and a.untyped_storage()._cdata == storage for a in args]
     facts = (values.shape, values.dtype, values.device, values.is_conj(), values.is_neg(), values.requires_grad)
     where = (values.stride(), values.storage_offset()) if values.numel() > 0 else ()
@@ -92,12 +111,15 @@ def described(values: Any, args: Any) -> Any:
 def test_results_are_like_real_ones(func: Any) -> None:
     went = 0
     mode = Fakes().mode
-    converter = FakeTensorMode.from_tensor
+
+    def faked(a: Any) -> Any:
+        return mode.from_tensor(a, static_shapes=True) if isinstance(a, torch.Tensor) else a
+
     every = list(cases(func))
     for args in random.Random(0).sample(every, min(len(every), 500)):
-        fakes = [converter(mode, a, static_shapes=True) if isinstance(a, torch.Tensor) else a for a in args]
+        fakes = [[faked(b) for b in a] if isinstance(a, list) else faked(a) for a in args]
         with mode:
-            found = direct.RULES[func](mode, func, fakes)
+            found = direct.RULES[func](mode, func, fakes, {})
         if found is None:
             continue
         went += 1
@@ -108,3 +130,15 @@ def test_results_are_like_real_ones(func: Any) -> None:
             whole = func(*fakes)
         assert described(whole, fakes) == described(real, args), args
     assert went > 2
+
+
+@pytest.mark.parametrize("asked", [None, torch.preserve_format, torch.contiguous_format, torch.channels_last])
+def test_copies_are_laid_out_as_asked(asked: Any) -> None:
+    mode = Fakes().mode
+    for x in tensors():
+        if asked is not torch.channels_last or x.dim() == 4:
+            fake = mode.from_tensor(x, static_shapes=True)
+            with mode:
+                copy = fake.clone(memory_format=asked) if asked else fake.clone()
+            real = x.clone(memory_format=asked) if asked else x.clone()
+            assert described(copy, [fake]) == described(real, [x])
