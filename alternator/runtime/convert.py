@@ -489,6 +489,8 @@ class _Garbage:
     class _Piece:
         __slots__ = ("itself", "told")
 
+        told: list[bool]
+
         def __del__(self) -> None:
             self.told.append(True)
 
@@ -497,7 +499,8 @@ class _Garbage:
 
     def leave(self) -> None:
         """From now on.  It is among the youngest, which each collection looks at: nothing is made as long as it is held here."""
-        self._told = told = []
+        told: list[bool] = []
+        self._told = told
         piece: Any = self._Piece()
         piece.told = told
         piece.itself = piece
