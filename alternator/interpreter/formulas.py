@@ -20,6 +20,9 @@ STEPS = 20
 MAX_TERMS = 128
 """So many parts may a formula have. Each step with a larger one, and each guard on it, takes sympy longer than the whole rest."""
 
+OF_BITS = 40
+"""As so many parts counts what torch gives sympy for ``&`` and ``|``: nothing is simplified or bounded through it."""
+
 EXACT = 2**53
 """All ints up to here are floats."""
 
@@ -67,10 +70,11 @@ def _can_be_had(vm: Any, result: Any, args: tuple[Any, ...]) -> bool:
 def _is_long(expr: Any) -> bool:
     count, waiting = 0, [expr]
     while waiting:
-        count += 1
+        part = waiting.pop()
+        count += OF_BITS if type(part).__name__.startswith("BitwiseFn") else 1
         if count > MAX_TERMS:
             return True
-        waiting += waiting.pop().args
+        waiting += part.args
     return False
 
 

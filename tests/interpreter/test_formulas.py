@@ -41,6 +41,25 @@ def test_formulas_that_double() -> None:
     check(fn, *[(n,) for n in (3, 5, 2**40 - 1, 2**40 + 1, 12345678, 0)], dynamic=True)
 
 
+def test_formulas_of_bits_stay_short() -> None:
+    """Nothing is simplified or bounded through them: each guard on a long one takes sympy tens of milliseconds."""
+
+    def product(start: int, stop: int) -> int:
+        count = (stop - start) >> 1
+        if count < 2:
+            return start if count else 1
+        middle = (start + count) | 1
+        return product(start, middle) * product(middle, stop)
+
+    def fn(x: Any, n: int) -> Any:
+        return x + 1, product(3, n | 1)
+
+    entries: list[Any] = []
+    with alternator.utils.listening_to_entries(entries.append):
+        check(fn, *[(n,) for n in (4, 9, 21, 40, 64, 101)], dynamic=True)
+    assert 0 < max(text.count("bitwise_or") for entry in entries for text in entry.extra.guards) <= 4
+
+
 def test_formulas_that_grow() -> None:
     def fn(x: Any, n: int, times: int) -> Any:
         a, b = n, 1
