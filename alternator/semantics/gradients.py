@@ -8,13 +8,13 @@ with breaks in the places in question.
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, Restart
-from alternator.interpreter import tensor_ops
+from alternator.interpreter import operations, tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.world import Outside
@@ -130,6 +130,7 @@ def flags_before(b: Any) -> list[str]:
 @RULES.rule(torch.autograd.grad)
 def grad(vm: Any, args: Any, kwargs: Any) -> Any:
     """One node, if all of what is differentiated was computed inside, of leaves."""
+    args, kwargs = _with_lists(vm, args, kwargs)
     _check(vm, kwargs.get("inputs", args[1] if len(args) > 1 else None), kwargs)
     given = tuple(map(vm.close, args)), {name: vm.close(value) for name, value in kwargs.items()}
     outputs = _tensors(given[1].get("outputs", given[0][:1]))
@@ -144,6 +145,19 @@ def grad(vm: Any, args: Any, kwargs: Any) -> Any:
         create = given[1].get("create_graph", given[0][4] if len(args) > 4 else False)
         vm.states.setdefault("freed", []).extend([] if create else needed)
     return tensor_ops.record(vm, "call_function", torch.autograd.grad, *given, result)
+
+
+def _with_lists(vm: Any, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    """The function goes over its arguments as often as it likes: what the program gives it to be gone over once is a tuple."""
+    if len(args) > 1:
+        args = (args[0], _listed(vm, args[1]), *args[2:])
+    return args, {name: _listed(vm, value) if name == "inputs" else value for name, value in kwargs.items()}
+
+
+def _listed(vm: Any, inputs: Any) -> Any:
+    if issubclass(type(inputs), (torch.Tensor, list, tuple, Mapping)):
+        return inputs
+    return tuple(operations.unpack(vm, inputs))
 
 
 def _check(vm: Any, inputs: Any, kwargs: Any) -> None:

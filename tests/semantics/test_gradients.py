@@ -106,6 +106,19 @@ def test_gradients_of_parameters_unused_ones_too() -> None:
     one_graph(f, torch.randn(3, 4))
 
 
+def test_inputs_that_can_be_gone_over_once() -> None:
+    model = torch.nn.Linear(3, 2)
+    named = dict(model.named_parameters())
+
+    def f(x):
+        of_generator = torch.autograd.grad(model(x).sin().sum(), model.parameters())
+        of_view = torch.autograd.grad(model(x).cos().sum(), inputs=named.values())
+        of_expression = torch.autograd.grad(model(x).exp().sum(), (p for p in model.parameters() if p.dim() == 2))
+        return (*of_generator, *of_view, *of_expression)
+
+    one_graph(f, torch.randn(4, 3))
+
+
 def test_a_gradient_with_respect_to_what_was_computed() -> None:
     def f(x, w):
         hidden = (x * w).tanh()
