@@ -17,7 +17,7 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, binding, overrides, rests, tensor_classes, tensor_ops
 from alternator.interpreter.frame import Frame
 from alternator.interpreter.generators import TracedGenerator
-from alternator.interpreter.identity import hashable
+from alternator.interpreter.identity import TracedId, hashable, known
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.outside_generators import watch_generators
 from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
@@ -315,6 +315,8 @@ _OF_INSTANCES = {types.MethodDescriptorType, types.WrapperDescriptorType, types.
 
 def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a native function that has no effects besides its arguments and results."""
+    if TracedId in map(type, args) and type(fn) is types.BuiltinFunctionType and type(fn.__self__) is types.ModuleType:
+        args = tuple(known(_native_name(fn), *args))
     if depth != NOTHING:
         vm.close_all(args, kwargs, depth)
     if kwargs and kwargs.get("key") is not None:

@@ -12,8 +12,8 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.identity import METHODS, TracedId, hashable, known
-from alternator.interpreter.tables import DEEP, REBUILD, RULES
-from alternator.tensors.graph import SYMBOLIC
+from alternator.interpreter.tables import DEEP, GETATTR, REBUILD, RULES
+from alternator.tensors.graph import EXACT, SYMBOLIC
 
 
 @RULES.rule(id)
@@ -99,5 +99,14 @@ def _rebuild_id(builder: Any, value: Any) -> Any:
     return repr(value.settle())
 
 
+def _load(vm: Any, value: Any, name: str) -> Any:
+    """An attribute says what the number is, but for those that compare it."""
+    return attributes.load(vm, value.settle(), name) if name in _OF_WHOSE else attributes.load(vm, known(name, value)[0], name)
+
+
+_OF_WHOSE = ("__class__", "__eq__", "__ne__", "__hash__")
+
+GETATTR.put(TracedId, _load)
 REBUILD.put(TracedId, _rebuild_id)
+EXACT[TracedId] = lambda value: known("a graph", value)[0]
 attributes.show_as(TracedId, int)

@@ -43,7 +43,8 @@ _WRITTEN = (
 )
 """What the text of a graph can name, besides numbers, texts and what is made of such."""
 
-_EXACT: dict[type, Callable[[Any], Any]] = {int: int.__pos__, float: float.__pos__, str: str.__str__, bytes: bytes}
+EXACT: dict[type, Callable[[Any], Any]] = {int: int.__pos__, float: float.__pos__, str: str.__str__, bytes: bytes}
+"""How a number or text of a subclass is written."""
 
 
 class Input:
@@ -327,7 +328,9 @@ class Recorder:
             return self._dataclass(value)
         if isinstance(value, _WRITTEN):
             return value
-        for base, plain in _EXACT.items():  # what a subclass says of itself is not how it is made
+        if kind in EXACT:
+            return EXACT[kind](value)
+        for base, plain in EXACT.items():  # what a subclass says of itself is not how it is made
             if isinstance(value, base):
                 return plain(value)
         raise Break("UNSUPPORTED_CALL", f"a {kind.__name__} passed to a graph operation")

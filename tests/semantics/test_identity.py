@@ -1,6 +1,8 @@
 """``hash`` of objects that have none of their own."""
 
+import bisect
 import copy
+import math
 import weakref
 
 import pytest
@@ -90,6 +92,14 @@ LOOKS = {
     "numbers": lambda x, y: (int(id(x)), float(id(y)), abs(id(x)), ~id(x)),
     "largest": lambda x, y: (max([x, y], key=id).sum(), min(id(x), id(y)) == id(x)),
     "pairs": lambda x, y: ((id(x), 1) < (id(y), 1), sum([id(x), id(y)])),
+    "attributes": lambda x, y: (id(x).bit_count(), id(y).real, id(x).to_bytes(8, "little"), id(y).__lt__(id(x))),
+    "functions": lambda x, y: (
+        math.gcd(id(x), 48),
+        math.log2(id(y)).hex(),
+        math.sqrt(id(x)).hex(),
+        bisect.bisect([id(x)], id(y)),
+    ),
+    "in the graph": lambda x, y: (torch.tensor(id(x)).tolist(), (x.double() * id(y)).tolist()),
     "range": lambda x, y: list(range(id(x) & 3)),
 }
 
