@@ -51,7 +51,7 @@ test_string test_string_literals test_format test_fstring test_strtod test_math 
 test_fractions test_numeric_tower test_abstract_numbers test_re test_json test_inspect test_reprlib test_pprint test_textwrap
 test_calendar test_colorsys test_graphlib test_keyword test_hash test_long test_pow test_baseexception test_global test_opcodes
 test_unary test_print test_pickle test_copyreg test_dynamic test_dynamicclassattribute test_userlist test_sort test_minmax
-test_fnmatch test_shlex test_codeop test_html test_getopt test_asyncgen test_contextlib_async test_ipaddress test_configparser
+test_fnmatch test_shlex test_codeop test_html test_getopt test_asyncgen test_contextlib_async test_ipaddress test_configparser test_struct
 """.split()
 """What the table in docs/conformance.md is made of (names that this installation does not have are left out)."""
 
