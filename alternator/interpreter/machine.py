@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator import interrupts
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops, unread
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import OF_ADDRESSES, TracedId, as_number, hashable
@@ -51,7 +51,6 @@ _ATOMS = SCALARS | frozenset(
     }
 )
 _CONTAINERS = (list, tuple, dict, set, frozenset)
-_LENGTHS = (list.__len__, dict.__len__, set.__len__)
 MAX_NESTING = 300
 MOST_NUMBERS, TOO_MANY = 500, "too many numbers vary"
 
@@ -400,9 +399,8 @@ class Machine:
         """``len(value)`` as the user's program sees it."""
         rec = self.records.get(id(value))
         if rec is not None and not rec.filled:
-            if type(rec.obj).__len__ in _LENGTHS and not rec.overlaid:
-                rec.source.guard("LEN", len(rec.obj))
-                return len(rec.obj)
+            if unread.has_length(rec):
+                return unread.length(self, rec)
             self.fill(rec)
         if issubclass(type(value), torch.Tensor):
             if self.overrides.active and self.overrides.apply(self, (value,)):
@@ -447,7 +445,8 @@ class Machine:
                 raise Break("UNSUPPORTED_OPERATION", "NotImplemented as a condition, of which Python warns each time")
             return self.native(bool, (value,))
         if self.world.class_attr(kind, "__len__") is not MISSING:
-            return self.length(value) != 0
+            count = self.length(value)
+            return count != 0 if type(count) is int else self.truth(self.symbolic(operator.ne, count, 0))
         return True
 
     def symbolic(self, fn: Callable[..., Any], *args: Any) -> Any:

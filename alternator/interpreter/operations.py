@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, masks, namespaces, overrides, subscripts, tensor_ops
+from alternator.interpreter import attributes, calls, masks, namespaces, overrides, subscripts, tensor_ops, unread
 from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -333,6 +333,8 @@ def read_key(vm: Any, rec: Any, key: Any) -> Any:
     if type(key) not in _PLAIN_KEYS:
         key = settled(key)
         return vm.native(dict.get, (vm.fill(rec), key, MISSING))
+    if rec.overlaid and key in rec.standin:
+        return rec.standin[key]
     handle = (type(key), key)
     value = rec.partial.get(handle, vm)
     if value is vm:
@@ -350,7 +352,10 @@ def read_index(vm: Any, rec: Any, index: int) -> Any:
     """One item of an outside list that was not read as a whole: guard that item only.  MISSING: out of range."""
     count = list.__len__(rec.obj)
     if rec.overlaid:  # what was appended counts, too: read as a whole
-        return MISSING
+        appended = list.__len__(rec.standin)
+        return list.__getitem__(rec.standin, index) if -appended <= index < 0 else MISSING
+    if index == -1 and count and unread.length_varies(vm, rec):
+        return vm.world.admit(list.__getitem__(rec.obj, index), rec.source.child("call", unread.last))
     if index < 0:
         rec.source.guard("LEN", count)
         index += count
@@ -383,9 +388,12 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     if type(found) is types.FunctionType:
         calls.call(vm, found, (obj, key, value), {})
         return
-    writable(vm, obj)
     if issubclass(type(key), SYMBOLIC) or issubclass(type(obj), dict):
         key = hashable(vm, key)
+    if type(obj) is dict and unread.store(vm, obj, key):
+        dict.__setitem__(obj, key, value)
+        return
+    writable(vm, obj)
     if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP and type(key) not in _HOLDERS:
         vm.plain(operator.setitem, obj, key, value)
         return
@@ -428,11 +436,8 @@ def writable(vm: Any, obj: Any) -> None:
 def append(vm: Any, target: list[Any], value: Any) -> None:
     """``target.append(value)``; what an outside list holds already is not read for it."""
     vm.ticks += 1
-    rec = vm.records.get(id(target))
-    if rec is None or rec.filled or type(rec.obj) is not list:
+    if not unread.grow(vm, target):
         writable(vm, target)
-    elif rec.snapshot is None:
-        rec.snapshot, rec.overlaid = [], True
     list.append(target, value)
 
 
@@ -443,7 +448,7 @@ def contains(vm: Any, container: Any, item: Any) -> Any:
     if issubclass(type(container), torch.Tensor):
         result = calls.call(vm, torch.Tensor.__contains__, (container, item), {})
         return result if issubclass(type(result), torch.SymBool) else vm.truth(result)
-    if rec is not None and not rec.filled and rec.partial is not None and type(item) in _PLAIN_KEYS:
+    if rec is not None and not rec.filled and rec.partial is not None and type(item) in _ASKED:
         found = vm.world.class_attr(kind, "__contains__")
         if type(found) is not types.FunctionType:
             return read_key(vm, rec, item) is not MISSING
@@ -466,6 +471,7 @@ def contains(vm: Any, container: Any, item: Any) -> Any:
     return vm.native(operator.contains, (container, item))
 
 
+_ASKED = _PLAIN_KEYS | {*SYMBOLIC}
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import assertions, attributes, calls, floats, operations, rests, tensor_ops
+from alternator.interpreter import assertions, attributes, calls, floats, operations, rests, tensor_ops, unread
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes
@@ -516,8 +516,9 @@ def rule_dict_update(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(list.extend)
 def rule_list_extend(vm: Any, args: Any, kwargs: Any) -> Any:
-    operations.writable(vm, args[0])
     vm.ticks += 1
+    if args[1] is args[0] or not unread.grow(vm, args[0]):
+        operations.writable(vm, args[0])
     list.extend(args[0], operations.unpack(vm, args[1]))
 
 

@@ -126,6 +126,13 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     obj, source = rec.obj, rec.source
     if obj is sys.modules:
         raise Break("IMPORT", "a look at all modules, of which the capture itself may load some")
+    if rec.snapshot is not None:  # it holds what was written before anybody looked at the rest
+        written = dict(rec.standin)
+        dict.clear(rec.standin)
+        rec.snapshot = None
+        fill_dict(vm, rec)
+        dict.update(rec.standin, written)
+        return
     if any_asks(obj):
         _fill_unasked(vm, rec)
         return

@@ -60,7 +60,7 @@ def _read(vm: Any, table: Any, name: str) -> Any:
 
 
 def _empty(vm: Any, table: Any) -> bool:
-    return vm.length(table) == 0
+    return not vm.truth(vm.length(table))
 
 
 def without_hooks(vm: Any, module: Any) -> bool:

@@ -16,6 +16,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter.tables import INSTANCE_CALLS, RULES
+from alternator.tensors.from_data import FromData
 
 
 def _refuse(code: str, name: str, fn: Any, **info: Any) -> None:
@@ -27,8 +28,8 @@ def _refuse(code: str, name: str, fn: Any, **info: Any) -> None:
 
 
 for _name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"):
-    _refuse("TIME", f"time.{_name}()", getattr(time, _name))
-    _refuse("TIME", f"time.{_name}_ns()", getattr(time, f"{_name}_ns"))
+    _refuse("TIME", f"time.{_name}()", getattr(time, _name), brings=FromData(("", True)))
+    _refuse("TIME", f"time.{_name}_ns()", getattr(time, f"{_name}_ns"), brings=FromData(("", True)))
 for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
 
