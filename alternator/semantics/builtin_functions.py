@@ -516,10 +516,16 @@ def rule_dict_update(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(list.extend)
 def rule_list_extend(vm: Any, args: Any, kwargs: Any) -> Any:
+    target, items = args
     vm.ticks += 1
-    if args[1] is args[0] or not unread.grow(vm, args[0]):
-        operations.writable(vm, args[0])
-    list.extend(args[0], operations.unpack(vm, args[1]))
+    if items is target or not unread.grow(vm, target):
+        operations.writable(vm, target)
+    if type(items) in (list, tuple):
+        list.extend(target, operations.unpack(vm, items))
+        return
+    iterator = operations.iterate(vm, items)  # what gives the items sees the list grow
+    while (item := operations.advance(vm, iterator)) is not MISSING:
+        operations.append(vm, target, item)
 
 
 @RULES.rule(dict.get)

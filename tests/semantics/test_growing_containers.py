@@ -176,3 +176,17 @@ def test_keys_that_ask_and_dicts_of_classes_of_their_own():
         return results
 
     assert run(alternator.compile(fn, backend="eager")) == run(fn)
+
+
+def test_what_a_list_is_extended_with_sees_it_grow():
+    def fn(x, h):
+        own = [x]
+        own.extend(len(own) for _ in range(3))
+        h.extend(len(h) for _ in range(2))
+        try:
+            own.extend(1 // (3 - v) for v in range(5))
+        except ZeroDivisionError:
+            own.append("left")
+        return x + 1, own[1:], h
+
+    same(fn, *_lists(2)[0], then=_lists(1, 3, 4))
