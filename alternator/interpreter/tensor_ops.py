@@ -286,6 +286,8 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     if kwargs and kwargs.get("requires_grad") and not _touches_tensor(args, kwargs):
         made = call(vm, fn, args, {**kwargs, "requires_grad": False})
         return call_method(vm, "requires_grad_", None, (made,), {})
+    if kwargs and fn in _DRAWN and kwargs.get("generator", fn) is None:  # that overload takes no symbolic sizes
+        kwargs = {name: value for name, value in kwargs.items() if name != "generator"}
     try:
         result = execute(vm, fn, args, kwargs)
     except Break as broken:
@@ -297,6 +299,7 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return record(vm, "call_function", fn, args, kwargs, result)
 
 
+_DRAWN = frozenset({torch.rand, torch.randn, torch.randint})
 _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
 

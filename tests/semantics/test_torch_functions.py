@@ -160,3 +160,25 @@ def test_parametrizations_are_cached() -> None:
 
     report = same(f, torch.ones(2, 3), fullgraph=True)
     assert report.ops.count("triu") == 2
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: torch.rand((x.shape[0], 2), generator=None),
+        lambda x: torch.randn(x.shape[0], 2, generator=None, dtype=torch.float64, device=x.device),
+        lambda x: torch.randint(0, 9, (x.shape[0],), generator=None),
+    ],
+    ids=["rand", "randn", "randint"],
+)
+def test_no_generator_is_the_default_one_for_sizes_that_vary(draw) -> None:
+    graphs: list[object] = []
+    captured = alternator.compile(
+        lambda x: (draw(x), x + 1), backend=lambda gm, args: graphs.append(gm) or gm.forward, dynamic=True
+    )
+    for rows in (3, 5, 4):
+        torch.manual_seed(rows)
+        found = captured(torch.ones(rows))
+        torch.manual_seed(rows)
+        assert torch.equal(found[0], draw(torch.ones(rows)))
+    assert len(graphs) == 1
