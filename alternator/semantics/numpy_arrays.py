@@ -264,8 +264,10 @@ def _as_torch_numpy(name: str, fn: Any, twin: Any) -> None:
     RULES.put(fn, rule)
 
 
-for _name in dir(numpy):
-    _fn, _twin = getattr(numpy, _name), getattr(tnp, _name, None)
+for _name, _fn in list(
+    vars(numpy).items()
+):  # not dir(): that names modules which NumPy imports when they are asked for, f2py say
+    _twin = getattr(tnp, _name, None)
     if (
         _twin is not None
         and not isinstance(_fn, (type, types.ModuleType))
