@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import collections
 import threading
 import types
@@ -12,13 +11,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import calls, rests, tensor_ops
+from alternator.interpreter import calls, global_names, rests, tensor_ops
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.namespaces import keep_space, namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
-from alternator.provenance.world import MISSING, Outside, class_space, instance_space, module_space
+from alternator.provenance.world import MISSING, Outside, class_space, instance_space
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -47,7 +46,7 @@ def _load(vm: Any, obj: Any, name: str) -> Any:
     if issubclass(kind, type):
         return load_class(vm, obj, name)
     if issubclass(kind, types.ModuleType) and facts(vm, kind).getattribute is None:
-        return load_module(vm, obj, name)
+        return global_names.load_attribute(vm, obj, name)
     return load_ordinary(vm, obj, name)
 
 
@@ -160,7 +159,9 @@ _C_METHODS = {types.MethodDescriptorType, types.WrapperDescriptorType, types.Cla
 def check_readable(vm: Any, obj: Any, base: type | None = None) -> None:
     """Native code is about to look into ``obj``: not into an outside object whose state in C is neither known nor guarded."""
     rec = vm.records.get(id(obj))
-    if rec is None or rec.standin is not rec.obj or "IS" in rec.source.guards or issubclass(type(obj), (type, types.ModuleType)):
+    if rec is None or rec.standin is not rec.obj or issubclass(type(obj), (type, types.ModuleType)):
+        return
+    if "IS" in rec.source.guards and rec.inner is not rec.source:  # it is what it is, and was not only compared with others
         return
     kind = native_base(type(obj)) if base is None else base
     if kind is not object and READABLE.get(kind) is None and not _is_plain_exception(kind):
@@ -304,38 +305,6 @@ def _put(space: dict[str, Any], name: str, value: Any) -> None:
         space[name] = value
 
 
-def load_module(vm: Any, module: types.ModuleType, name: str) -> Any:
-    rec = vm.world.trusted(module)
-    if rec.attrs is not None and name in rec.attrs:
-        value = rec.attrs[name]
-        if value is not MISSING:
-            return value
-    space = module_space(module)
-    if name in vm.shadow_globals.get(id(space), ()):
-        value = vm.shadow_globals[id(space)][name]
-        if value is not MISSING:
-            return value
-        if "__getattr__" in space:
-            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of {module.__name__}, which was deleted")
-        error = AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
-        raise vm.user_raise(error)
-    if name not in space:
-        if name == "__dict__":
-            if type(vm.world.class_attr(type(module), name)) is property:
-                raise Break("UNSUPPORTED_ATTRIBUTE", f"__dict__ of a {type(module).__name__}")
-            return vm.world.admit(space, vm.world.tree.object(module).child("dict"))
-        try:
-            getattr(module, name)  # lazy modules put the attribute into their namespace
-        except AttributeError as error:
-            vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
-            raise vm.user_raise(error) from None
-        if name not in space:
-            return vm.world.admit(getattr(module, name), vm.world.tree.object(module).child("attr", name))
-    value = vm.world.admit(space[name], vm.world.tree.object(module).child("dict").child("dictitem", name))
-    vm.attr_memo[(id(module), name)] = value
-    return value
-
-
 def load_class(vm: Any, cls: type, name: str) -> Any:
     """``Class.name``"""
     rec = vm.records.get(id(cls))
@@ -461,12 +430,7 @@ def store(vm: Any, obj: Any, name: str, value: Any) -> None:
         tensor_ops.store_attr(vm, obj, name, value)
         return
     if issubclass(kind, types.ModuleType) and facts(vm, kind).setattr is facts(vm, kind).delattr is None:
-        if obj is builtins:
-            raise Break("UNSUPPORTED_EFFECT", f"a change of {name} of the builtins, which all code uses")
-        rec = vm.world.trusted(obj)
-        vm._globals_memo.pop((id(module_space(obj)), name), None)
-        vm.shadow_globals.setdefault(id(module_space(obj)), {})[name] = value
-        vm.world.write_attr(rec, name, value)
+        global_names.store_attribute(vm, obj, name, value)
         return
     if issubclass(type(obj), type):
         store_class(vm, obj, name, value)

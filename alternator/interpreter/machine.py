@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator import interrupts
 from alternator._C.eval_frame import call_redirected
 from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
-from alternator.interpreter import assertions, attributes, calls, formulas, overrides, tensor_ops, unread
+from alternator.interpreter import assertions, attributes, calls, formulas, global_names, overrides, tensor_ops, unread
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import OF_ADDRESSES, TracedId, as_number, hashable
@@ -411,7 +411,12 @@ class Machine:
         found = self.world.class_attr(type(value), "__len__")
         if type(found) is types.FunctionType:
             return calls.call(self, found, (value,), {})
+        self._check_readable(rec, value)
         return self.native(len, (value,))
+
+    def _check_readable(self, rec: Any, value: Any) -> None:
+        if rec is not None and rec.standin is rec.obj:
+            attributes.check_readable(self, value)
 
     def truth(self, value: Any) -> bool:
         """``bool(value)``, with the guard or the break that it takes."""
@@ -443,6 +448,7 @@ class Machine:
                 return self.truth(answer)
             if value is NotImplemented:
                 raise Break("UNSUPPORTED_OPERATION", "NotImplemented as a condition, of which Python warns each time")
+            self._check_readable(self.records.get(id(value)), value)
             return self.native(bool, (value,))
         if self.world.class_attr(kind, "__len__") is not MISSING:
             count = self.length(value)
@@ -455,63 +461,10 @@ class Machine:
 
     # ---- names
 
-    def globals_source(self, func: types.FunctionType) -> Source:
-        """The source of a function's global namespace."""
-        space = func.__globals__
-        source = self.global_sources.get(id(space))
-        if source is None:
-            if space is self.root_globals:
-                source = self.world.tree.globals()
-            else:
-                module = sys.modules.get(space.get("__name__", ""))
-                if module is not None and vars(module) is space:
-                    source = self.world.tree.object(module).child("dict")
-                else:
-                    rec = self.records.get(id(func))
-                    source = (rec.inner if rec is not None else self.world.tree.object(func)).child("func", "globals")
-            self.global_sources[id(space)] = source
-        return source
-
-    def load_global(self, func: types.FunctionType, name: str) -> Any:
-        space = func.__globals__
-        handle = (id(space), name)
-        value = self._globals_memo.get(handle, MISSING)
-        if value is not MISSING:
-            return value
-        shadow = self.shadow_globals.get(id(space))
-        if shadow is not None and name in shadow:
-            value = shadow[name]
-            if value is not MISSING:
-                return value
-        source = self.globals_source(func).child("dictitem", name)
-        if name in space and (shadow is None or name not in shadow):
-            value = self.world.admit(space[name], source)
-        else:
-            if shadow is None or name not in shadow:
-                source.guard("ABSENT")
-            builtins: Any = getattr(func, "__builtins__")
-            if name not in builtins:
-                raise self.user_raise(NameError(f"name '{name}' is not defined", name=name))
-            module = sys.modules["builtins"]
-            if builtins is vars(module):
-                value = self.world.admit(builtins[name], self.world.tree.object(module).child("dict").child("dictitem", name))
-            else:
-                value = self.world.admit(builtins[name], self.world.tree.object(builtins).child("dictitem", name))
-        self._globals_memo[handle] = value
-        return value
-
-    def load_global_or(self, func: types.FunctionType, name: str, default: Any) -> Any:
-        """A builtin that an opcode looks up by name."""
-        try:
-            return self.load_global(func, name)
-        except UserRaise:
-            return default
-
-    def store_global(self, func: types.FunctionType, name: str, value: Any) -> None:
-        space = func.__globals__
-        self._globals_memo.pop((id(space), name), None)
-        self.shadow_globals.setdefault(id(space), {})[name] = value
-        self.world.effects.append(("global", space, self.globals_source(func), name, value))
+    globals_source = global_names.source_of
+    load_global = global_names.load
+    load_global_or = global_names.load_or
+    store_global = global_names.store
 
     def load_cell(self, cell: types.CellType, name: str, free: bool) -> Any:
         rec = self.records.get(id(cell))

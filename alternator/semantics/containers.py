@@ -89,12 +89,18 @@ def _admit_record(world: World, obj: Any, source: Source) -> Any:
     return obj
 
 
+def _viewed(proxy: Any) -> Any:
+    """What a read-only view is a view of."""
+    return gc.get_referents(proxy)[0]
+
+
 @ADMIT.register(types.MappingProxyType)
 def admit_proxy(world: World, obj: Any, source: Source) -> Any:
-    """A read-only view: of a dict with the same contents (what it is a view of cannot be reached)."""
+    """A read-only view of a dict, which the program may have in hand and change."""
     source.guard("TYPE", type(obj))
-    inner = world.admit(dict(obj), source.child("call", dict))
-    made = types.MappingProxyType(world.vm.fill_value(inner))
+    if type(_viewed(obj)) is not dict:
+        raise Break("UNSUPPORTED_TYPE", f"a read-only view of a {type(_viewed(obj)).__name__}")
+    made = types.MappingProxyType(world.vm.fill_value(world.admit(_viewed(obj), source.child("call", _viewed))))
     world.record(obj, source, made)
     return made
 
@@ -105,13 +111,15 @@ def rebuild_proxy(b: Any, value: Any) -> str:
     owner = owner_of(b.vm, value)
     if owner is not None:
         return str(b.assign(f"{b.value(owner)}.__dict__"))
-    return str(b.assign(f"{b.constant(types.MappingProxyType, 'MappingProxyType')}({b.value(gc.get_referents(value)[0])})"))
+    return str(b.assign(f"{b.constant(types.MappingProxyType, 'MappingProxyType')}({b.value(_viewed(value))})"))
 
 
 @ADMIT.register(dict)
 def admit_dict(world: World, obj: Any, source: Source) -> Any:
     if obj is vars(builtins):
         raise Break("UNSUPPORTED_TYPE", "the namespace of the builtins, which all code uses")
+    if id(obj) in world.vm.shadow_globals:
+        raise Break("FRAME_INTROSPECTION", "a look at a namespace in which a name was written")
     source.guard("TYPE", type(obj))
     standin = _new(type(obj))
     if issubclass(type(obj), collections.defaultdict):

@@ -65,6 +65,8 @@ def _function_attr(vm: Any, obj: Any, name: str) -> Any:
         return rec.attrs[name]
     if name in _FUNCTION_PARTS:
         value = getattr(obj, name)
+        if name == "__globals__":
+            return vm.world.admit(value, vm.globals_source(obj))
         if rec is None:
             return value
         return vm.world.admit(value, rec.inner.child("func", _FUNCTION_PARTS[name]))

@@ -14,7 +14,7 @@ from torch.nn.modules import module as torch_module
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from alternator.exc import Break, Restart
-from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter import attributes, calls, global_names, operations
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import DEEP, OBJECT_GETATTR, RULES
 from alternator.provenance.source import Source
@@ -77,7 +77,7 @@ def _global_hooks_empty(vm: Any) -> bool:
     done: bool | None = vm.states.get("global_hooks")
     if done is None:
         vm.world.trusted(torch_module)
-        done = all(_empty(vm, attributes.load_module(vm, torch_module, name)) for name in _GLOBAL_HOOKS)
+        done = all(_empty(vm, global_names.load_attribute(vm, torch_module, name)) for name in _GLOBAL_HOOKS)
         vm.states["global_hooks"] = done
     return done
 

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import calls, operations, pending
+from alternator.interpreter import calls, global_names, operations, pending
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
 from alternator.provenance.world import Unread
@@ -112,6 +112,8 @@ def filters_mutated(vm: Any, args: Any, kwargs: Any) -> None:
 def _as_outside(vm: Any, module: Any) -> bool:
     """The program has not put anything else into the module (filters of warnings, another ``sys.stdout``)."""
     space = vars(module)
+    if global_names.in_hand(vm, space) is not None:
+        return False
     return all(space.get(name, vm) is value for name, value in vm.shadow_globals.get(id(space), {}).items())
 
 

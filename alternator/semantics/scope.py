@@ -16,8 +16,6 @@ from alternator.provenance.world import MISSING, Unread, class_space
 
 @RULES.rule(globals)
 def rule_globals(vm: Any, args: Any, kwargs: Any) -> Any:
-    if id(vm.frame.globals) in vm.shadow_globals:
-        raise Break("FRAME_INTROSPECTION", "globals() after a global was written")
     return vm.world.admit(vm.frame.globals, vm.globals_source(vm.frame.func))
 
 

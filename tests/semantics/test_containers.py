@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import collections
+import operator
+import types
 
+import pytest
 import torch
-from helpers import same
+from helpers import assert_same, same
+
+import alternator
 
 X = torch.arange(4.0)
 
@@ -594,3 +600,53 @@ def test_a_dict_that_a_key_changes_while_it_is_merged() -> None:
         return x + 2
 
     same(f, torch.ones(2))
+
+
+def test_a_read_only_view_shows_what_becomes_of_its_dict():
+    def fn(x, pair):
+        table, view = pair
+        table["c"] = table.get("c", 0) + 1
+        return x + view["a"], dict(view), len(view)
+
+    def pair(**items):
+        return [items, types.MappingProxyType(items)]
+
+    compiled = alternator.compile(fn, backend="eager")
+    ours, theirs = pair(a=1), pair(a=1)
+    for change in ({}, {"a": 2}, {"b": 3}):
+        ours[0].update(change), theirs[0].update(change)
+        assert_same(fn(torch.ones(2), theirs), compiled(torch.ones(2), ours))
+
+
+@pytest.mark.parametrize("made", [lambda: bytearray(b"ab"), lambda: array.array("i", [1, 2])])
+@pytest.mark.parametrize(
+    "look", [lambda b: len(b), lambda b: bool(b), lambda b: (id(b) == id(b), len(b)), lambda b: 1 if b else 2]
+)
+def test_how_much_an_outside_buffer_holds_is_looked_up_at_each_call(made, look):
+    def fn(x, buffer):
+        return x + 1, look(buffer)
+
+    compiled = alternator.compile(fn, backend="eager")
+    ours, theirs = made(), made()
+    for change in ("append", "pop", "pop", "pop", "append"):
+        assert_same(fn(torch.ones(2), theirs), compiled(torch.ones(2), ours))
+        for buffer in (ours, theirs):
+            getattr(buffer, change)(*[7] * (change == "append"))
+    assert list(ours) == list(theirs)
+
+
+def test_length_hints():
+    class Hinting:
+        def __length_hint__(self):
+            return 4
+
+    def fn(x, left):
+        some = iter([1, 2, 3])
+        next(some)
+        hints = operator.length_hint(some), operator.length_hint([1, 2]), operator.length_hint(3, 7)
+        return x + hints[0], hints, operator.length_hint(Hinting()), next(left), operator.length_hint(left)
+
+    compiled = alternator.compile(fn, backend="eager")
+    ours, theirs = iter([1, 2, 3, 4]), iter([1, 2, 3, 4])
+    for _ in range(3):
+        assert_same(fn(torch.ones(2), theirs), compiled(torch.ones(2), ours))
