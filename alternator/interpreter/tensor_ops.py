@@ -423,9 +423,13 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
     value = own_attribute(vm, tensor, name)
     if value is not MISSING:
         return value
-    raw = class_attribute(type_of(vm, tensor), name)
+    kind = type_of(vm, tensor)
+    raw = class_attribute(kind, name)
+    in_class = vm.world.tree.object(torch.Tensor if issubclass(kind, FakeTensor) else kind).child("typeattr", name)
     if raw is MISSING:
-        raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
+        in_class.guard("ABSENT")
+        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'"))
+    in_class.guard("IS", raw)
     if type(raw) is types.FunctionType:
         return types.MethodType(raw, tensor)
     if type(raw) in (types.GetSetDescriptorType, property):

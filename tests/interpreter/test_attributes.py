@@ -9,7 +9,7 @@ import threading
 import types
 
 import torch
-from helpers import Recorder, same
+from helpers import Recorder, assert_same, same
 
 import alternator
 
@@ -584,3 +584,18 @@ def test_properties_of_subclasses_of_property():
             return x + 1, type(error)
 
     same(writes, torch.randn(3))
+
+
+def test_methods_of_tensors_that_are_replaced_or_added_are_seen(monkeypatch):
+    def fn(x):
+        return x.mul(3), x.newly() if hasattr(x, "newly") else 0, x.t
+
+    compiled = alternator.compile(fn, backend="aot_eager")
+    x = torch.ones(2)
+    assert_same(fn(x)[:2], compiled(x)[:2])
+    monkeypatch.setattr(torch.Tensor, "mul", torch.Tensor.sub)
+    assert_same(fn(x)[:2], compiled(x)[:2])
+    monkeypatch.setattr(torch.Tensor, "newly", lambda self: self + 5, raising=False)
+    assert_same(fn(x)[:2], compiled(x)[:2])
+    monkeypatch.undo()
+    assert_same(fn(x)[:2], compiled(x)[:2])
