@@ -125,11 +125,13 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
         if inner is not None:
             return MISSING
         return space.get(name, MISSING)
+    space = instance_space(rec.obj)
+    if rec.space is None and id(space) in vm.records:  # the program has it from elsewhere
+        instance_dict(vm, obj, rec)
     if rec.attrs is not None and name in rec.attrs:
         return rec.attrs[name]
     if rec.space is not None and vm.records[id(rec.space)].filled:
         return dict.get(rec.space, name, MISSING)
-    space = instance_space(rec.obj)
     if space is None:
         return MISSING
     source = rec.space_source().child("dictitem", name)
@@ -479,11 +481,17 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
         raise Break("UNSUPPORTED_EFFECT", f"assignment to an attribute of a {kind.__name__}, which C code does in its own way")
     if name in _NOT_AS_EFFECTS or kind is types.FunctionType and name in ("__code__", "__defaults__", "__kwdefaults__"):
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
-    if raw is MISSING and instance_space(rec.obj) is None:
+    space = instance_space(rec.obj)
+    if raw is MISSING and space is None:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     vm.attr_memo.pop((id(obj), name), None)
+    if rec.space is None:
+        if id(space) in vm.records:
+            instance_dict(vm, obj, rec)
+        else:
+            vm.world.written_spaces[id(space)] = rec
     if rec.space is not None and type(raw) not in _DATA_SETTERS and vm.records[id(rec.space)].filled:
         _write_through(vm, rec)
         assert rec.space is not None

@@ -25,7 +25,7 @@ from alternator import interrupts
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
 from alternator.interpreter import assertions, expectations, overrides, wrappers
 from alternator.interpreter.identity import with_truths
-from alternator.interpreter.tables import IdentityTable
+from alternator.interpreter.tables import RULES, IdentityTable
 from alternator.provenance.world import MISSING, module_of
 from alternator.tensors.eager_errors import eager_error
 from alternator.tensors.from_data import sizes_from_data
@@ -450,6 +450,8 @@ def own_attribute(vm: Any, tensor: torch.Tensor, name: str) -> Any:
             raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
         return value
     space = rec.obj.__dict__ if hasattr(rec.obj, "__dict__") else {}
+    if id(space) in vm.records:  # the program has it in hand
+        return RULES.get(dict.get)(vm, (vm.records[id(space)].standin, name, MISSING), {})
     source = rec.source.child("dict").child("dictitem", name)
     if name in space:
         return vm.world.admit(space[name], source)
@@ -479,6 +481,10 @@ def store_attr(vm: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
     if rec is not None:
         if value is MISSING and own_attribute(vm, tensor, name) is MISSING:
             raise vm.user_raise(AttributeError(f"'{type_of(vm, tensor).__name__}' object has no attribute '{name}'"))
+        space = getattr(rec.obj, "__dict__", None)
+        if id(space) in vm.records:
+            raise Break("TENSOR_ATTRIBUTE", f"assignment to {name} of a tensor whose __dict__ is being looked at")
+        vm.world.written_spaces[id(space)] = rec
         vm.world.write_attr(rec, name, value)
         return
     vm.ticks += 1

@@ -127,6 +127,7 @@ class World:
         self.tree = SourceTree()
         self.records: dict[int, Outside] = {}
         self.effects: list[tuple[Any, ...]] = []
+        self.written_spaces: dict[int, Outside] = {}  # by the id of its __dict__: an object that got another attribute
         self.vm: Any = None
         self._rules: dict[type, Admit] = {}
         self._class_attrs: dict[tuple[type, str], Any] = {}
@@ -139,7 +140,7 @@ class World:
         """The capture is over: let go of the user's objects."""
         for rec in self.records.values():
             rec.state = rec.snapshot = rec.attrs = rec.partial = rec.space = None
-        for table in (self.records, self.effects, self._class_attrs, self._fills, self.pins):
+        for table in (self.records, self.effects, self.written_spaces, self._class_attrs, self._fills, self.pins):
             table.clear()
         self.vm = None
         self.tree.release()

@@ -15,7 +15,7 @@ import torch
 
 from alternator._C import build
 from alternator.exc import Break
-from alternator.interpreter import operations
+from alternator.interpreter import attributes, operations
 from alternator.interpreter.namespaces import owner_of
 from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
 from alternator.provenance.iterators import dict_items
@@ -127,6 +127,11 @@ def admit_dict(world: World, obj: Any, source: Source) -> Any:
     rec = world.record(obj, source, standin, filled=False)
     rec.state = fill_dict
     rec.partial = {}
+    owner = world.written_spaces.get(id(obj))
+    if owner is not None:  # it is the __dict__ of an object
+        if issubclass(type(owner.obj), torch.Tensor):
+            raise Break("TENSOR_ATTRIBUTE", "__dict__ of a tensor, an attribute of which was written")
+        attributes.instance_dict(world.vm, owner.standin, owner)
     return standin
 
 

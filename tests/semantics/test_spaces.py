@@ -1,12 +1,13 @@
-"""The ``__dict__`` of objects that the program makes: one dict, wherever the program has it."""
+"""The ``__dict__`` of objects: one dict, wherever the program has it."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
+import pytest
 import torch
-from helpers import same
+from helpers import assert_same, same
 
 import alternator
 from alternator._C.eval_frame import unsupported
@@ -110,3 +111,63 @@ def test_partials_keep_their_keywords_and_attributes() -> None:
     same(fn, X, breaks=["UNKNOWN_C_FUNCTION"])
     part = alternator.compile(leaves, backend="eager")(X)
     assert part.args == (0,) and part.extra == [part] and torch.equal(part.keywords["a"], X + 1)
+
+
+class Holder:
+    def __init__(self):
+        self.a = 1
+
+
+def write_the_dict(x, obj, space):
+    space["a"] += 1
+    return x + obj.a, obj.__dict__ is space
+
+
+def write_the_object(x, obj, space):
+    obj.a += 1
+    seen = space["a"]
+    space["b"] = seen
+    return x + obj.b, seen, list(space)
+
+
+def write_both(x, obj, space):
+    before = obj.a, space["a"]
+    obj.a = 10
+    between = space["a"]
+    space["a"] = 20
+    after = obj.a
+    del obj.a
+    left = dict(space)
+    obj.a = 3
+    return x + after, before, between, left
+
+
+def add_and_remove(x, obj, space):
+    count = len(space)
+    obj.added = count
+    items = list(space.items())
+    space.pop("added")
+    return x + count, items, hasattr(obj, "added")
+
+
+def with_a_break(x, obj, space):
+    space["a"] += 1
+    alternator.graph_break()
+    obj.a += 1
+    alternator.graph_break()
+    space["a"] *= 2
+    return x + obj.a
+
+
+@pytest.mark.parametrize("made", [Holder, lambda: torch.zeros(2), lambda: torch.nn.ReLU()])
+@pytest.mark.parametrize("program", [write_the_dict, write_the_object, write_both, add_and_remove, with_a_break])
+def test_an_object_and_its_dict_that_come_by_two_ways(program, made):
+    compiled = alternator.compile(program, backend="eager")
+    ours, theirs = made(), made()
+    for one in (ours, theirs):
+        one.a = 1
+    for number in range(3):
+        x = torch.full((2,), float(number))
+        assert_same(program(x, theirs, vars(theirs)), compiled(x, ours, vars(ours)))
+        for one in (ours, theirs):
+            one.a += number
