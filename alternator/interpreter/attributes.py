@@ -130,7 +130,7 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
         instance_dict(vm, obj, rec)
     if rec.attrs is not None and name in rec.attrs:
         return rec.attrs[name]
-    if rec.space is not None and vm.records[id(rec.space)].filled:
+    if rec.space is not None and _record_of_space(vm, rec).filled:
         return dict.get(rec.space, name, MISSING)
     if space is None:
         return MISSING
@@ -264,7 +264,7 @@ def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
     if rec.space is None:
         rec.space = vm.world.admit(instance_space(rec.obj), rec.space_source())
         vm.attr_memo.clear()
-        inner = vm.records[id(rec.space)]
+        inner = _record_of_space(vm, rec)
         if inner.filled:
             _write_through(vm, rec)
             return rec.space
@@ -278,6 +278,14 @@ def instance_dict(vm: Any, obj: Any, rec: Outside) -> Any:
         for name, value in (rec.attrs or {}).items():
             _show(vm, rec, name, value)
     return rec.space
+
+
+def _record_of_space(vm: Any, rec: Outside) -> Outside:
+    """The record of its ``__dict__``, which is read by now if the program has written to it."""
+    inner: Outside = vm.records[id(rec.space)]
+    if inner.snapshot is not None and not inner.filled:
+        vm.fill(inner)
+    return inner
 
 
 def _show(vm: Any, rec: Outside, name: str, value: Any) -> None:
@@ -492,7 +500,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
             instance_dict(vm, obj, rec)
         else:
             vm.world.written_spaces[id(space)] = rec
-    if rec.space is not None and type(raw) not in _DATA_SETTERS and vm.records[id(rec.space)].filled:
+    if rec.space is not None and type(raw) not in _DATA_SETTERS and _record_of_space(vm, rec).filled:
         _write_through(vm, rec)
         assert rec.space is not None
         _put(rec.space, name, value)
