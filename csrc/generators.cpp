@@ -260,13 +260,29 @@ Own function_of(PyObject* generator, PyObject* piece) {
   return fn;
 }
 
+// See py::forget_caller(): for the errors that a generator holds while it waits.
+void forget_caller(PyObject* generator) {
+  const py::Slots slots = py::generator_slots(generator);
+  std::vector<PyObject*> errors{*py::generator_handles(generator)};
+  errors.insert(errors.end(), slots.at, slots.at + slots.count);
+  PyFrameObject* caller = nullptr;
+  for (PyObject* one : errors) {
+    if (!one || !PyExceptionInstance_Check(one)) continue;
+    if (!caller && !(caller = PyEval_GetFrame())) return;
+    py::forget_caller(one, caller);
+  }
+}
+
 PyObject* call_piece(PyObject* generator, py::Frame* frame, Own fn, Own given, bool at_start) {
   py::leave_frame(frame, !at_start);
   Own state = Own::steal(drive(call_moving(std::move(fn), std::move(given))));
   py::enter_frame(frame);
   if (!state) return nullptr;
   if (!PyTuple_CheckExact(state.get()) || PyTuple_GET_SIZE(state.get()) < 2) return bad_state();
-  if (PyTuple_GET_ITEM(state.get(), 0) != Py_None && !put_state(generator, state.get())) return nullptr;
+  if (PyTuple_GET_ITEM(state.get(), 0) != Py_None) {
+    if (!put_state(generator, state.get())) return nullptr;
+    forget_caller(generator);
+  }
   return Py_NewRef(PyTuple_GET_ITEM(state.get(), 1));
 }
 

@@ -145,6 +145,17 @@ inline PyObject** generator_handles(PyObject* generator) {
   return &reinterpret_cast<PyGenObject*>(generator)->gi_exc_state.exc_value;
 }
 
+// The frames in the tracebacks of an error, and of those that it came of, that `caller` has called: as if a generator had run
+// in them, which forgets who resumed it as soon as it waits. What it keeps alive would else keep it alive.
+inline void forget_caller(PyObject* error, PyFrameObject* caller) {
+  constexpr int kMost = 100;
+  for (int i = 0; error && i < kMost; ++i, error = reinterpret_cast<PyBaseExceptionObject*>(error)->context) {
+    auto trace = reinterpret_cast<PyTracebackObject*>(reinterpret_cast<PyBaseExceptionObject*>(error)->traceback);
+    for (; trace; trace = trace->tb_next)
+      if (trace->tb_frame->f_back == caller) Py_CLEAR(trace->tb_frame->f_back);
+  }
+}
+
 inline bool generator_is_finished(PyObject* generator) {
   return reinterpret_cast<PyGenObject*>(generator)->gi_frame_state >= FRAME_COMPLETED;
 }

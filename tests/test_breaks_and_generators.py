@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 
 import torch
@@ -321,3 +322,35 @@ def test_abandoned_inside_of_try() -> None:
 
     for f, breaks in ((at_return, 0), (in_a_loop, 0), (dropped, 0), (in_an_argument, None)):
         same(f, X, [], breaks=breaks)
+
+
+def test_a_generator_that_waits_in_a_handler_dies_with_its_variable() -> None:
+    """The error that it handles does not lead back to who resumed it, who holds it."""
+
+    def fn(x, text):
+        log = []
+
+        def numbers():
+            kept = None
+            try:
+                yield 1
+                yield int(text)
+            except ValueError as error:
+                kept = error.__class__, error
+                yield 2
+            finally:
+                log.append(kept is None)
+
+        some = numbers()
+        found = [next(some), next(some)]
+        return x + 1, log, found
+
+    gc.disable()
+    try:
+        for text in ("5", "r"):
+            compiled = alternator.compile(fn, backend="eager")
+            for _ in range(2):
+                (_, plain, one), (_, captured, other) = fn(X, text), compiled(X, text)
+                assert one == other and captured == plain == [text == "5"]
+    finally:
+        gc.enable()

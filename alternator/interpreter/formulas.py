@@ -30,9 +30,14 @@ LARGE = 2**62
 """Where native guards and the graph, which count in 64 bits, begin to overflow."""
 
 
+_NUMBERS = (torch.SymInt, torch.SymFloat)
+
+
 def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """An operation of which some operands are symbolic."""
     vm.weigh()
+    if any(type(arg) in _NUMBERS for arg in args):  # to sympy a bool is no number
+        args = tuple([int(arg) if type(arg) is bool else arg for arg in args])
     inexact = any(type(arg) is torch.SymInt and _is_inexact(vm, arg) for arg in args)
     try:
         if any(type(arg) in (torch.SymFloat, float) for arg in args):
@@ -88,6 +93,15 @@ _COMPARING = "lt le eq ne gt ge".split()
 def is_foreign(values: Any) -> bool:
     """Whether these are a symbolic number and an instance of a subclass of ``int``, ``float`` or ``complex``."""
     return len(values) == 2 and type(values[1]).__flags__ & _HEAP != 0 and issubclass(type(values[1]), (int, float, complex))
+
+
+def asked(vm: Any, func: Any, values: list[Any]) -> Any:
+    """What a method of a symbolic number gives that C code calls.  A bool beside it is an int: to sympy it is none."""
+    if is_foreign(values):
+        return beside_number(vm, func, *values)
+    if len(values) == 2 and type(values[1]) is bool and type(values[0]) in _NUMBERS:
+        return func(values[0], int(values[1]))
+    return func(*values)
 
 
 def beside_number(vm: Any, func: Any, number: Any, other: Any) -> Any:

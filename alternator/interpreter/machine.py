@@ -257,8 +257,7 @@ class Machine:
                 values = values[: func.__code__.co_argcount]
                 if func.__name__ == "__repr__" and issubclass(type(values[0]), SYMBOLIC):
                     return repr(hashable(self, values[0]))  # not the name of the symbol
-                result = formulas.beside_number(self, func, *values) if formulas.is_foreign(values) else func(*values)
-                return seen_natively(self, result)
+                return seen_natively(self, formulas.asked(self, func, values))
             self.ticks += 1
             result = seen_natively(self, calls.run_bound(self, func, values))
             if type(result) is TracedId:

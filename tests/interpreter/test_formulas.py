@@ -145,3 +145,12 @@ def test_a_float_that_is_looked_at_says_nothing_more_of_the_int_that_it_is_made_
         return x + 1, f.hex(), n, n == 2**56, f == 2.0**56, n - 2**56
 
     check(fn, (3,), (2**56 - 1,), (2**56 + 1,), (-(2**56) + 95,), dynamic=True)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_number_that_varies_beside_a_bool(flag: bool) -> None:
+    def fn(x: Any, items: list[int]) -> Any:
+        found = items.count(flag), flag in items, (items[0],) == (flag,), [items[0]] < [flag], {flag: 5}.get(items[0])
+        return x + 1, found, items[0] == flag, items[0] < flag, flag - items[0], items[0] | flag, 2.5 * items[0] > flag
+
+    check(fn, ([1, 2, 3],), ([4, 1, 2],), ([0, 0],), ([7, 0],), dynamic=True)
