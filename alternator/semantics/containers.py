@@ -98,7 +98,7 @@ def _viewed(proxy: Any) -> Any:
 def admit_proxy(world: World, obj: Any, source: Source) -> Any:
     """A read-only view of a dict, which the program may have in hand and change."""
     source.guard("TYPE", type(obj))
-    if type(_viewed(obj)) is not dict:
+    if not issubclass(type(_viewed(obj)), dict):
         raise Break("UNSUPPORTED_TYPE", f"a read-only view of a {type(_viewed(obj)).__name__}")
     made = types.MappingProxyType(world.vm.fill_value(world.admit(_viewed(obj), source.child("call", _viewed))))
     world.record(obj, source, made)

@@ -10,7 +10,7 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, binding, calls
 from alternator.interpreter.namespaces import keep_space
 from alternator.interpreter.tables import DEEP, GETATTR, PURE_TYPES, RULES
-from alternator.provenance.world import ADMIT, MISSING
+from alternator.provenance.world import ADMIT, MISSING, instance_space
 
 
 @RULES.rule(types.FunctionType.__get__)
@@ -100,6 +100,9 @@ def rule_signature(vm: Any, args: Any, kwargs: Any) -> Any:
         rec.source.guard("IS", rec.obj)
     if rec is not None and type(target) is types.FunctionType:
         _guard_defaults(vm, target, rec)
+    if rec is None and not issubclass(type(target), (type, types.FunctionType)):
+        for part in (instance_space(target) or {}).values():  # it may look like a function
+            vm.close(part)
     return vm.plain(lambda: inspect.signature(*args, **kwargs))
 
 

@@ -602,13 +602,15 @@ def test_a_dict_that_a_key_changes_while_it_is_merged() -> None:
     same(f, torch.ones(2))
 
 
-def test_a_read_only_view_shows_what_becomes_of_its_dict():
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
+def test_a_read_only_view_shows_what_becomes_of_its_dict(kind):
     def fn(x, pair):
         table, view = pair
         table["c"] = table.get("c", 0) + 1
         return x + view["a"], dict(view), len(view)
 
     def pair(**items):
+        items = kind(items)
         return [items, types.MappingProxyType(items)]
 
     compiled = alternator.compile(fn, backend="eager")

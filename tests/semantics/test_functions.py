@@ -77,3 +77,25 @@ def test_attributes_of_class_and_static_methods_that_are_made(broken: bool) -> N
         for one, other in zip(plain[4:6], ours[4:6]):
             assert type(one) is type(other) and [*vars(one)] == [*vars(other)]
         assert ours[4].tag == "bound" and ours[5].tags[0] is ours[2][0] and plain[6] == ours[6]
+
+
+class Like:
+    def __init__(self, fn: Any) -> None:
+        self.__name__, self.__code__, self.__annotations__ = fn.__name__, fn.__code__, fn.__annotations__
+        self.__defaults__, self.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
+
+    def __call__(self) -> None: ...
+
+
+def show_the_signature_of_what_looks_like_one(x: Any, fn: Any) -> Any:
+    first = inspect.signature(fn)
+    alternator.graph_break()
+    like = inspect.signature(Like(fn))
+    return x + 1, str(like), like == first
+
+
+def test_the_signature_of_what_looks_like_a_function() -> None:
+    captured, fn = alternator.compile(show_the_signature_of_what_looks_like_one, backend=Recorder()), made()
+    for defaults, by_name in (((1,), {"b": 2}), ((2,), {"b": 3}), (None, {"b": 3})):
+        fn.__defaults__, fn.__kwdefaults__ = defaults, by_name
+        assert_same(show_the_signature_of_what_looks_like_one(torch.ones(2), fn), captured(torch.ones(2), fn))
