@@ -213,9 +213,11 @@ def parts(a: Any, b: Any) -> Any:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Any:
-    """Raises ``TimeoutError`` in what runs longer."""
+    """Raises ``TimeoutError`` in what runs longer, and behind it too, since a program may catch it."""
+    fired = []
 
     def late(*_: Any) -> None:
+        fired.append(True)
         raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, late)
@@ -225,6 +227,8 @@ def deadline(seconds: float) -> Any:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if fired:
+        raise TimeoutError
 
 
 def check(source: str, seed: int = 0, collect: bool = False) -> str | None:
