@@ -37,6 +37,13 @@ def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
         return _admit(world, obj, source)
 
 
+def _is_leaf(obj: torch.Tensor, source: Source) -> bool:
+    try:
+        return obj.is_leaf
+    except RuntimeError:  # one of several views of one operation, whose base was written to meanwhile
+        raise Break("TENSOR_EFFECT", f"{source.name} is a view of which autograd tells no history any more") from None
+
+
 def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
     vm = world.vm
     kind = type(obj)
@@ -57,7 +64,7 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
             return admit_wrapper(world, obj, source)
         tensor_classes.check_class(vm, kind)
         vm.overrides.active = True
-    grad = obj.grad if obj.is_leaf else None
+    grad = obj.grad if _is_leaf(obj, source) else None
     if grad is not None and (grad.dtype is not obj.dtype or grad.device != obj.device or grad.shape != obj.shape):
         raise Break("TENSOR_ATTRIBUTE", f"a tensor that was given other data than its gradient fits, {source.name}")
     dims = vm.dynamic.dims(obj, source.name, source.static)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(9.0).reshape(3, 3)
 
 REFUSED: list[Callable[..., Any]] = [
@@ -46,3 +48,17 @@ def test_out_that_is_resized_and_read() -> None:
                 torch.add(row, 1, out=x)
 
     same(fn, X, X)
+
+
+def test_views_whose_base_is_written_to_meanwhile() -> None:
+    """Autograd tells no history of one of several such views; what needs none can be computed all the same."""
+
+    def fn(x: Any) -> Any:
+        whole = x[:]
+        whole.requires_grad_()
+        for row in whole:
+            alternator.graph_break()
+            x.copy_(torch.ones_like(row))
+        return x
+
+    same(fn, torch.zeros(3, dtype=torch.float64))
