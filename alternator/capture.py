@@ -53,7 +53,7 @@ from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest, EntryInfo
-from alternator.semantics import function_modes, functorch, gradients, refused
+from alternator.semantics import function_modes, functorch, gradients, memoizing, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
@@ -438,6 +438,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
         for line in resume(builder, stop, result):
             builder.emit(line)
     vm.check_abandoned(builder.has)
+    memoizing.check_results(vm, builder.has, builder.outputs)
     recorder = vm.recorder
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:

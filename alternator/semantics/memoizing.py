@@ -8,9 +8,10 @@ import gc
 import itertools
 import types
 import weakref
-from typing import Any
+from typing import Any, Iterator
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from alternator.exc import Break, Restart
@@ -64,8 +65,43 @@ def _of_numbers(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     before = len(vm.world.effects), _written(vm)
     result = _interpreted(vm, obj, args, kwargs)
     if not _is_of_values(result, 3) or before != (len(vm.world.effects), _written(vm)):
-        raise Restart(lambda: vm.root_state.setdefault(_LOOKED_UP, weakref.WeakSet()).add(obj))
+        raise _look_up(vm, obj)
+    for part in _parts(result):
+        vm.states.setdefault(_RESULTS, {}).setdefault(id(part), (obj, part, _contents(part)))
     return result
+
+
+def _look_up(vm: Any, obj: Any) -> Restart:
+    return Restart(lambda: vm.root_state.setdefault(_LOOKED_UP, weakref.WeakSet()).add(obj))
+
+
+_RESULTS = "results that a cache would hold"
+
+
+def check_results(vm: Any, has: Any, outputs: Any) -> None:
+    """What such a function gave is another object than the one in the cache, which must not show: raises Restart if it was
+    changed, or is handed out (``has``: whether generated code makes a value; ``outputs``: the tensors that the graph gives)."""
+    memory = {one.untyped_storage()._cdata for one in outputs if type(one) is FakeTensor}
+    for obj, part, contents in vm.states.get(_RESULTS, {}).values():
+        leaves = part.untyped_storage()._cdata in memory if issubclass(type(part), torch.Tensor) else has(part)
+        if leaves or contents != _contents(part):
+            raise _look_up(vm, obj)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """The objects in it that somebody could tell from others of the same value."""
+    if type(value) in _TUPLES or type(value) in (list, dict):
+        yield value
+        for item in (*value.keys(), *value.values()) if type(value) is dict else value:
+            yield from _parts(item)
+    elif issubclass(type(value), torch.Tensor):
+        yield value
+
+
+def _contents(part: Any) -> Any:
+    if issubclass(type(part), torch.Tensor):
+        return part._version, part.requires_grad
+    return [*map(id, part), *map(id, part.values())] if type(part) is dict else [*map(id, part)]
 
 
 _LOOKED_UP = "caches that are looked up"

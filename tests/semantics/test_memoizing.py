@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from helpers import same
+from helpers import assert_same, same
 
 import alternator
 
@@ -419,3 +419,35 @@ def test_a_tuple_whose_class_counts_its_items_otherwise():
 
     report = same(fn, X, graphs=1, breaks=0)
     assert report.recompiles == 0
+
+
+_MADE = {
+    "list": lambda n: [0, n],
+    "dict": lambda n: {"n": n},
+    "nested": lambda n: ([n], n),
+    "tensor": lambda n: torch.zeros(n),
+}
+
+
+def change(table):
+    if type(table) is torch.Tensor:
+        return table.add_(1)
+    (table if type(table) is dict else {}).setdefault(f"k{len(table)}", 1)
+    (table[0] if type(table) is tuple else table if type(table) is list else []).append(1)
+    return len(table[0]) if type(table) is tuple else len(table)
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("use", [change, lambda table: table], ids=["changed", "handed out"])
+@pytest.mark.parametrize("kind", _MADE)
+def test_what_a_cache_gives_for_a_size_is_what_it_holds(kind, use, dynamic):
+    def fn(x, table):
+        return x + 1, use(table(x.shape[0]))
+
+    compiled = alternator.compile(fn, backend="eager", dynamic=dynamic)
+    ours, theirs = functools.lru_cache(_MADE[kind]), functools.lru_cache(_MADE[kind])
+    for n in (3, 4, 5, 3, 4, 3, 5):
+        x = torch.ones(n)
+        plain, captured = fn(x, theirs), compiled(x, ours)
+        assert_same(plain, captured)
+        assert use is change or plain[1] is theirs(n) and captured[1] is ours(n)
