@@ -314,12 +314,17 @@ class DimRange(NamedTuple):
     max: int | None
 
 
-def _each_index(index: Any) -> Iterable[int]:
-    if isinstance(index, int):
-        return (index,)
-    if isinstance(index, (list, tuple)):
-        return index
-    raise TypeError(f"a dimension is an int, or a list of ints, not {index!r}")
+def _each_index(t: Any, index: Any) -> Iterable[int]:
+    """The dimensions of a tensor that a mark is for, counted from the front."""
+    if not isinstance(t, torch.Tensor):
+        raise TypeError(f"dimensions are marked on a tensor, not on {t!r}")
+    dims = index if isinstance(index, (list, tuple)) else (index,)
+    for dim in dims:
+        if not isinstance(dim, int) or isinstance(dim, bool):
+            raise TypeError(f"a dimension is an int, or a list of ints, not {index!r}")
+        if not -t.dim() <= dim < t.dim():
+            raise IndexError(f"the tensor has {t.dim()} dimensions: {dim} is none of {-t.dim()} to {t.dim() - 1}")
+    return [dim % t.dim() for dim in dims]
 
 
 def _on_inner_tensors(mark: Callable[..., None], t: Any, *args: Any, **kwargs: Any) -> None:
@@ -350,7 +355,7 @@ def mark_dynamic(
     """This size of this tensor varies; that it has to be a constant after all is an error."""
     if is_traceable_wrapper_subclass(t):
         _on_inner_tensors(mark_dynamic, t, index, min=min, max=max)
-    for dim in _each_index(index):
+    for dim in _each_index(t, index):
         _set_of(t, "_dynamo_dynamic_indices").add(dim)
         _set_of(t, "_dynamo_dynamic_range").add(DimRange(dim, min, max))
         if hint_override:
@@ -364,7 +369,7 @@ def maybe_mark_dynamic(t: Any, index: int | list[int] | tuple[int, ...]) -> None
     """This size of this tensor varies; it may become a constant if the program needs that."""
     if is_traceable_wrapper_subclass(t):
         _on_inner_tensors(maybe_mark_dynamic, t, index)
-    for dim in _each_index(index):
+    for dim in _each_index(t, index):
         _set_of(t, "_dynamo_weak_dynamic_indices").add(dim)
         t._has_dynamo_dim_marking = True
 
@@ -383,7 +388,7 @@ def mark_unbacked(
     """Nothing may be assumed about this size of this tensor, not even that it is not 0 or 1."""
     if is_traceable_wrapper_subclass(t):
         raise NotImplementedError("mark_unbacked does not take wrapper subclasses: mark the inner tensors")
-    for dim in _each_index(index):
+    for dim in _each_index(t, index):
         t._has_dynamo_dim_marking = True
         if strict:
             _set_of(t, "_dynamo_strict_unbacked_indices").add(dim)
@@ -407,12 +412,12 @@ def mark_static(t: Any, index: int | list[int] | tuple[int, ...] | None = None) 
     if not isinstance(t, torch.Tensor):
         raise TypeError(f"mark_static expects a tensor/nn.Module class but received {type(t)}")
     if torch.compiler.is_compiling():
-        for dim in range(t.dim()) if index is None else _each_index(index):
+        for dim in range(t.dim()) if index is None else _each_index(t, index):
             traced.as_constant(t.size(dim))
         return None
     if is_traceable_wrapper_subclass(t):
         _on_inner_tensors(mark_static, t, index)
-    for dim in range(t.dim()) if index is None else _each_index(index):
+    for dim in range(t.dim()) if index is None else _each_index(t, index):
         _set_of(t, "_dynamo_static_indices").add(dim)
         t._has_dynamo_dim_marking = True
     return None

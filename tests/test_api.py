@@ -296,6 +296,33 @@ def test_fullgraph() -> None:
         assert "alternator.graph_break()" in text and "reason:" in text and "cure:" in text and "test_api.py" in text
 
 
+def yields(x: Any) -> Any:
+    yield x + 1
+
+
+async def awaited(x: Any) -> Any:
+    return x + 1
+
+
+async def yields_later(x: Any) -> Any:
+    yield x + 1
+
+
+@pytest.mark.parametrize("fn, code", [(yields, "GENERATOR_STATE"), (awaited, "ASYNC"), (yields_later, "ASYNC")])
+def test_fullgraph_of_what_is_never_captured(fn: Any, code: str) -> None:
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    with pytest.raises(exc.Unsupported, match=f"{fn.__name__} is compiled with fullgraph=True, but") as caught:
+        compiled(torch.ones(2))
+    assert caught.value.code == code
+    assert inspect.isgeneratorfunction(compiled) == inspect.isgeneratorfunction(fn)
+    with alternator.set_stance("force_eager"):
+        plainly = compiled(torch.ones(2))
+        assert type(plainly).__name__ in ("generator", "coroutine", "async_generator")
+        if code == "ASYNC" and hasattr(plainly, "close"):
+            plainly.close()
+    assert [t.tolist() for t in alternator.compile(yields, backend="eager")(torch.ones(2))] == [[2, 2]]
+
+
 def test_error_on_graph_break() -> None:
     compiled = alternator.compile(breaks_in_the_middle, backend="eager")
     with alternator.error_on_graph_break(True), pytest.raises(exc.Unsupported):

@@ -302,6 +302,25 @@ def test_mark_dynamic() -> None:
     assert recorder.frame_count == 1
 
 
+@pytest.mark.parametrize(
+    "mark", [alternator.mark_dynamic, alternator.maybe_mark_dynamic, alternator.mark_unbacked, alternator.mark_static]
+)
+def test_marks_are_for_dimensions_that_there_are(mark: Any) -> None:
+    x = torch.ones(4, 3)
+    with pytest.raises(IndexError, match="2 dimensions: 2 is none of -2 to 1"):
+        mark(x, 2)
+    with pytest.raises(TypeError, match="a dimension is an int"):
+        mark(x, "0")
+    with pytest.raises(TypeError, match="tensor"):
+        mark(3, 0)
+    recorder = Recorder()
+    compiled = alternator.compile(lambda x: x * 2, backend=recorder, dynamic=True)
+    mark(x, [-1])
+    compiled(x)
+    compiled(torch.ones(4, 5))
+    assert recorder.frame_count == (2 if mark is alternator.mark_static else 1)
+
+
 def test_maybe_mark_dynamic() -> None:
     recorder = Recorder()
     compiled = alternator.compile(lambda x: x * 2, backend=recorder)

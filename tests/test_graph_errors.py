@@ -231,3 +231,14 @@ def test_where_the_exception_was_raised() -> None:
         compiled(BAD)
     names = [entry.name for entry in raised.traceback]
     assert names[-2:] == ["f", "pick"] and raised.value.__context__ is None
+
+
+def test_torch_does_not_log_what_the_program_gets_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    def fn(x: Any) -> Any:
+        try:
+            return x @ torch.ones(5, 5)
+        except RuntimeError as error:
+            return str(error)
+
+    same(fn, torch.ones(1, 4))
+    assert not caplog.records

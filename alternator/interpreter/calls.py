@@ -20,7 +20,19 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, known
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.outside_generators import watch_generators
-from alternator.interpreter.tables import CODES, DEEP, IN_GRAPH, INSTANCE_CALLS, MARKS, NOTHING, PURE, PURE_TYPES, RULES, SHALLOW
+from alternator.interpreter.tables import (
+    CODES,
+    DEEP,
+    IN_GRAPH,
+    INSTANCE_CALLS,
+    MARKS,
+    NOTHING,
+    PURE,
+    PURE_TYPES,
+    RULES,
+    SHALLOW,
+    UNKNOWN_AS,
+)
 from alternator.provenance.world import MISSING, Unread, class_space
 from alternator.tensors.graph import SYMBOLIC
 
@@ -215,7 +227,7 @@ def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dic
             return run_pure(vm, fn, depth, args, kwargs)
         if fn in IN_GRAPH:
             return tensor_ops.call(vm, fn, args, kwargs)
-        raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+        raise _unknown(fn)
     if (
         args
         and issubclass(type(args[0]), torch.Tensor)
@@ -253,7 +265,7 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
         return tensor_ops.call(vm, fn, args, kwargs) if fn in IN_GRAPH else run_pure(vm, fn, PURE.get(fn), args, kwargs)
     depth = PURE_TYPES.get(base)
     if depth is None:
-        raise Break("UNKNOWN_C_FUNCTION", _native_name(fn))
+        raise _unknown(fn)
     if base in _OF_NUMBERS:
         args = tuple([hashable(vm, arg) if issubclass(type(arg), SYMBOLIC) else arg for arg in args])
     close = vm.close_members if fn.__name__ in _OF_MEMBERS else vm.close
@@ -353,6 +365,16 @@ _FACES: set[types.CodeType] = set()
 def face_of(fn: types.FunctionType) -> Any:
     """What ``as_python`` was given where it made this function, or None."""
     return fn.__closure__[0].cell_contents if fn.__code__ in _FACES and fn.__closure__ else None
+
+
+def _unknown(fn: Any) -> Break:
+    owner = getattr(fn, "__self__", None)
+    where = getattr(fn, "__objclass__", None) or type(owner)
+    classes = where.__mro__ if where is not types.ModuleType else ()
+    code = next(
+        (UNKNOWN_AS[key] for key in (getattr(fn, "__module__", None), *classes) if key in UNKNOWN_AS), "UNKNOWN_C_FUNCTION"
+    )
+    return Break(code, _native_name(fn))
 
 
 def _native_name(fn: Any) -> str:

@@ -65,6 +65,9 @@ PURE = IdentityTable("pure native callables")
 PURE_TYPES = IdentityTable("types whose native methods are pure")
 """type -> depth that its native methods read of their arguments."""
 
+UNKNOWN_AS: dict[Any, str] = {}
+"""class or name of a module in C -> the break code of its functions that nobody knows; ``UNKNOWN_C_FUNCTION`` for the others."""
+
 GETATTR = IdentityTable("attribute reads by type")
 """type -> ``rule(vm, obj, name)``: reading an attribute of an instance of exactly this type."""
 

@@ -109,6 +109,9 @@ class OptimizeContext(Context):
         """A callable without a frame that would be captured gets one."""
         if self.options.error_on_graph_break is not None:
             return trampoline.where_breaks_are_errors(fn, self.options.error_on_graph_break)
+        kind = trampoline.kind_without_capture(fn)
+        if kind is not None and self.options.fullgraph:
+            return trampoline.refusing(fn, *kind)
         if _is_captured(fn):
             return fn
         if not trampoline.has_own_frame(fn) and not hasattr(fn, "__call__"):

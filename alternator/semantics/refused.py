@@ -5,6 +5,11 @@ from __future__ import annotations
 import _thread
 import _tracemalloc
 import gc
+import io
+import mmap
+import os
+import select
+import socket
 import sys
 import time
 import tracemalloc
@@ -15,7 +20,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break
-from alternator.interpreter.tables import INSTANCE_CALLS, RULES
+from alternator.interpreter.tables import INSTANCE_CALLS, RULES, UNKNOWN_AS
 from alternator.tensors.from_data import FromData
 
 
@@ -32,6 +37,11 @@ for _name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"
     _refuse("TIME", f"time.{_name}_ns()", getattr(time, f"{_name}_ns"), brings=FromData(("", True)))
 for _name in ("sleep", "localtime", "gmtime", "strftime", "ctime"):
     _refuse("TIME", f"time.{_name}()", getattr(time, _name))
+
+# files, sockets, processes and the like: what they give is there, and what they do is done, at the time of the call
+UNKNOWN_AS.update(dict.fromkeys(("posix", "_socket", "_ssl", "select", "_posixsubprocess", "fcntl", "termios", "_sqlite3"), "IO"))
+UNKNOWN_AS.update(dict.fromkeys((io.IOBase.__base__, mmap.mmap, socket.socket, type(select.poll()), os.DirEntry), "IO"))
+UNKNOWN_AS.update(dict.fromkeys((io.BytesIO, io.StringIO), "UNKNOWN_C_FUNCTION"))  # files in memory
 
 _COUNTING: tuple[Any, ...] = (gc.get_objects, gc.get_count, sys.getallocatedblocks, weakref.getweakrefcount, weakref.getweakrefs)
 _COUNTING += (_tracemalloc.get_traced_memory, _tracemalloc._get_traces)

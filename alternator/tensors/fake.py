@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Callable, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, StatefulSymbolicContext, SubclassSymbolicContext
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from alternator import utils
 from alternator.provenance.source import Source
 from alternator.tensors.environment import Environment
 from alternator.tensors.memo import dense_fake
@@ -46,6 +48,17 @@ class Formulas:
     def __init__(self) -> None:
         self.of: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
         self.made: dict[Any, Any] = {}
+
+
+class _OwnErrors(logging.Filter):
+    """An operation that the program gets wrong raises while it is captured what it raises plainly; the traceback that torch
+    writes to the log besides is about fakes, and says nothing to the program's user."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is None or not utils.is_capturing()
+
+
+logging.getLogger(FakeTensorMode.__module__).addFilter(_OwnErrors())
 
 
 class Fakes:

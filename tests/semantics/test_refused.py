@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from helpers import same
 import alternator
 from alternator import config
 from alternator.semantics import refused
+
+SENDS, RECEIVES = socket.socketpair()
 
 
 class Own:
@@ -28,6 +31,31 @@ def alone(*words):
 
 def test_who_counts_objects_counts_none_of_ours():
     alone("count_objects")
+
+
+def reads_a_file(x):
+    y = x + 1
+    with open(__file__) as file:
+        first = file.read(3)
+    return y * 2, first
+
+
+def asks_the_system(x):
+    y = x + 1
+    return y * 2, os.path.exists(__file__), os.stat(__file__).st_size
+
+
+def writes_to_a_socket(x):
+    y = x + 1
+    SENDS.send(b"hello")
+    return y * 2, RECEIVES.recv(5)
+
+
+@pytest.mark.parametrize("fn", [reads_a_file, asks_the_system, writes_to_a_socket])
+def test_files_and_the_like_are_input_or_output(fn):
+    same(fn, torch.ones(2))
+    report = alternator.explain(fn)(torch.ones(2))
+    assert {reason.code for reason in report.break_reasons} - {"LIFETIME"} == {"IO"}
 
 
 def count_objects():
