@@ -58,6 +58,7 @@ from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
+from alternator.tensors.inference import leave_all
 from alternator.tensors.recheck import Recheck
 from alternator.tensors.shape_guards import shape_facts
 from alternator.tensors.sharing import inputs_for_backend
@@ -148,6 +149,7 @@ class Attempt:
                 finally:
                     functorch.restore(self.vm)
                     self.after = GlobalState()
+                    leave_all(self.vm.states.get("inference regions", []))
                     self.before.restore()
                     self.breaks_are_errors = utils.set_error_on_graph_break(self.asked)
         finally:
@@ -242,7 +244,10 @@ def _plainly(func: types.FunctionType, request: CompileRequest, how: Any = True)
 
 
 def _ambient_is_plain() -> bool:
-    """Modes and transforms of the user that are active around the frame would have to see every operation: run plainly."""
+    """Modes and transforms of the user that are active around the frame would have to see every operation: run plainly.  (And
+    no_grad stands in for inference mode, which it cannot where gradients are enabled inside of it.)"""
+    if torch.is_inference_mode_enabled() and torch.is_grad_enabled():
+        return False
     modes = torch.overrides._get_current_function_mode_stack()
     if any(type(mode) is not DeviceContext for mode in modes):
         return False

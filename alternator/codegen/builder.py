@@ -13,6 +13,7 @@ import types
 from typing import Any, Iterator
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator._C.eval_frame import hide_code, skip_code
 from alternator.codegen import numbers
@@ -21,6 +22,7 @@ from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, Outside, Unread, module_of
 from alternator.tensors.graph import SYMBOLIC, Input
+from alternator.tensors.inference import as_inference
 
 _LITERALS = frozenset({int, str, bool, type(None), bytes})
 
@@ -192,7 +194,17 @@ class Builder:
                 raise Break("UNREBUILDABLE_OUTPUT", "a tensor that the graph does not compute")
             name = self._outputs[id(tensor)] = f"g{len(self.outputs)}"
             self.outputs.append(tensor)
+            if tensor.is_inference():
+                name = self._outputs[id(tensor)] = self._inference(tensor, name)
         return name
+
+    def _inference(self, tensor: torch.Tensor, name: str) -> str:
+        """What the graph computes without gradients as what it was made in inference mode."""
+        if type(tensor) is not FakeTensor or tensor.layout is not torch.strided or tensor.requires_grad:
+            raise Break("UNREBUILDABLE_OUTPUT", "such a tensor made in inference mode")
+        if tensor.is_conj() or tensor.is_neg() or tensor.is_quantized:
+            raise Break("UNREBUILDABLE_OUTPUT", "such a view made in inference mode")
+        return self.assign(f"{self.constant(as_inference, 'as_inference')}({name})", "i")
 
     def new_tensor(self, entry: Input) -> str:
         """A tensor that is made before the graph runs."""

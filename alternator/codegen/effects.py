@@ -41,7 +41,16 @@ def replay(b: Builder, before: GlobalState, after: GlobalState) -> None:
         if targets[_target(effect)] > 1 or not _is_in_place(effect):
             _EFFECTS[effect[0]](b, *effect[1:])
     b.written()
-    for fn, *args in before.steps_to(after):
+    for region in b.vm.states.get("inference regions", ()):  # what is open keeps the state in front of it, and goes back to it
+        context = b.value(region.context)
+        _set_state(b, [*before.steps_to(region.before), (torch._C._set_grad_enabled, region.before.grad)])
+        b.emit(f"{b.constant(torch.inference_mode.__enter__, 'enter')}({context})")
+        before = region.before.with_grad(not after.grad)
+    _set_state(b, before.steps_to(after))
+
+
+def _set_state(b: Builder, steps: list[tuple[Any, ...]]) -> None:
+    for fn, *args in steps:
         b.emit(f"{b.constant(fn, 'set_state')}({', '.join(b.value(a) for a in args)})")
 
 

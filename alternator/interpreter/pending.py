@@ -28,6 +28,8 @@ class Shown:
         self.tensor = tensor
         self.is_plain = tensor_ops.type_of(vm, tensor) is torch.Tensor
         self._recorder = vm.recorder
+        if tensor.is_inference():  # nobody counts what is written to it
+            raise Break("PRINT", "the text of a tensor that was made in inference mode")
         if id(tensor) not in vm.records:
             vm.recorder.node_of(tensor)  # an item that is taken later would come behind the copy
         self._after = vm.recorder.last()

@@ -27,7 +27,7 @@ from alternator.interpreter import assertions, expectations, overrides, wrappers
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
 from alternator.provenance.world import MISSING, module_of
-from alternator.tensors.eager_errors import eager_error
+from alternator.tensors.eager_errors import CannotBeTried, eager_error
 from alternator.tensors.from_data import sizes_from_data
 from alternator.tensors.graph import SYMBOLIC
 from alternator.tensors.watched import PartialOverlap
@@ -105,7 +105,12 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
         return UserRaise(vm.adopt(error))
     if type(error) is TypeError and torch.SymBool in map(type, (*args, *(kwargs or {}).values())):
         return Break("NO_FAKE_RULE", f"{name}: {error}")
-    in_eager = _error_in_eager(vm, what, args, kwargs)
+    try:
+        in_eager = _tried_in_eager(vm, what, args, kwargs)
+    except CannotBeTried:
+        in_eager = MISSING
+    if in_eager is None:
+        return Break("NO_FAKE_RULE", f"{name}: {error}")
     if type(in_eager) is not type(error):
         if _may_be_seen(vm.frame):
             return Break("NO_FAKE_RULE", f"how {name} fails: {error}")
@@ -115,7 +120,7 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
     return UserRaise(vm.adopt(in_eager))
 
 
-def _error_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> Exception | None:
+def _tried_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
     return eager_error(fn, args, kwargs, lambda symbol: vm.symbolic(_NUMBERS[type(symbol)], symbol))
 
 
@@ -140,7 +145,10 @@ _NUMBER_KINDS = {bool: 0, torch.SymBool: 0, int: 1, torch.SymInt: 1, float: 2, t
 
 def try_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
     """Raise what the kernel raises where fakes are known to let pass what it does not."""
-    error = _error_in_eager(vm, fn, args, kwargs)
+    try:
+        error = _tried_in_eager(vm, fn, args, kwargs)
+    except CannotBeTried:
+        return
     if error is not None:
         raise UserRaise(vm.adopt(error))
 

@@ -24,6 +24,7 @@ from alternator.semantics import (  # noqa: F401
     higher_order,
     hook_handles,
     identity,
+    inference_mode,
     iterators,
     legacy_tensors,
     loggers,

@@ -108,7 +108,7 @@ def _tell_inductor(mode: bool) -> None:
 
 
 _refuse("GLOBAL_STATE", torch.set_default_device, torch.set_num_threads)
-_refuse("MODE", torch.inference_mode.__enter__, torch.autograd.graph.saved_tensors_hooks.__enter__)
+_refuse("MODE", torch.autograd.graph.saved_tensors_hooks.__enter__)
 
 
 # -- ranges of the profiler: nothing to the graph, but real again where a break finds one open

@@ -100,6 +100,8 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _contents(part: Any) -> Any:
     if issubclass(type(part), torch.Tensor):
+        if part.is_inference():  # nobody counts what is written to it
+            raise Break("FUNCTION_CACHE", "a tensor that was made in inference mode")
         return part._version, part.requires_grad
     return [*map(id, part), *map(id, part.values())] if type(part) is dict else [*map(id, part)]
 

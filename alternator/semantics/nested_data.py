@@ -78,7 +78,12 @@ def of_numbers(vm: Any, fn: Any, data: Any, kwargs: dict[str, Any]) -> Any:
         vm.states["symbols in tensors"] = True
     plain = _plain(data)
     made = vm.graph_call(torch._refs.tensor if symbols else fn, (plain,), kwargs)
-    if made.dtype is torch.int64 and len(found) <= MAX_NUMBERS and all(type(number) in (int, torch.SymInt) for number in found):
+    if (
+        made.dtype is torch.int64
+        and not made.is_inference()
+        and len(found) <= MAX_NUMBERS
+        and all(type(number) in (int, torch.SymInt) for number in found)
+    ):
         vm.states.setdefault("numbers in tensors", {})[id(made)] = made, made._version, plain
     return made
 

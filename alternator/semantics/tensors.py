@@ -101,13 +101,13 @@ def _raw(name: str) -> Any:
 
 @METHODS.rule(_raw("is_inference"))
 def rule_is_inference(vm: Any, args: Any, kwargs: Any) -> Any:
-    """Fakes are never made in inference mode."""
+    """Fakes of what comes from outside, or is made in a frame that begins in inference mode, are none of it."""
     rec = vm.records.get(id(args[0]))
     if rec is not None:
         return rec.obj.is_inference()
     if vm.inference_mode:
         raise Break("MODE", "is_inference() of a tensor that is made in inference mode")
-    return False
+    return args[0].is_inference()
 
 
 def _breaking(code: str) -> Any:

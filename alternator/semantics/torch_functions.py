@@ -209,7 +209,7 @@ _watched(torch.is_anomaly_check_nan_enabled)
 @RULES.rule(torch.is_inference_mode_enabled)
 def is_inference_mode_enabled(vm: Any, args: Any, kwargs: Any) -> Any:
     """As around the frame; the capture itself runs without (and guards the state)."""
-    return vm.inference_mode
+    return vm.inference_mode or torch.is_inference_mode_enabled()
 
 
 @RULES.rule(torch._C._len_torch_dispatch_stack)

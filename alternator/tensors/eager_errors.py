@@ -14,14 +14,11 @@ _MOST = 1 << 20
 
 
 def eager_error(fn: Callable[..., Any], args: Any, kwargs: Any, number: Callable[[Any], Any]) -> Exception | None:
-    """What ``fn`` raises for tensors of zeros like the given fakes; None if it does not, or if that cannot be tried.
+    """What ``fn`` raises for tensors of zeros like the given fakes; None if it does not.
 
-    ``number`` says what a symbolic scalar is (texts of errors show sizes).
+    ``number`` says what a symbolic scalar is (texts of errors show sizes).  Raises CannotBeTried where there is no such tensor.
     """
-    try:
-        real = tree_map(lambda value: _real(value, number), (args, kwargs))
-    except _CannotBeTried:
-        return None
+    real = tree_map(lambda value: _real(value, number), (args, kwargs))
     try:
         with unset_fake_temporarily(), torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
             made = tree_map(lambda value: value.make() if type(value) is _Zeros else value, real)
@@ -31,7 +28,7 @@ def eager_error(fn: Callable[..., Any], args: Any, kwargs: Any, number: Callable
     return None
 
 
-class _CannotBeTried(Exception):
+class CannotBeTried(Exception):
     """A value that there is no stand-in for."""
 
 
@@ -40,7 +37,7 @@ class _Zeros:
 
     def __init__(self, fake: FakeTensor, number: Callable[[Any], Any]) -> None:
         if fake.layout is not torch.strided or fake.requires_grad and fake._is_view() or fake.is_conj() or fake.is_neg():
-            raise _CannotBeTried
+            raise CannotBeTried
         self.sizes = [int(number(size)) for size in fake.shape]
         self.strides = [int(number(stride)) for stride in fake.stride()]
         self.dtype, self.device = fake.dtype, fake.fake_device
@@ -61,5 +58,5 @@ def _real(value: Any, number: Callable[[Any], Any]) -> Any:
     if isinstance(value, FakeTensor):
         return _Zeros(value, number)
     if isinstance(value, torch.Tensor):
-        raise _CannotBeTried
+        raise CannotBeTried
     return number(value) if isinstance(value, SYMBOLIC) else value

@@ -92,6 +92,9 @@ class Fakes:
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
         """A fake of ``tensor``; ``dims`` says per dimension how it varies, None is static."""
+        if torch.is_inference_mode_enabled():  # which the program has entered: it is made outside
+            with torch.inference_mode(False):
+                return self.of(tensor, source, dims)
         if torch._C._functorch.get_dynamic_layer_stack_depth():  # inside of vmap or grad: it is made outside of them
             with temporarily_clear_interpreter_stack():
                 return self.of(tensor, source, dims)
@@ -116,6 +119,9 @@ class Fakes:
 
     def of_wrapper(self, tensor: torch.Tensor, source: Source, dims_of: Callable[..., Any]) -> torch.Tensor:
         """A tensor that wraps others, around fakes; ``dims_of(tensor, name)`` says of each, inside too, how its sizes vary."""
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                return self.of_wrapper(tensor, source, dims_of)
         found: list[Any] = []
         context = self._context(tensor, source, dims_of, found)
         if not found:

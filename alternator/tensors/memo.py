@@ -49,7 +49,7 @@ class FakeMemo:
         if row is not _NO_KEY:
             self.hits += 1
             return dense_fake(self.mode, *row)
-        before = [t._version for t in _tensors(args)] if not torch.is_inference_mode_enabled() else None
+        before = _versions(args)
         result = fn(*args, **kwargs)
         self._rows[key] = _row(result, args, kwargs, before)
         return result
@@ -90,6 +90,14 @@ def _tensors(values: Any) -> list[FakeTensor]:
         elif type(value) in (tuple, list):
             found += _tensors(value)
     return found
+
+
+def _versions(args: Any) -> list[int] | None:
+    """None: there are inference tensors, which have none, or will be."""
+    tensors = _tensors(args)
+    if torch.is_inference_mode_enabled() or any(tensor.is_inference() for tensor in tensors):
+        return None
+    return [tensor._version for tensor in tensors]
 
 
 def _row(result: Any, args: Any, kwargs: Any, before: Any) -> tuple[Any, ...] | None:

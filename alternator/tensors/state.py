@@ -49,6 +49,17 @@ class GlobalState:
         self.rows["nesting",] = torch.autocast_increment_nesting()
         torch.autocast_decrement_nesting()
 
+    @property
+    def grad(self) -> bool:
+        """Whether gradients are recorded."""
+        return bool(self.rows["grad",])
+
+    def with_grad(self, enabled: bool) -> GlobalState:
+        """The same with another grad mode."""
+        made = GlobalState()
+        made.rows = {**self.rows, ("grad",): enabled}
+        return made
+
     def restore(self) -> None:
         now = GlobalState()
         for fn, *args in now.steps_to(self):

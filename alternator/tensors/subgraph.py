@@ -28,6 +28,8 @@ class SubRecorder(Recorder):
 
     def __init__(self, parent: Recorder, what: str) -> None:
         super().__init__()
+        if torch.is_inference_mode_enabled():  # nobody counts what a body writes
+            raise Break("MODE", f"{what} in inference mode that captured code has entered")
         self.parent = parent
         self.what = what
         self.annotate = parent.annotate
