@@ -17,6 +17,7 @@ from __future__ import annotations
 import collections
 import gc
 import itertools
+import types
 from typing import Any, Iterable, NamedTuple, cast
 
 import torch
@@ -150,7 +151,7 @@ class Lifetimes:
         origin = origin_of(frame.code)
         self._parts: dict[int, list[Unread]] = {}
         if origin is not None and origin.link >= 0:  # what the rest of the callee is called with
-            given += self._take_apart(given.pop())
+            given += self._take_apart(given[-2].obj, given.pop())
         self.slots = [Candidate(one.obj, one, one.source) for one in given if not is_plain(one.obj)]
         self._first = list(self.slots)
         self.watching = WATCHED in vm.root_state
@@ -164,10 +165,15 @@ class Lifetimes:
         self._unfilled: dict[int, Outside] = {}  # containers of which no item was seen
         self._seen = 0
 
-    def _take_apart(self, given: Unread) -> list[Unread]:
-        """What the rest of a callee is called with, which may be the rest of another call and what that is called with."""
+    def _take_apart(self, rest: Any, given: Unread) -> list[Unread]:
+        """What the rest of a callee is called with, which may end with the rest of another call and what that is called with."""
         made = self._parts[id(given.obj)] = [Unread(item, given.source.child("index", i)) for i, item in enumerate(given.obj)]
-        return [*made[:2], *self._take_apart(made[2])] if made and made[0].obj is drive else made
+        if made and made[0].obj is drive:  # what is done with the result comes behind
+            return [*made[:2], *self._take_apart(made[1].obj, made[2]), *made[3:]]
+        origin = origin_of(rest.__code__) if type(rest) is types.FunctionType else None
+        if origin is not None and origin.link >= 0:
+            return [*made[:-1], *self._take_apart(made[-2].obj, made[-1])]
+        return made
 
     def release(self) -> None:
         """The capture is over."""

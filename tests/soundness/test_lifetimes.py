@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 import torch
-from helpers import assert_same
+from helpers import assert_same, same
 
 import alternator
 from alternator import utils
@@ -402,3 +402,31 @@ def test_what_holds_its_holder_is_guarded_without_it():
         assert compiled(torch.ones(1), owner).tolist() == [2]
         assert owner.part is None
     assert not utils.counters["internal_errors"]
+
+
+MANY = [Plain() for _ in range(2000)]
+"""More than is looked through: in doubt its end shows."""
+
+
+def _twice(x: torch.Tensor, many: list[Plain]) -> tuple[torch.Tensor, list[Plain]]:
+    alternator.graph_break()
+    x = x * 2
+    alternator.graph_break()
+    return x + len(many), many
+
+
+def _between(x: torch.Tensor, many: list[Plain]) -> tuple[torch.Tensor, list[Plain]]:
+    y, many = _twice(x + 1, many)
+    return y * 2, many
+
+
+def _above(x: torch.Tensor, many: list[Plain]) -> tuple[torch.Tensor, list[Plain]]:
+    y, many = _between(x, many)
+    return y + 1, many
+
+
+def test_lists_of_arguments_of_the_rests_of_callees_are_no_objects_of_the_program():
+    def f(x):
+        return _above(x, MANY)
+
+    same(f, X, graphs=3, breaks=["GRAPH_BREAK_CALL", "GRAPH_BREAK_CALL"])
