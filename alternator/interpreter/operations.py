@@ -162,6 +162,8 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
         result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (left, right))
         if result is not overrides.NOT_SEEN:
             return result
+    if fn is operator.imatmul:  # what tensors have no method for makes another one
+        fn = operator.matmul
     foreign = right if issubclass(type(left), torch.Tensor) else left
     kind = type(foreign)
     if kind in tensor_ops.NUMBERS_BESIDE:

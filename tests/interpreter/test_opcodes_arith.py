@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from helpers import same
 
@@ -258,3 +260,13 @@ def test_missing_hook() -> None:
         return x + mine[2] + d[3], d.get(3), 3 in d
 
     same(f, X, D(a=1), graphs=1, breaks=0)
+
+
+def test_the_product_of_matrices_in_place_makes_another_tensor() -> None:
+    def f(x, w):
+        y = x
+        y @= w
+        z = operator.imatmul(x, w)
+        return x + 1, y, z, y is x
+
+    same(f, X, torch.eye(3) * 2, graphs=1, fullgraph=True)
