@@ -14,9 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
 from alternator.semantics import parameters
+from alternator.tensors.graph import SYMBOLIC
 from alternator.tensors.sharing import memory_layout
 
 _DISPATCH: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
@@ -32,7 +34,10 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
         raise vm.user_raise(TypeError("cannot pickle 'generator' object"))
     if kind in (list, dict, set):
         return kind(vm.fill_value(value))
-    if kind in _ATOMIC or kind in (tuple, frozenset):
+    if kind in (collections.defaultdict, collections.deque, collections.OrderedDict):
+        _check_bare(vm, value)
+        return kind.copy(vm.fill_value(value))
+    if kind in _ATOMIC or kind in (tuple, frozenset) or issubclass(kind, (*SYMBOLIC, PendingText)):
         return value
     hook = vm.world.class_attr(kind, "__copy__")
     if type(hook) is types.FunctionType:
@@ -71,7 +76,7 @@ class _Copier:
 
     def copy(self, value: Any) -> Any:
         vm, kind = self.vm, type(value)
-        if kind in _ATOMIC or ADMIT.is_constant(kind) or issubclass(type(value), type):
+        if kind in _ATOMIC or ADMIT.is_constant(kind) or issubclass(kind, (type, *SYMBOLIC, PendingText)):
             return value
         known = dict.get(self.memo, id(value), MISSING)
         if known is not MISSING:
@@ -158,14 +163,22 @@ class _Copier:
         return made
 
     def ordered(self, value: Any) -> Any:
-        rec = self.vm.records.get(id(value))
-        if rec is not None and vars(rec.obj) or rec is None and vars(value):
-            raise Break("UNSUPPORTED_OPERATION", "a copy of an OrderedDict with attributes")
-        if rec is not None:
-            rec.source.guard_predicate(_is_bare, "no attributes of its own")
+        _check_bare(self.vm, value)
         made = self.memo[id(value)] = collections.OrderedDict()
         for key, item in list(collections.OrderedDict.items(value)):
             self.vm.native(collections.OrderedDict.__setitem__, (made, self.copy(key), self.copy(item)))
+        return made
+
+    def defaulting(self, value: Any) -> Any:
+        made = self.memo[id(value)] = collections.defaultdict(self.copy(attributes.load(self.vm, value, "default_factory")))
+        for key, item in list(value.items()):
+            self.vm.native(dict.__setitem__, (made, self.copy(key), self.copy(item)))
+        return made
+
+    def deque(self, value: Any) -> Any:
+        made = self.memo[id(value)] = collections.deque((), value.maxlen)
+        for item in list(value):
+            made.append(self.copy(item))
         return made
 
     def list(self, value: Any) -> Any:
@@ -203,10 +216,23 @@ _BY_TYPE: dict[type, Any] = {
     tuple: _Copier.tuple,
     dict: _Copier.dict,
     collections.OrderedDict: _Copier.ordered,
+    collections.defaultdict: _Copier.defaulting,
+    collections.deque: _Copier.deque,
     set: _Copier.set,
     frozenset: _Copier.set,
     types.MethodType: _Copier.method,
 }
+
+
+def _check_bare(vm: Any, value: Any) -> None:
+    """A copy of an OrderedDict has its attributes as well."""
+    if type(value) is not collections.OrderedDict:
+        return
+    rec = vm.records.get(id(value))
+    if vars(value if rec is None else rec.obj) or rec is not None and rec.attrs:
+        raise Break("UNSUPPORTED_OPERATION", "a copy of an OrderedDict with attributes")
+    if rec is not None:
+        rec.source.guard_predicate(_is_bare, "no attributes of its own")
 
 
 def _is_bare(value: Any) -> bool:

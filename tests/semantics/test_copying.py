@@ -1,0 +1,60 @@
+"""``copy.copy`` and ``copy.deepcopy``."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+
+import torch
+from helpers import same
+
+X = torch.arange(4.0)
+
+
+def test_containers_of_collections() -> None:
+    def of(x, held):
+        shallow, deep = {}, {}
+        for name, one in held.items():
+            shallow[name], deep[name] = copy.copy(one), copy.deepcopy(one)
+            assert shallow[name] is not one and deep[name] is not one
+        held["d"]["a"].append(x + 1)
+        held["q"].append(2)
+        held["o"]["new"] = 3
+        deep["d"]["b"].append(1)
+        return shallow, deep, deep["q"][0] is held["q"][0], deep["d"]["a"] is shallow["d"]["a"]
+
+    def made(x):
+        return {
+            "d": collections.defaultdict(list, a=[x]),
+            "q": collections.deque([[1], x], maxlen=2),
+            "o": collections.OrderedDict(b=[x], a=2),
+            "n": collections.defaultdict(None, c={1}),
+        }
+
+    same(of, X, made(X), then=[(X, {**made(X), "q": collections.deque([5])})], graphs=1, fullgraph=True)
+    same(lambda x: of(x, made(x)), X, graphs=1, fullgraph=True)
+
+
+def test_they_hold_themselves() -> None:
+    def f(x, queue):
+        queue.append(queue)
+        made = copy.deepcopy(queue)
+        return x + len(made), made[-1] is made
+
+    same(f, X, collections.deque([1]), fullgraph=True, check_args=False)
+
+
+@dataclasses.dataclass
+class Settings:
+    size: int
+    scale: float = 0.5
+
+
+def test_numbers_that_vary_are_atoms() -> None:
+    def f(x, settings):
+        size = settings.size
+        assert copy.copy(size) is size and copy.deepcopy([size, size + 1])[0] is size
+        return x * copy.deepcopy(settings).size, dataclasses.asdict(settings), dataclasses.astuple(settings), copy.copy(f"{size}")
+
+    same(f, X, Settings(3), then=[(X, Settings(4, 0.25)), (X, Settings(5, 0.75)), (X, Settings(6))], fullgraph=True)
