@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
 import operator
 import re
 import threading
@@ -21,11 +20,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import _lazy_graph_module
 from torch.fx.node import map_aggregate
 from torch.utils._sympy.interp import sympy_interp
-from torch.utils._sympy.reference import PythonReferenceAnalysis
 from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from alternator.exc import Break, InternalError
 from alternator.provenance.source import Source
+from alternator.tensors.number_nodes import NodeAnalysis
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
@@ -249,7 +248,7 @@ class Recorder:
         if not env:
             return int(expr) if expr.is_integer else float(expr)
         try:
-            return sympy_interp(_Analysis, env, expr).node
+            return sympy_interp(NodeAnalysis, env, expr).node
         except (torch.fx.proxy.TraceError, TypeError, AttributeError, NotImplementedError) as error:
             raise Break("DATA_DEPENDENT_VALUE", f"the number {expr} has no form as graph operations: {error}") from None
 
@@ -471,54 +470,6 @@ def _made_once(module: Any) -> torch.fx.GraphModule:
 
 def _is_from_data(expr: Any) -> bool:
     return isinstance(expr, sympy.Symbol) and symbol_is_type(expr, SymT.UNBACKED_INT)
-
-
-def _node(fn: Any) -> Any:
-    """Handler of a sympy function: one node that calls ``fn``, which Python would not let a proxy answer."""
-
-    def handler(x: Any, dtype: Any = None) -> Any:
-        return _call_node(fn, x)
-
-    return staticmethod(handler)
-
-
-def _call_node(fn: Any, *args: Any) -> Any:
-    proxy = next((arg for arg in args if isinstance(arg, torch.fx.Proxy)), None)
-    return fn(*args) if proxy is None else proxy.tracer.create_proxy("call_function", fn, args, {})
-
-
-class _Analysis(PythonReferenceAnalysis):
-    """What sympy's functions are in a graph."""
-
-    trunc_to_int = _node(math.trunc)
-    floor_to_int = _node(math.floor)
-    ceil_to_int = _node(math.ceil)
-    round_to_int = _node(round)
-    abs = _node(operator.abs)
-
-    @staticmethod
-    def round_decimal(x: Any, digits: Any) -> Any:
-        return _call_node(round, x, digits)
-
-    @staticmethod
-    def floor(x: Any) -> Any:
-        return _call_node(torch.sym_float, _call_node(math.floor, x))
-
-    @staticmethod
-    def ceil(x: Any) -> Any:
-        return _call_node(torch.sym_float, _call_node(math.ceil, x))
-
-    @staticmethod
-    def trunc(x: Any) -> Any:
-        return _call_node(torch.sym_float, _call_node(math.trunc, x))
-
-    @staticmethod
-    def int_truediv(a: Any, b: Any) -> Any:
-        return a / b
-
-    @staticmethod
-    def where(condition: Any, a: Any, b: Any) -> Any:
-        return _call_node(torch.sym_ite, condition, a, b)
 
 
 class _PendingInput:
