@@ -361,6 +361,11 @@ def rebuild_namespace(b: Builder, value: Any) -> str:
     return name
 
 
+@REBUILD.rule(torch.finfo, torch.iinfo)
+def rebuild_limits(b: Builder, value: Any) -> str:
+    return b.assign(f"{b.constant(type(value))}({b.value(getattr(torch, value.dtype))})")
+
+
 @REBUILD.rule(slice)
 def rebuild_slice(b: Builder, value: Any) -> str:
     return b.assign(f"slice({b.value(value.start)}, {b.value(value.stop)}, {b.value(value.step)})")
@@ -426,8 +431,10 @@ def rebuild_partial(b: Builder, value: Any) -> str:
         return b.assign(f"{made}({b.value(value.func)}, *{b.value(value.args)})")
     name = b.assign(f"{made}({b.value(value.func)})")
     b.register(value, name)
-    attributes = b.value(value.__dict__) if value.__dict__ else "None"  # it keeps these dicts themselves
-    b.emit(f"{name}.__setstate__(({b.value(value.func)}, {b.value(value.args)}, {b.value(value.keywords)}, {attributes}))")
+    # it keeps the dict of keywords itself
+    b.emit(f"{name}.__setstate__(({b.value(value.func)}, {b.value(value.args)}, {b.value(value.keywords)}, None))")
+    if attributes := _attribute_dict(b, value):
+        b.emit(f"{name}.__dict__.update({attributes})")
     return name
 
 

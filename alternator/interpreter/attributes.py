@@ -166,7 +166,10 @@ def check_readable(vm: Any, obj: Any, base: type | None = None) -> None:
     if "IS" in rec.source.guards and rec.inner is not rec.source:  # it is what it is, and was not only compared with others
         return
     kind = native_base(type(obj)) if base is None else base
-    if kind is not object and READABLE.get(kind) is None and not _is_plain_exception(kind):
+    readable = READABLE.get(kind)
+    if callable(readable):
+        readable(rec)
+    elif kind is not object and readable is None and not _is_plain_exception(kind):
         raise Break("UNSUPPORTED_OPERATION", f"native code that reads an outside {type(obj).__name__}")
 
 

@@ -336,6 +336,10 @@ def load_attr(vm: Any, generator: TracedGenerator, name: str) -> Any:
         return generator.frame.code
     if name == "gi_running":
         return generator.running
+    if name == "gi_suspended":
+        return generator.frame.started and not (generator.running or generator.finished)
+    if name == "gi_frame" and generator.finished:
+        return None
     if name == "gi_yieldfrom":
         return generator.delegate()
     if name in dir(types.GeneratorType):

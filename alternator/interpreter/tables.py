@@ -72,7 +72,8 @@ GETATTR = IdentityTable("attribute reads by type")
 """type -> ``rule(vm, obj, name)``: reading an attribute of an instance of exactly this type."""
 
 READABLE = IdentityTable("C types that native code may read from outside")
-"""C type -> True: what native code reads of an outside instance is guarded when it enters, or never changes."""
+"""C type -> True: what native code reads of an outside instance is guarded when it enters, or never changes; or ``rule(rec)``,
+which guards it now."""
 
 SETATTR = IdentityTable("attribute writes by type")
 """type -> ``rule(vm, obj, name, value)``; value MISSING deletes."""

@@ -20,11 +20,22 @@ class TypeFacts:
         found = attr(cls, "__getattr__")
         self.getattr = None if found is MISSING else found
         found = attr(cls, "__setattr__")
-        self.setattr = found if type(found) is types.FunctionType else None
+        self.setattr = found if _is_hook(found) else None
         self.writer = found if type(found) is types.WrapperDescriptorType else object.__setattr__
         found = attr(cls, "__delattr__")
-        self.delattr = found if type(found) is types.FunctionType else None
+        self.delattr = found if _is_hook(found) else None
         self.has_dict = cls.__dictoffset__ != 0
+
+
+def _is_hook(found: Any) -> bool:
+    """Whether what stands there for ``__setattr__`` or ``__delattr__`` is the program's: a function, or a method of a builtin
+    that has another name (``__setattr__ = dict.__setitem__``)."""
+    if type(found) is types.FunctionType:
+        return True
+    return type(found) in _C_METHODS and found.__name__ not in ("__setattr__", "__delattr__")
+
+
+_C_METHODS = (types.WrapperDescriptorType, types.MethodDescriptorType)
 
 
 def facts(vm: Any, cls: type) -> TypeFacts:

@@ -77,7 +77,7 @@ def load_outside_attr(vm: Any, generator: OutsideGenerator, name: str) -> Any:
     if name in ("__name__", "__qualname__", "gi_code"):
         value = getattr(generator.generator, name)
         return vm.world.admit(value, generator.source.child("attr", name))
-    if name == "gi_running" and not (generator.running or generator.finished or generator.moved()):
+    if name in ("gi_running", "gi_suspended") and not (generator.running or generator.finished or generator.moved()):
         return vm.world.admit(generator.generator.gi_running, generator.source.child("attr", name))
     return generators.load_attr(vm, generator, name)
 

@@ -62,7 +62,7 @@ def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
         return real if type(rule_id(vm, args, kwargs)) is int else TracedId(real)
     if kind is weakref.ref and id(value) not in vm.records:
         return _hash_of_reference(vm, value)
-    result = calls.run_pure(vm, hash, DEEP, args, kwargs)
+    result = calls.run_pure(vm, hash, DEEP, (hashable(vm, value),), kwargs)
     return TracedId(result) if _holds_address(vm, value) else result
 
 

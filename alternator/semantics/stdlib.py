@@ -9,6 +9,7 @@ import collections
 import functools
 import heapq
 import itertools
+import operator
 import os
 import re
 import sys
@@ -143,6 +144,35 @@ PURE.put(_string.formatter_parser, DEEP)
 PURE.put(_string.formatter_field_name_split, DEEP)
 PURE_TYPES.put(type(_string.formatter_parser("")), NOTHING)
 PURE_TYPES.put(type(_string.formatter_field_name_split("")[1]), NOTHING)
+
+
+@RULES.rule(operator.length_hint)
+def rule_length_hint(vm: Any, args: Any, kwargs: Any) -> Any:
+    if len(args) > 1 and not issubclass(type(args[1]), int):
+        return vm.plain(lambda: operator.length_hint((), args[1]))  # refuses it
+    return calls.call(vm, _length_hint, args, kwargs)
+
+
+def _length_hint(obj: Any, default: int = 0) -> Any:
+    kind = type(obj)
+    if hasattr(kind, "__len__"):
+        try:
+            return len(obj)
+        except TypeError:
+            pass
+    if not hasattr(kind, "__length_hint__"):
+        return default
+    try:
+        hint = kind.__length_hint__(obj)
+    except TypeError:
+        return default
+    if hint is NotImplemented:
+        return default
+    if not isinstance(hint, int):
+        raise TypeError(f"__length_hint__ must be an integer, not {type(hint).__name__}")
+    if hint < 0:
+        raise ValueError("__length_hint__() should return >= 0")
+    return hint
 
 
 # ---- functools

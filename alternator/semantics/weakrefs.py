@@ -13,7 +13,7 @@ from typing import Any
 
 from alternator.exc import Break
 from alternator.interpreter import lifetimes
-from alternator.interpreter.tables import INSTANCE_CALLS, REBUILD, RULES
+from alternator.interpreter.tables import INSTANCE_CALLS, READABLE, REBUILD, RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 
@@ -49,6 +49,15 @@ def call_weakref(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 
 def _dereference(ref: Any) -> Any:
     return ref()
+
+
+def _rely_on_referent(rec: Any) -> None:
+    """Native code compares and hashes what it refers to."""
+    known = rec.obj
+    rec.source.child("call", _dereference).guard_predicate(lambda referent: referent is known(), "the same object")
+
+
+READABLE.put(weakref.ref, _rely_on_referent)
 
 
 def _dead() -> weakref.ref[Any]:

@@ -599,3 +599,27 @@ def test_methods_of_tensors_that_are_replaced_or_added_are_seen(monkeypatch):
     assert_same(fn(x)[:2], compiled(x)[:2])
     monkeypatch.undo()
     assert_same(fn(x)[:2], compiled(x)[:2])
+
+
+class Items(dict):
+    __getattr__ = dict.__getitem__
+    __setattr__ = dict.__setitem__
+    __delattr__ = dict.__delitem__
+
+    def __deepcopy__(self, memo):
+        return Items(self)
+
+
+def test_methods_of_builtins_that_write_attributes() -> None:
+    def of(x, d):
+        d.t = x * 2
+        d.n = d.a + 1
+        del d.a
+        return d.t + d["n"], list(d)
+
+    def fresh(x):
+        return of(x, Items(a=1))
+
+    same(of, X, Items(a=1), then=[(X, Items(b=0, a=2))], graphs=1, fullgraph=True)
+    same(fresh, X, graphs=1, fullgraph=True)
+    same(lambda x, d: of(x, d), X, Items(b=1), fullgraph=True)  # the key is missing

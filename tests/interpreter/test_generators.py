@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(4.0)
 
 
@@ -471,3 +473,30 @@ def test_mutation_while_iterating() -> None:
         return x + len(l), out
 
     same(f, X, [1, 2], graphs=1, breaks=0)
+
+
+def test_where_a_generator_is() -> None:
+    def numbers():
+        yield 1
+        yield 2
+
+    def f(x):
+        made = numbers()
+        seen = [made.gi_suspended]
+        next(made)
+        seen.append(made.gi_suspended)
+        list(made)
+        return x + 1, seen, made.gi_suspended, made.gi_frame
+
+    def outside(x, made):
+        before = made.gi_suspended
+        next(made)
+        return x + 1, before, made.gi_suspended
+
+    same(f, X, graphs=1, fullgraph=True)
+    compiled = alternator.compile(outside, backend="eager", fullgraph=True)
+    for started in (False, True, False):
+        made = numbers()
+        if started:
+            next(made)
+        assert compiled(X, made)[1:] == (started, True)

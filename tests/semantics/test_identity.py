@@ -2,6 +2,7 @@
 
 import bisect
 import copy
+import dataclasses
 import math
 import weakref
 
@@ -133,3 +134,34 @@ def test_what_the_address_of_what_is_made_says_is_asked_for_plainly() -> None:
         return x + 1, id(made) % 8, id(made) > 0, int(id(made)) == id(made), hex(id(made))[:2]
 
     same(fn, torch.ones(2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    number: int
+    rest: tuple = ()
+
+
+def test_the_hash_of_what_holds_numbers_that_vary() -> None:
+    def fn(x, key):
+        return x + key.number, {key: x}, hash(key) == hash((key.number, key.rest)), key in {key}
+
+    same(fn, torch.ones(2), Key(3), then=[(torch.ones(2), Key(4)), (torch.ones(2), Key(5, (1,)))], fullgraph=True)
+
+
+class Target:
+    pass
+
+
+TARGET, OTHER = Target(), Target()
+REFERENCE = weakref.ref(TARGET)
+REFERENCES = {REFERENCE: 1}
+
+
+def test_weak_references_from_outside_are_keys() -> None:
+    def fn(x, ref):
+        return x + REFERENCES.get(ref, 5), ref in {weakref.ref(TARGET)}, hash(ref) == hash(weakref.ref(TARGET)), ref() is TARGET
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    for ref in (REFERENCE, weakref.ref(OTHER), weakref.ref(TARGET, id), REFERENCE):
+        assert str(compiled(torch.ones(2), ref)) == str(fn(torch.ones(2), ref))

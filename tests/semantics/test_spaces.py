@@ -171,3 +171,13 @@ def test_an_object_and_its_dict_that_come_by_two_ways(program, made):
         assert_same(program(x, theirs, vars(theirs)), compiled(x, ours, vars(ours)))
         for one in (ours, theirs):
             one.a += number
+
+
+def test_the_attributes_of_a_partial_leave() -> None:
+    def fn(x: torch.Tensor) -> Any:
+        part = functools.partial(dict, a=x)
+        part.extra = x + 1  # type: ignore[attr-defined]
+        return part.__dict__, part
+
+    space, part = alternator.compile(fn, backend="eager", fullgraph=True)(X)
+    assert space is part.__dict__ and list(space) == ["extra"] and torch.equal(part.extra, X + 1)

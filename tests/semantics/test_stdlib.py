@@ -28,6 +28,8 @@ import weakref
 import torch
 from helpers import same
 
+import alternator
+
 X = torch.arange(4.0)
 log = logging.getLogger("alternator.tests.stdlib")
 
@@ -465,3 +467,36 @@ def test_methodcaller_with_keywords():
     report = same(f, torch.ones(2, 2), operator.methodcaller("sum", dim=0, keepdim=True), fullgraph=True, graphs=1)
     for call in (operator.methodcaller("sum", dim=1), operator.methodcaller("mean", dim=1), operator.methodcaller("sum", dim=0)):
         assert torch.equal(report.compiled(torch.ones(2, 2), call)[0], call(torch.ones(2, 2)))
+
+
+def test_how_long_an_iterator_says_that_it_is() -> None:
+    class Hint:
+        def __init__(self, hint):
+            self.hint = hint
+
+        def __length_hint__(self):
+            if self.hint is None:
+                raise TypeError("unknown")
+            return self.hint
+
+    def f(x, hint):
+        made = iter([1, 2, 3])
+        next(made)
+        return (
+            x + 1,
+            operator.length_hint(made),
+            operator.length_hint({1: 2}),
+            operator.length_hint(5, 7),
+            operator.length_hint(Hint(hint), 9),
+        )
+
+    same(f, X, 4, then=[(X, 6), (X, None), (X, NotImplemented), (X, -1), (X, "a")], fullgraph=True)
+    same(lambda x: operator.length_hint([], "a"), X)
+
+
+def test_limits_of_dtypes_leave() -> None:
+    def f(x):
+        return x + 1, torch.finfo(x.dtype), torch.iinfo(torch.int8)
+
+    _, floats, ints = alternator.compile(f, backend="eager", fullgraph=True)(X)
+    assert floats == torch.finfo(torch.float32) and ints == torch.iinfo(torch.int8)
