@@ -47,7 +47,7 @@ the operator, and the left operand (None if that is the value) and the right one
 
 _METADATA = frozenset(
     "dtype device layout ndim requires_grad is_leaf is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr "
-    "is_quantized is_nested is_mkldnn itemsize nbytes names output_nr is_ipu is_vulkan is_maia is_xla is_mtia".split()
+    "is_quantized is_nested is_mkldnn itemsize names output_nr is_ipu is_vulkan is_maia is_xla is_mtia".split()
 )
 _GRAPH_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 _METADATA_METHODS = frozenset(
@@ -112,11 +112,9 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
     if in_eager is None:
         return Break("NO_FAKE_RULE", f"{name}: {error}")
     if type(in_eager) is not type(error):
-        if _may_be_seen(vm.frame):
-            return Break("NO_FAKE_RULE", f"how {name} fails: {error}")
-        in_eager = error
-    else:
-        in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
+        text = str(error).partition("\n")[0]
+        return Break("NO_FAKE_RULE", f"{name}: {text}" if in_eager is None else f"how {name} fails: {text}")
+    in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
     return UserRaise(vm.adopt(in_eager))
 
 
@@ -151,15 +149,6 @@ def try_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
         return
     if error is not None:
         raise UserRaise(vm.adopt(error))
-
-
-def _may_be_seen(frame: Any) -> bool:
-    """The program would go on with the exception: a handler, or the end of a ``with``, comes next."""
-    while frame is not None:
-        if frame.decoded.exception_entry(frame.at) is not None:
-            return True
-        frame = frame.parent
-    return False
 
 
 def _needs_rewriting(text: str) -> UserError:

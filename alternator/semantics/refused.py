@@ -69,6 +69,8 @@ def counts_objects(code: types.CodeType, namespace: dict[str, Any]) -> bool:
 
 
 _refuse("THREAD", "starting a thread", _thread.start_new_thread)
+for _name in ("quantize_per_tensor", "quantize_per_tensor_dynamic", "quantize_per_channel", "_empty_affine_quantized"):
+    _refuse("SPARSE", f"{_name}(), whose fake result is no quantized tensor", getattr(torch, _name))
 
 
 def _refuse_outside(code: str, name: str, method: Any) -> None:

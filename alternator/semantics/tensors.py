@@ -7,7 +7,7 @@ import types
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor, UnsupportedFakeTensorException
 
 from alternator.exc import Break
 from alternator.interpreter import operations, tensor_classes, tensor_ops, wrappers
@@ -71,7 +71,10 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
     others = _others_in_memory(vm, obj)
     if any(fake.requires_grad is not real.requires_grad for real, fake in others):  # this one has it, too, by now
         raise Break("TENSOR_EFFECT", f"{source.name} shares memory with a tensor that was given a history before it is read")
-    fake = vm.fakes.of(obj, source, dims)
+    try:
+        fake = vm.fakes.of(obj, source, dims)
+    except UnsupportedFakeTensorException as error:
+        raise Break("SPARSE", f"{error}, at {source.name}") from None
     others.append((obj, fake))
     world.record(obj, source, fake)
     if dims is None:
@@ -375,6 +378,14 @@ def _class(vm: Any, tensor: torch.Tensor) -> Any:
 
 
 ATTRIBUTES["__class__"] = _class
+
+
+def _nbytes(vm: Any, tensor: torch.Tensor) -> Any:
+    """The property itself refuses symbolic sizes."""
+    return tensor.numel() * tensor.element_size()
+
+
+ATTRIBUTES["nbytes"] = _nbytes
 
 
 def _version(vm: Any, tensor: torch.Tensor) -> Any:

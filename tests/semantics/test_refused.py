@@ -137,5 +137,14 @@ def test_names_alone_do_not_count():
     same(fn, torch.ones(2), Store(), fullgraph=True)
 
 
+def test_a_quantized_result_whose_fake_is_none_is_not_captured():
+    def fn(x):
+        y = torch.quantize_per_tensor(x, 0.1, 0, torch.quint8)
+        return y.dequantize(), y.dtype, y.is_quantized
+
+    report = same(fn, torch.randn(3))
+    assert report.breaks[0].code == "SPARSE"
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])
