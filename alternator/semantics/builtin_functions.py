@@ -182,9 +182,7 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
     return False
 
 
-_LIBRARIES = frozenset(
-    {"abc", "_collections_abc", "typing", "typing_extensions", "enum", "torch", "numbers", "collections", "io"}
-)
+_LIBRARIES = frozenset({"abc", "_collections_abc", "typing", "typing_extensions", "enum", "numbers", "collections", "io"})
 
 
 def _hook_of(vm: Any, cls: type, name: str) -> Any:
@@ -213,6 +211,8 @@ _CLASS: Any = object.__dict__["__class__"]
 def _virtual(cls: type, obj: Any, kind: type) -> bool:
     """Classes whose metaclass answers (abstract base classes): asked about the type."""
     if issubclass(type(obj), torch.Tensor):
+        if type(cls) is type(torch.FloatTensor):  # such a class has no instances: it stands for a dtype and a device
+            return obj.type() == f"{cls.__module__}.{cls.__name__}"
         return issubclass(kind, cls)
     if kind is types.GeneratorType:
         return issubclass(kind, cls)

@@ -423,3 +423,12 @@ def test_text_of_numbers_that_vary() -> None:
         )
 
     same(f, X, 3, graphs=1, breaks=0, then=[(X, 4), (X, 5)])
+
+
+def test_instances_of_classes_that_stand_for_kinds_of_tensors():
+    kinds = (torch.FloatTensor, torch.DoubleTensor, torch.cuda.FloatTensor, torch.sparse.FloatTensor, torch.autograd.Variable)
+
+    def fn(x):
+        return [isinstance(one, kind) for one in (x, x.double(), 3, None) for kind in kinds], x * 2
+
+    same(fn, torch.ones(2), then=[(torch.nn.Parameter(torch.ones(2)),), (torch.ones(2, dtype=torch.int64),)], fullgraph=True)
