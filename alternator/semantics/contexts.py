@@ -40,6 +40,7 @@ for _fn in (
     torch.autocast_decrement_nesting,
     torch.clear_autocast_cache,
     torch._C._set_default_dtype,
+    torch._C._set_float32_matmul_precision,
 ):
     _recorded_setter(_fn)
 

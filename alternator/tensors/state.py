@@ -39,6 +39,7 @@ class GlobalState:
             ("grad",): torch.is_grad_enabled(),
             ("cache",): torch.is_autocast_cache_enabled(),
             ("default_dtype",): torch.get_default_dtype(),
+            ("matmul",): torch._C._get_float32_matmul_precision(),
             ("deterministic",): (torch._C._get_deterministic_algorithms(), torch._C._get_deterministic_algorithms_warn_only()),
         }
         for name, enabled in sdp_state():
@@ -103,6 +104,7 @@ _SETTERS: dict[str, Callable[..., Any]] = {
     "grad": torch._C._set_grad_enabled,
     "default_dtype": torch._C._set_default_dtype,
     "deterministic": set_deterministic,
+    "matmul": torch._C._set_float32_matmul_precision,
     "sdp": set_sdp,
     "cache": torch.set_autocast_cache_enabled,
     "autocast": torch.set_autocast_enabled,

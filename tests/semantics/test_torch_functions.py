@@ -182,3 +182,19 @@ def test_no_generator_is_the_default_one_for_sizes_that_vary(draw) -> None:
         torch.manual_seed(rows)
         assert torch.equal(found[0], draw(torch.ones(rows)))
     assert len(graphs) == 1
+
+
+def test_the_precision_of_matrix_products_set_inside():
+    def fn(x):
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        y = x @ x
+        torch.set_float32_matmul_precision("medium")
+        return y, before, torch.get_float32_matmul_precision()
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        same(lambda x: (torch.set_float32_matmul_precision("highest"), fn(x), x + 1)[1:], torch.ones(2, 2), fullgraph=True)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
