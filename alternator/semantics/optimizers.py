@@ -92,6 +92,46 @@ for _fn in {_init_group_of(_cls) for _cls in _OPTIMIZERS}:
     _makes_state(_fn)
 
 
+# ---- gradients are dropped
+
+
+def _dropping_gradients(fn: Any, polyfill: Any, otherwise: Any) -> None:
+    """Whether there is a gradient is not asked, and so not relied on: what comes before would be captured twice, for the first
+    step and for all others.  Gradients that are kept, and set to zero, are ``otherwise``."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        flags = (*args[1:], *kwargs.values())
+        if len(args) and flags in ((), (True,)) and kwargs.keys() <= {"set_to_none"} and all(flag is True for flag in flags):
+            return calls.call(vm, polyfill, (args[0],), {})
+        return otherwise(vm, args, kwargs)
+
+    RULES.put(fn, rule)
+
+
+def _without_gradients(owner: Any) -> None:
+    """Polyfill."""
+    for group in owner.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def _module_without_gradients(module: Any) -> None:
+    """Polyfill.  (A replica of ``DataParallel`` has no parameters, and warns; those are not compiled.)"""
+    for parameter in module.parameters():
+        parameter.grad = None
+
+
+def _disabled(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("DISABLED_FUNCTION", "Optimizer.zero_grad")
+
+
+def _inlined(vm: Any, args: Any, kwargs: Any) -> Any:
+    return calls.inline(vm, torch.nn.Module.zero_grad, args, kwargs)
+
+
+_dropping_gradients(optimizer.Optimizer.zero_grad, _without_gradients, _disabled)
+_dropping_gradients(torch.nn.Module.zero_grad, _module_without_gradients, _inlined)
+
 # ---- numbers
 
 

@@ -230,3 +230,54 @@ def test_a_step_that_reads_a_number_of_each_parameter_is_not_cut_into_pieces(for
         found.append([[compiled(torch.ones(2, 4)) for _ in range(3)], [one.detach() for one in net.parameters()]])
     torch.testing.assert_close(*found)
     assert recorder is not None and recorder.frame_count == 2
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("whose", ["optimizer", "module"])
+def test_gradients_are_dropped_without_a_look_at_them(whose: str, first: bool) -> None:
+    def make() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        net = torch.nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        owner = optimizer if whose == "optimizer" else net
+
+        def step(x: Any) -> Any:
+            if first:
+                owner.zero_grad()
+            loss = net(x).sum()
+            loss.backward()
+            optimizer.step()
+            if not first:
+                owner.zero_grad(set_to_none=True)
+            return loss.detach(), [parameter.grad is None for parameter in net.parameters()]
+
+        return net, step
+
+    (plain_net, plain), (net, step) = make(), make()
+    recorder, breaks = Recorder(), []
+    compiled = alternator.compile(step, backend=recorder)
+    with utils.listening_to_breaks(breaks.append):
+        for _ in range(3):
+            x = torch.randn(3, 4)
+            (expected, plain_none), (got, none) = plain(x), compiled(x)
+            torch.testing.assert_close(got, expected)
+            torch.testing.assert_close([*net.parameters()], [*plain_net.parameters()])
+            assert none == plain_none
+    assert [reason.code for reason in breaks] == ["BACKWARD"]
+    assert len(recorder.graphs) == 2
+
+
+def test_gradients_that_are_kept_are_set_to_zero() -> None:
+    net = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    alternator.compile(lambda x: net(x).sum(), backend="eager")(torch.randn(3, 4)).backward()
+    grad = net.weight.grad
+
+    @alternator.compile(backend="eager")
+    def drop(keep: bool) -> None:
+        optimizer.zero_grad(not keep)
+
+    drop(True)
+    assert net.weight.grad is grad and not grad.any()
+    drop(False)
+    assert net.weight.grad is None
