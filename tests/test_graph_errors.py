@@ -233,6 +233,45 @@ def test_where_the_exception_was_raised() -> None:
     assert names[-2:] == ["f", "pick"] and raised.value.__context__ is None
 
 
+class Counts(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+        self.norm = torch.nn.BatchNorm1d(4)
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x: Any) -> Any:
+        self.seen = self.seen + x.sum(0)
+        return self.norm(self.linear(x))
+
+
+def of_inference() -> torch.Tensor:
+    with torch.inference_mode():
+        return torch.ones(4, 4)
+
+
+@pytest.mark.parametrize("wrong", [of_inference(), torch.ones(4, 4).double()], ids=["inference", "dtype"])
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_effects_before_what_fakes_do_not_show(wrong: torch.Tensor, dynamic: bool | None) -> None:
+    plain = Counts()
+    captured = Counts()
+    captured.load_state_dict(plain.state_dict())
+    compiled = alternator.compile(captured, backend="eager", dynamic=dynamic)
+    for x in (torch.ones(3, 4), wrong, wrong, torch.ones(5, 4)):
+        expect = outcome(plain, x)
+        assert outcome(compiled, x) == expect
+        assert captured.seen.tolist() == plain.seen.tolist()
+        assert captured.norm.running_mean.tolist() == plain.norm.running_mean.tolist()
+        assert captured.norm.num_batches_tracked.item() == plain.norm.num_batches_tracked.item()
+
+
+def outcome(fn: Any, x: torch.Tensor) -> Any:
+    try:
+        return fn(x).shape
+    except RuntimeError as error:
+        return str(error)
+
+
 def test_torch_does_not_log_what_the_program_gets_wrong(caplog: pytest.LogCaptureFixture) -> None:
     def fn(x: Any) -> Any:
         try:

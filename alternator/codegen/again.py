@@ -17,7 +17,7 @@ from alternator._C.eval_frame import GraphFailed
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import has_effects
 from alternator.exc import AlternatorException
-from alternator.tensors.graph import Input
+from alternator.tensors.graph import Input, Recorder
 from alternator.tensors.state import GlobalState
 
 MOST_TENSORS = 16
@@ -36,7 +36,7 @@ class RunAgain:
     def __init__(self, vm: Any, before: GlobalState) -> None:
         watch, recorder = vm.fakes.watch, vm.recorder
         written = watch.written_inputs(recorder)
-        small = not written or watch.may_fail and _are_small(written)
+        small = not written or (watch.may_fail or _may_not_be_saved(recorder)) and _are_small(written)
         told = vm.has_handlers or has_effects(vm) or bool(vm.states.get("expected"))  # whether it is raised here or there
         self.before = before
         self.handles = vm.has_handlers
@@ -101,6 +101,13 @@ class _Before:
             with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(tensor):
                 tensor.copy_(copy)
         return True
+
+
+def _may_not_be_saved(recorder: Recorder) -> bool:
+    """Autograd refuses to keep what was made in inference mode for a backward pass, which fakes do not show."""
+    if torch.is_inference_mode_enabled():
+        return False
+    return any(isinstance(entry.example, torch.Tensor) and entry.example.is_inference() for entry in recorder.inputs)
 
 
 def _are_small(written: list[Input]) -> bool:

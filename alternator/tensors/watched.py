@@ -34,6 +34,13 @@ _MAY_FAIL = re.compile(
 _OF_INTS = re.compile("_?(div|floor_divide|remainder|fmod|pow)")
 """Those of them that do so for whole numbers only."""
 
+_aten = torch.ops.aten
+_OF_ONE_DTYPE = frozenset(
+    {_aten.mm.default, _aten.addmm.default, _aten.bmm.default, _aten.baddbmm.default, _aten.convolution.default}
+    | {_aten.mv.default, _aten.addmv.default, _aten.dot.default, _aten.addbmm.default, _aten.addr.default}
+)
+"""Operators that take tensors of one dtype only, and whose rules for fakes take others."""
+
 
 class PartialOverlap(Exception):
     """An operation would write into a part of the memory that it reads."""
@@ -68,6 +75,8 @@ class Watch:
         rule = RULES.get(func)
         if rule is not None and (not kwargs or func in TAKES_KEYWORDS) and (result := rule(mode, func, args, kwargs)) is not None:
             return result
+        if func in _OF_ONE_DTYPE and len({arg.dtype for arg in args if isinstance(arg, torch.Tensor)}) > 1:
+            self.may_fail = True
         asked, newest = self.env.asked, newest_result()
         result = FakeTensorMode.dispatch(mode, func, types, args, kwargs or {})
         if self.env.asked != asked:
