@@ -85,13 +85,15 @@ class GlobalState:
 def outside_inference_mode() -> Iterator[None]:
     """Fakes and AOTAutograd cannot work on inference tensors: no_grad stands in for inference mode, which is guarded.
 
-    Nor are fakes of inference tensors ones themselves.
+    Nor are fakes of inference tensors ones themselves.  Forward gradients are as the program has them.
     """
     with disable_inference_mode_for_fake_prop():
         if not torch.is_inference_mode_enabled():
             yield
             return
+        forward_grad = torch._C._is_fwd_grad_enabled()
         with torch.inference_mode(False), torch.no_grad():
+            torch._C._set_fwd_grad_enabled(forward_grad)
             yield
 
 

@@ -195,3 +195,13 @@ def test_captured_function_inside_of_a_transform():
 def test_unsupported_transform_breaks(fn):
     with pytest.raises(Unsupported, match="FUNC_TRANSFORM"):
         alternator.compile(fn, backend="eager", fullgraph=True)(N(4))
+
+
+@pytest.mark.parametrize("transform", [vmap, lambda f: vmap(vmap(f)), jacfwd, jacrev, lambda f: lambda x: jvp(f, (x,), (x,))])
+def test_in_inference_mode(transform):
+    def fn(x):
+        return transform(lambda row: row * 2)(x)
+
+    with torch.inference_mode():
+        same(fn, W, graphs=1, breaks=0)
+    same(fn, W, graphs=1, breaks=0)
