@@ -6,6 +6,7 @@ import functools
 import operator
 from typing import Any, Callable
 
+import sympy
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -19,6 +20,12 @@ STEPS = 20
 
 MAX_TERMS = 128
 """So many parts may a formula have. Each step with a larger one, and each guard on it, takes sympy longer than the whole rest."""
+
+MAX_CONSTANTS = 8
+"""So many formulas become constants before the numbers that they are made of do.  This is no arithmetic on sizes, and
+a version with guards on many long formulas answers no more calls than one for these numbers."""
+
+_CONSTANTS = "formulas that became constants"
 
 OF_BITS = 40
 """As so many parts counts what torch gives sympy for ``&`` and ``|``: nothing is simplified or bounded through it."""
@@ -35,6 +42,10 @@ _NUMBERS = (torch.SymInt, torch.SymFloat)
 
 def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """An operation of which some operands are symbolic."""
+    if any(_is_known(arg) for arg in args):
+        args = tuple([int(arg) if _is_known(arg) else arg for arg in args])
+        if all(type(arg) not in SYMBOLIC for arg in args):
+            return vm.plain(fn, *args)
     vm.weigh()
     if any(type(arg) in _NUMBERS for arg in args):  # to sympy a bool is no number
         args = tuple([int(arg) if type(arg) is bool else arg for arg in args])
@@ -48,14 +59,32 @@ def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
             if not (
                 inexact and type(result) is torch.SymFloat or type(result) is torch.SymInt and not _can_be_had(vm, result, args)
             ):
-                return result
+                return int(result) if _is_known(result) else result
     except (Break, InternalError, SkipFrame, UserRaise):
         raise
     except Exception as error:
         found = tensor_ops.classify(vm, fn, error)
         if not isinstance(found, UserRaise) or all(not issubclass(type(arg), SYMBOLIC) for arg in args):
             raise found from None
+    _make_constant(vm, args)
     return vm.plain(fn, *[hashable(vm, arg) for arg in args])  # as the numbers do it, and with their errors
+
+
+def _make_constant(vm: Any, args: tuple[Any, ...]) -> None:
+    """These formulas become constants, with a guard each; where many do, the numbers that they are made of."""
+    exprs = [arg.node.expr for arg in args if type(arg) is torch.SymInt]
+    made = [expr for expr in exprs if not expr.is_Symbol and not expr.is_number]
+    vm.states[_CONSTANTS] = count = vm.states.get(_CONSTANTS, 0) + len(made)
+    if count > MAX_CONSTANTS:
+        known = vm.fakes.shape_env.backed_var_to_val
+        for symbol in {symbol: None for expr in made for symbol in sorted(expr.free_symbols, key=str)}:
+            if symbol in known and type(known[symbol]) is sympy.Integer:
+                vm.fakes.shape_env.evaluate_expr(symbol)
+
+
+def _is_known(value: Any) -> bool:
+    """A number that is the same in every call of this version: no symbol any more, and nothing that is made of it takes sympy."""
+    return type(value) is torch.SymInt and value.node.maybe_as_int() is not None
 
 
 def _is_inexact(vm: Any, value: Any) -> bool:

@@ -14,11 +14,13 @@ import alternator
 X = torch.ones(2)
 
 
-def check(fn: Callable[..., Any], *calls: tuple[Any, ...], dynamic: bool | None = None) -> None:
-    compiled = alternator.compile(fn, backend="eager", fullgraph=True, dynamic=dynamic)
-    with alternator.config.patch(recompile_limit=len(calls) + 1):
+def check(fn: Callable[..., Any], *calls: tuple[Any, ...], dynamic: bool | None = None, fullgraph: bool = True) -> None:
+    compiled = alternator.compile(fn, backend="eager", fullgraph=fullgraph, dynamic=dynamic)
+    breaks: list[Any] = []
+    with alternator.config.patch(recompile_limit=len(calls) + 1), alternator.utils.listening_to_breaks(breaks.append):
         for args in (*calls, *calls[::-1]):
             assert repr(compiled(X, *args)) == repr(fn(X, *args)), args
+    assert not breaks
 
 
 @pytest.mark.parametrize("dynamic", [None, True])
@@ -58,6 +60,35 @@ def test_formulas_of_bits_stay_short() -> None:
     with alternator.utils.listening_to_entries(entries.append):
         check(fn, *[(n,) for n in (4, 9, 21, 40, 64, 101)], dynamic=True)
     assert 0 < max(text.count("bitwise_or") for entry in entries for text in entry.extra.guards) <= 4
+
+
+def test_many_formulas_that_become_constants() -> None:
+    """After a few of them the numbers that they are made of do: else a version has hundreds of long guards."""
+
+    def fn(x: Any, n: int) -> Any:
+        digits = []
+        for i in range(1, 40):
+            digits.append((n * (n + i)) << 61)
+        return x + 1, digits
+
+    entries: list[Any] = []
+    with alternator.utils.listening_to_entries(entries.append):
+        check(fn, (3,), (5,), (70,))
+    assert len(entries) == 3
+    assert max(sum("n" in text for text in entry.extra.guards) for entry in entries) <= 15
+
+
+def test_what_became_constant_is_a_number() -> None:
+    """What is made of it is no formula: it takes no longer than numbers do, and counts as such."""
+
+    def fn(x: Any, n: int) -> Any:
+        total = {1: 1}.get(n, 2)  # the number itself is looked up
+        for i in range(1200):
+            total += n ^ i
+        return x + 1, total
+
+    with alternator.config.patch(idle_steps_limit=8000):
+        check(fn, (3,), (5,), (70,), dynamic=True, fullgraph=False)
 
 
 def test_formulas_that_grow() -> None:
