@@ -153,8 +153,17 @@ bool keys_match(const std::vector<Key>& keys, PyObject* dict) {
   return true;
 }
 
+// The keys in their order.  An iterator of an OrderedDict would ask each for its hash.
+Own keys_of(PyObject* dict) {
+  if (!PyODict_Check(dict)) return Own::steal(PyDict_Keys(dict));
+  Own list = Own::steal(PyList_New(0));
+  for (const py::ODictNode* node = py::odict_first(dict); list && node; node = node->next)
+    if (PyList_Append(list.get(), node->key) < 0) list = Own();
+  return list;
+}
+
 std::string keys_mismatch(const std::vector<Key>& keys, PyObject* dict) {
-  Own list = Own::steal(PyODict_Check(dict) ? PySequence_List(dict) : PyDict_Keys(dict));
+  Own list = keys_of(dict);
   if (!list) PyErr_Clear();
   std::string want = "[";
   for (size_t i = 0; i < keys.size() && i < 20; ++i) want += (i ? ", " : "") + short_repr(keys[i].get());

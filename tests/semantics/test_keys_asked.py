@@ -124,6 +124,18 @@ def test_keys_of_dicts_are_asked_as_in_plain_python(fn: Any, kind: str, which: s
     check(fn, lambda keys: KINDS[kind]([(key, i) for i, key in enumerate(keys)]), which, alike)
 
 
+def puts_and_breaks(x: Any, table: Any, key: Any) -> Any:
+    table[key] = 5
+    alternator.graph_break()
+    return x + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_why_a_call_does_not_fit_is_found_out_without_asking(kind: str) -> None:
+    """A table that was empty has a key in the second call: the reason shows it, and an iterator may ask it for its hash."""
+    check(puts_and_breaks, lambda keys: KINDS[kind](()), "new", False)
+
+
 def adds(x: Any, members: Any, key: Any) -> Any:
     members.add(key)
     return x + 1
