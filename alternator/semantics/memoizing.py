@@ -19,6 +19,7 @@ from alternator.interpreter import assertions, attributes, calls
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, NOTHING, PURE_TYPES, REBUILD, RULES
 from alternator.provenance.changes import has_changed, records
+from alternator.provenance.keys import asks
 from alternator.provenance.world import ADMIT, MISSING, SCALARS
 from alternator.tensors.graph import SYMBOLIC
 
@@ -43,8 +44,12 @@ def call_lru_cache(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     if _is_looked_up(vm, obj):
         args, kwargs = tuple([_shown(vm, a) for a in args]), {name: _shown(vm, a) for name, a in kwargs.items()}
     given = (*args, *kwargs.values())
+    if any(asks(value) for value in given):
+        if _is_looked_up(vm, obj):
+            raise Break("FUNCTION_CACHE", f"the program says which arguments of {_name_of(obj)} are equal")
+        return _of_values_only(vm, obj, args, kwargs)
     if any(_varies(value) for value in given):
-        return _of_numbers(vm, obj, args, kwargs)
+        return _of_values_only(vm, obj, args, kwargs)
     if all(_is_hashed_alike(vm, value) for value in given):
         return _from_cache(vm, obj, tuple([_real(vm, a) for a in args]), {k: _real(vm, a) for k, a in kwargs.items()})
     return _interpreted(vm, obj, args, kwargs)
@@ -59,9 +64,10 @@ def _shown(vm: Any, value: Any) -> Any:
     return hashable(vm, value) if _varies(value) else value
 
 
-def _of_numbers(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    """Each size would make a version of its own for what the cache holds.  A function that does nothing but compute values gives
-    the same whether the cache holds it or not; any other is looked up, by what the numbers are."""
+def _of_values_only(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
+    """Each size would make a version of its own for what the cache holds, and code of the program compares other arguments with
+    what it holds.  A function that does nothing but compute values gives the same whether the cache holds it or not; any other
+    is looked up: by what the numbers are, or behind a break."""
     before = len(vm.world.effects), _written(vm)
     result = _interpreted(vm, obj, args, kwargs)
     if not _is_of_values(result, 3) or before != (len(vm.world.effects), _written(vm)):
@@ -194,7 +200,7 @@ def _real(vm: Any, value: Any) -> Any:
 def _from_cache(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result that the cache holds; computed first, as by the plain program, if nothing waits for the end of the capture."""
     kept, key = _kept(obj), _key(obj, args, kwargs)
-    name = getattr(obj, "__qualname__", type(obj).__name__)
+    name = _name_of(obj)
     known = kept.get(key, MISSING)
     if known is MISSING and not assertions.nothing_waits(vm):
         raise Break("FUNCTION_CACHE", f"{name} is computed for the first time")
@@ -204,6 +210,10 @@ def _from_cache(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         raise Break("FUNCTION_CACHE", f"{name} keeps no result for these arguments")
     vm.world.tree.object(kept).child("dictitem", key).guard("IS", item)
     return result if ADMIT.is_constant(type(result)) else vm.world.admit(result, vm.world.tree.object(result))
+
+
+def _name_of(obj: Any) -> str:
+    return str(getattr(obj, "__qualname__", type(obj).__name__))
 
 
 def _kept(obj: Any) -> dict[Any, Any]:

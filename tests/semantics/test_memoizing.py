@@ -1,6 +1,7 @@
 """Caches, weak references, locks and finalizers in captured code."""
 
 import collections
+import dataclasses
 import functools
 import threading
 import weakref
@@ -451,3 +452,47 @@ def test_what_a_cache_gives_for_a_size_is_what_it_holds(kind, use, dynamic):
         plain, captured = fn(x, theirs), compiled(x, ours)
         assert_same(plain, captured)
         assert use is change or plain[1] is theirs(n) and captured[1] is ours(n)
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    n: int
+
+
+@pytest.mark.parametrize(
+    "of", [lambda key: key, lambda key: Named(key.n), lambda key: (key, 1)], ids=["outside", "made", "in a tuple"]
+)
+def test_a_cache_knows_keys_that_are_equal_by_code_of_the_program(of):
+    """What it holds for an equal key is what the program gets: effects come once, and the result is one object."""
+
+    def run(wrap):
+        ran = []
+
+        @functools.lru_cache
+        def counted(key):
+            ran.append(1)
+            return 3
+
+        @functools.lru_cache
+        def listed(key):
+            return [key]
+
+        def fn(x, key):
+            return x + counted(of(key)), listed(of(key))
+
+        fn = wrap(fn)
+        results = [fn(X, Named(n)) for n in (3, 3, 4, 3)]
+        return [[a[1] is b[1] for a in results] for b in results], [x.tolist() for x, _ in results], ran
+
+    assert run(lambda fn: alternator.compile(fn, backend="eager")) == run(lambda fn: fn)
+
+
+def test_what_is_computed_for_such_keys_alone_is_captured():
+    @functools.lru_cache
+    def half(key, by):
+        return key.n // by, (key.n, "text")
+
+    def fn(x, key):
+        return x * half(key, 2)[0] + half(Named(8), 4)[0]
+
+    same(fn, X, Named(4), then=[(X, Named(6))], graphs=1, breaks=0)
