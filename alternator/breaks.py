@@ -250,8 +250,8 @@ add(
 add(
     "JIT",
     "scripted or traced function",
-    "torch.jit functions are compiled already, and cannot be looked into.",
-    "Pass the original Python function or module.",
+    "A function of torch.jit is a node of the graph, and runs on fakes while it is traced: what it prints would show twice.",
+    "Call the original Python function, or take the output out of it.",
 )
 
 # ---- tensors

@@ -44,6 +44,7 @@ from alternator.semantics import (  # noqa: F401
     resuming,
     scaled,
     scope,
+    scripted,
     stdlib,
     tee,
     tensor_hooks,

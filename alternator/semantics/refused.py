@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from alternator.exc import Break
-from alternator.interpreter.tables import INSTANCE_CALLS, RULES, UNKNOWN_AS
+from alternator.interpreter.tables import RULES, UNKNOWN_AS
 from alternator.tensors.from_data import FromData
 
 
@@ -88,8 +88,3 @@ for _lock in (_thread.LockType, _thread.RLock):
     for _name in ("acquire", "release", "__enter__", "__exit__", "locked"):
         if _name in vars(_lock):
             _refuse_outside("THREAD", f"{_name}() of a lock", vars(_lock)[_name])
-
-
-@INSTANCE_CALLS.rule(torch.jit.ScriptFunction)
-def call_script_function(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("JIT", obj.name)

@@ -230,7 +230,13 @@ def _(x):
         return x + 1, file.name
 
 
-@example("JIT", X, torch.jit.trace(lambda x: x * 2, (X,)))
+@torch.jit.script
+def scripted(x):
+    print("scripted")
+    return x * 2
+
+
+@example("JIT", X, scripted)
 def _(x, fn):
     return fn(x) + 1
 
