@@ -130,16 +130,23 @@ def range_init(vm: Any, args: Any, kwargs: Any) -> None:
 
 @RULES.rule(_START)
 def range_start(vm: Any, args: Any, kwargs: Any) -> Any:
-    if id(args[0]) in vm.records:
-        raise Break("UNSUPPORTED_CALL", "entering a record_function from outside")
-    vm.states.setdefault("ranges", {})[id(args[0])] = args[0]
+    if (
+        id(args[0]) in vm.records
+    ):  # a decorator of the program's: really entered only if something is to be seen before it is left
+        vm.world.effects.append(("call", _START, (args[0],), {}))
+    else:
+        vm.states.setdefault("ranges", {})[id(args[0])] = args[0]
     return args[0]
 
 
 @RULES.rule(_STOP)
 def range_stop(vm: Any, args: Any, kwargs: Any) -> None:
-    if id(args[0]) in vm.records:  # opened before this frame
-        vm.world.effects.append(("call", _STOP, (args[0], None, None, None), {}))
+    effects = vm.world.effects
+    if id(args[0]) in vm.records:
+        if effects and effects[-1][:2] == ("call", _START) and effects[-1][2][0] is args[0]:
+            effects.pop()
+        else:  # opened before this frame, or with effects in between
+            effects.append(("call", _STOP, (args[0], None, None, None), {}))
     else:
         vm.states.get("ranges", {}).pop(id(args[0]), None)
 

@@ -66,3 +66,27 @@ def test_inside_of_another_profiler_it_is_entered():
     with torch.profiler.profile():
         torch.testing.assert_close(compiled(torch.ones(3)), torch.full((3,), 2.0).sin())
     assert backend.frame_count > 1
+
+
+whole = torch.profiler.record_function("whole")
+
+
+@whole
+def decorated(x, log=None):
+    if log is not None:
+        log.append("in")
+        alternator.graph_break()
+    return x * 2
+
+
+def test_a_range_as_a_decorator():
+    same(lambda x: decorated(x) + 1, torch.ones(2), graphs=1, fullgraph=True)
+    same(lambda x, log: decorated(x, log) + 1, torch.ones(2), [])
+
+
+def test_a_range_as_a_decorator_is_measured_where_something_happens_in_it():
+    compiled = alternator.compile(lambda x, log: decorated(x, log) + 1, backend="eager")
+    compiled(torch.ones(2), [])
+    with torch.profiler.profile() as measured:
+        compiled(torch.ones(2), [])
+    assert [event.count for event in measured.key_averages() if event.key == "whole"] == [1]
