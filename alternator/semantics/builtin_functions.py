@@ -17,6 +17,7 @@ from alternator.interpreter.opcodes.build import is_taken_whole, mapping_items, 
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
 from alternator.provenance.world import MISSING
+from alternator.semantics.registrations import rely_on_denial
 from alternator.tensors.graph import SYMBOLIC
 
 _fn: Any
@@ -173,6 +174,8 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             continue
         if issubclass(kind, cls) if type(cls) is type else vm.plain(_virtual, cls, obj, kind):
             return True
+        if type(cls) is not type:
+            rely_on_denial(vm, kind, cls)
         if cls is type(obj) and cls in attributes.KNOWN:
             return True
         if kind is type(obj) and _overrides_class(vm, kind):
@@ -245,6 +248,8 @@ def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
         hook = _hook_of(vm, one, "__subclasscheck__") if issubclass(type(one), type) else None
         if vm.truth(hook(one, cls)) if hook is not None else vm.plain(issubclass, cls, one):
             return True
+        if hook is None:
+            rely_on_denial(vm, cls, one)
     return False
 
 

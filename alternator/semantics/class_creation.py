@@ -17,9 +17,10 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.machine import OWN_CODES
-from alternator.interpreter.tables import DEEP, NOTHING, PURE, REBUILD, RULES, SUBCLASSES
+from alternator.interpreter.tables import DEEP, NOTHING, REBUILD, RULES, SUBCLASSES
 from alternator.provenance.world import ADMIT, MISSING
 from alternator.semantics import enums
+from alternator.semantics.registrations import rely_on_denial
 
 _MARK = "__alternator_made__"
 
@@ -117,8 +118,21 @@ def abc_init(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.plain(_abc._abc_init, *args)
 
 
-for _check in (_abc._abc_instancecheck, _abc._abc_subclasscheck):
-    PURE.put(_check, NOTHING)
+@RULES.rule(_abc._abc_instancecheck)
+def abc_instancecheck(vm: Any, args: Any, kwargs: Any) -> Any:
+    return _checked(vm, _abc._abc_instancecheck, args, kwargs, lambda: attributes.type_of(vm, args[1]))
+
+
+@RULES.rule(_abc._abc_subclasscheck)
+def abc_subclasscheck(vm: Any, args: Any, kwargs: Any) -> Any:
+    return _checked(vm, _abc._abc_subclasscheck, args, kwargs, lambda: args[1])
+
+
+def _checked(vm: Any, fn: Any, args: Any, kwargs: Any, kind: Any) -> Any:
+    answer = calls.run_pure(vm, fn, NOTHING, args, kwargs)
+    if answer is False:
+        rely_on_denial(vm, kind(), args[0])
+    return answer
 
 
 @RULES.rule(_abc._abc_register)

@@ -11,7 +11,7 @@ import typing
 
 import pytest
 import torch
-from helpers import same
+from helpers import assert_same, same
 
 import alternator
 
@@ -640,3 +640,55 @@ def test_a_class_is_written_behind_a_look_at_its_namespace():
     made = alternator.compile(f, backend="eager")(torch.ones(2))
     torch.testing.assert_close(made[0], expected[0])
     assert made[1:] == expected[1:]
+
+
+def by_isinstance(value, base):
+    return isinstance(value, base)
+
+
+def by_issubclass(value, base):
+    return issubclass(type(value), (int, base))
+
+
+def by_method(value, base):
+    return base.__instancecheck__(value)
+
+
+def by_pattern(value, base):
+    match value:
+        case [1]:
+            return False
+        case base():
+            return True
+    return False
+
+
+@pytest.mark.parametrize("asks", [by_isinstance, by_issubclass, by_method, by_pattern], ids=lambda fn: fn.__name__)
+def test_a_class_that_is_registered_after_it_was_denied(asks):
+    """The next call is told so, through a registered base too; other registrations compile nothing again."""
+
+    class Base(abc.ABC):
+        pass
+
+    class Below(Base):
+        pass
+
+    class Thing:
+        pass
+
+    def fn(x, value):
+        return x + 1 if asks(value, Base) else x - 1
+
+    entries = []
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    with alternator.utils.listening_to_entries(entries.append):
+        for registering in (
+            lambda: None,
+            lambda: Base.register(bytes),
+            lambda: None,
+            lambda: Below.register(Thing),
+            lambda: None,
+        ):
+            registering()
+            assert_same(compiled(X, Thing()), fn(X, Thing()))
+    assert len(entries) == 2
