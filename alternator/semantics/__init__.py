@@ -33,6 +33,7 @@ from alternator.semantics import (  # noqa: F401
     numbers,
     numpy_arrays,
     numpy_scalars,
+    observers,
     optimizers,
     output_calls,
     parameters,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import weakref
 from typing import Any, Callable
 
 import torch
@@ -29,9 +28,9 @@ def _makes_state(fn: Any) -> None:
         owner = args[0]
         lists = len(args) - 2
         if type(owner) in _OPTIMIZERS and not kwargs and all(type(given) is list for given in args[2:]) and _can_begin(vm, owner):
-            tried = vm.root_state.setdefault("initialized", {})
-            if tried.get(id(owner), lambda: None)() is not owner:
-                tried[id(owner)] = weakref.ref(owner)
+            tried = vm.root_state.setdefault("initialized", set())
+            if id(owner) not in tried:  # by another one that lived there: then its first step is captured as it is
+                tried.add(id(owner))
                 raise Restart(functools.partial(_make_state, fn, owner, lists))
         return calls.inline(vm, fn, args, kwargs)
 

@@ -281,3 +281,24 @@ def test_gradients_that_are_kept_are_set_to_zero() -> None:
     assert net.weight.grad is grad and not grad.any()
     drop(False)
     assert net.weight.grad is None
+
+
+def test_an_optimizer_that_a_function_is_given_is_not_lost() -> None:
+    net = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+
+    def update(owner: Any, loss: Any) -> None:
+        owner.zero_grad()
+        loss.backward()
+        owner.step()
+
+    def step(x: Any) -> None:
+        update(optimizer, net(x).sum())
+
+    recorder, breaks = Recorder(), []
+    compiled = alternator.compile(step, backend=recorder)
+    with utils.listening_to_breaks(breaks.append):
+        for _ in range(3):
+            compiled(torch.randn(3, 4))
+    assert [reason.code for reason in breaks] == ["BACKWARD"]
+    assert len(recorder.graphs) == 2
