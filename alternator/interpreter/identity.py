@@ -93,12 +93,17 @@ def hashable(vm: Any, key: Any) -> Any:
 
 def with_truths(vm: Any, broken: Break, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
     """Arguments of an operation that fakes did not take, with truth values for symbolic ones: torch takes a symbolic number for a
-    number, but no ``SymBool`` for a bool.  None: there is none among them."""
-    if broken.code != "NO_FAKE_RULE" or not any(type(value) is torch.SymBool for value in (*args, *kwargs.values())):
+    number, but no ``SymBool`` for a bool, and some functions no ``SymFloat`` for a float.  None: there is none among them."""
+    if broken.code != "NO_FAKE_RULE":
+        return None
+    kinds: dict[type, Any] = {torch.SymBool: bool}
+    if "NO overloaded args" in broken.detail:  # says torch's parser of arguments
+        kinds[torch.SymFloat] = float
+    if not any(type(value) in kinds for value in (*args, *kwargs.values())):
         return None
     return (
-        tuple([vm.symbolic(bool, value) if type(value) is torch.SymBool else value for value in args]),
-        {name: vm.symbolic(bool, value) if type(value) is torch.SymBool else value for name, value in kwargs.items()},
+        tuple([vm.symbolic(kinds[type(value)], value) if type(value) in kinds else value for value in args]),
+        {name: vm.symbolic(kinds[type(value)], value) if type(value) in kinds else value for name, value in kwargs.items()},
     )
 
 

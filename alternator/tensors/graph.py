@@ -25,6 +25,7 @@ from torch.utils._sympy.symbol import SymT, symbol_is_type
 from alternator.exc import Break, InternalError
 from alternator.provenance.source import Source
 from alternator.tensors.number_nodes import NodeAnalysis
+from alternator.tensors.written import KEYWORDS, call_named, is_written
 
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
@@ -325,6 +326,8 @@ class Recorder:
             return self.args(value.tensor)
         if dataclasses.is_dataclass(value):
             return self._dataclass(value)
+        if kind is complex and not is_written(value):
+            return self.graph.call_function(complex, (value.real, value.imag))
         if isinstance(value, _WRITTEN):
             return value
         if kind in EXACT:
@@ -345,7 +348,11 @@ class Recorder:
 
     def record(self, op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> torch.fx.Node:
         """Append an operation whose fake execution gave ``result``."""
-        node = self.graph.create_node(op, target, self.args(args), self.args(kwargs) if kwargs else {})
+        if kwargs and not KEYWORDS.isdisjoint(kwargs):
+            values = self.args(tuple(kwargs.values()))
+            node = self.graph.call_function(call_named, (target, tuple(kwargs), values, *self.args(args)))
+        else:
+            node = self.graph.create_node(op, target, self.args(args), self.args(kwargs) if kwargs else {})
         self.calls += 1
         self.annotate(node)
         node.meta["example_value"] = result
