@@ -34,10 +34,12 @@ def same(vm: Any, left: Any, right: Any) -> bool:
 def _same_number(vm: Any, left: Any, right: Any) -> bool:
     """``left is right`` where a symbol stands for one of them: objects that are equal may be two."""
     kind = _shown(left)
-    if kind is not _shown(right) or not vm.truth(vm.symbolic(operator.eq, left, right)):
+    if kind is not _shown(right):
         return False
     if kind is bool:
-        return True
+        return vm.truth(left) is vm.truth(right)
+    if not vm.truth(vm.symbolic(operator.eq, left, right)):
+        return False
     if kind is int and all(vm.truth(vm.symbolic(fn, left, end)) for fn, end in zip((operator.ge, operator.le), _SMALL)):
         return True
     raise Break("DATA_DEPENDENT_VALUE", "whether two equal numbers are the same object")

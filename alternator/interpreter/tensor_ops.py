@@ -433,6 +433,8 @@ def load_attr(vm: Any, tensor: torch.Tensor, name: str) -> Any:
         raise Break("TENSOR_ATTRIBUTE", name)
     if type(raw) in (types.MethodDescriptorType, types.WrapperDescriptorType):  # fakes have some methods of their own
         return raw.__get__(tensor)
+    if vm.world.class_attr(type(raw), "__get__") is MISSING:
+        return vm.world.admit(raw, in_class)
     return execute(vm, getattr, (tensor, name), {})
 
 

@@ -26,7 +26,8 @@ def _number_attr(vm: Any, value: Any, name: str) -> Any:
         return kind
     if name == "real" and kind is not bool:
         return value
-    if not hasattr(kind, name) or RULES.get(getattr(type(value), name, None)) is not None:
+    own = getattr(type(value), name, None)
+    if not hasattr(kind, name) or RULES.get(own) is not None and own is not getattr(object, name, None):
         if hasattr(value, name):  # what library code asks for
             return attributes.load_ordinary(vm, value, name)
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=value))

@@ -343,6 +343,14 @@ def _scalar_class(kind: Any) -> None:
     RULES.put(kind, rule)
 
 
+def _nbytes(array: Any) -> Any:
+    return array.size * array.itemsize
+
+
+_property: Any = vars(Array)["nbytes"]
+RULES.put(_property.fget, lambda vm, args, kwargs: calls.call(vm, _nbytes, args, kwargs))  # torch's asks the storage
+
+
 _kind: Any
 for _kind in {numpy.dtype(code).type for code in "?bhilqBefdFD"}:
     _scalar_class(_kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import types
 from typing import Any
 
@@ -393,6 +394,15 @@ def _version(vm: Any, tensor: torch.Tensor) -> Any:
 
 
 ATTRIBUTES["_version"] = _version
+
+
+def _nbytes(vm: Any, tensor: torch.Tensor) -> Any:
+    if tensor.layout is not torch.strided:
+        return tensor_ops.execute(vm, getattr, (tensor, "nbytes"), {})
+    return operations.binary(vm, operator.mul, tensor.numel(), tensor.element_size())
+
+
+ATTRIBUTES["nbytes"] = _nbytes
 
 
 def _base(vm: Any, tensor: torch.Tensor) -> Any:

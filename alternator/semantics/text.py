@@ -144,11 +144,13 @@ def percent(vm: Any, left: Any, right: Any) -> Any:
 operations.TEXT_OPERATIONS.append(percent)
 
 
-@RULES.rule(object.__repr__, object.__str__)
+@RULES.rule(object.__str__)
+def rule_object_str(vm: Any, args: Any, kwargs: Any) -> Any:
+    return calls.call(vm, repr, args, kwargs)
+
+
+@RULES.rule(object.__repr__)
 def rule_object_repr(vm: Any, args: Any, kwargs: Any) -> Any:
-    found = vm.world.class_attr(type(args[0]), "__repr__")
-    if type(found) is types.FunctionType:
-        return calls.call(vm, found, args, kwargs)
     if _address_is_known(vm, id(args[0])):
         return vm.plain(object.__repr__, *args)
     raise Break("IDENTITY", f"the address of a {type(args[0]).__name__} in its text")

@@ -270,3 +270,11 @@ def test_the_product_of_matrices_in_place_makes_another_tensor() -> None:
         return x + 1, y, z, y is x
 
     same(f, X, torch.eye(3) * 2, graphs=1, fullgraph=True)
+
+
+def test_conditions_on_sizes_are_one_of_two_objects() -> None:
+    def f(x):
+        large, small = x.shape[0] > 4, x.shape[0] <= 4
+        return x + 1, large is True, large is not False, large is small, large is (x.shape[0] > 3), small is None
+
+    same(f, torch.ones(3), then=[(torch.ones(4),), (torch.ones(5),), (torch.ones(6),)], fullgraph=True)

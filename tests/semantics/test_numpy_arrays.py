@@ -401,3 +401,18 @@ def test_arrays_are_what_numpy_makes_of_them(name: str, kind: str) -> None:
             return x + 2, str(error)
 
     same(f, X, np.arange(1.0, 7.0).reshape(2, 3) / 4, np.arange(1, 7).reshape(2, 3).astype(kind))
+
+
+def test_how_many_bytes_it_has() -> None:
+    def f(x):
+        array = x.numpy()
+        return (
+            x + 1,
+            array.nbytes,
+            array.T.nbytes,
+            np.broadcast_to(array, (3, array.shape[0])).nbytes,
+            x.nbytes,
+            x.double().nbytes,
+        )
+
+    same(f, torch.ones(4), then=[(torch.ones(5),), (torch.ones(6),)], recompiles=1, fullgraph=True)

@@ -297,3 +297,51 @@ def test_native_code_reads_texts_that_generators_yield(look, numbers) -> None:
         return x + 1, look(f"<{n + i}>" for i in range(3))
 
     same(fn, torch.ones(2), numbers[0], then=[(torch.ones(2), n) for n in numbers[1:]])
+
+
+def test_what_the_methods_of_object_say() -> None:
+    class Named:
+        def __repr__(self):
+            return "named"
+
+        def __str__(self):
+            return "<" + object.__str__(self) + ">"
+
+    class Counted(int):
+        def __str__(self):
+            return super().__str__() + "!"
+
+    def f(x):
+        size = x.shape[0]
+        texts = [
+            size.__str__(),
+            (size / 2).__str__(),
+            (size > 4).__str__(),
+            int.__repr__(size),
+            int.__str__(size),
+            object.__str__(size),
+        ]
+        return (
+            x + 1,
+            texts,
+            (5).__str__(),
+            object.__str__([size]),
+            type(size).__str__(size),
+            str(Named()),
+            str(Counted(3)),
+            size.__format__("03d"),
+        )
+
+    same(f, torch.ones(4), then=[(torch.ones(5),), (torch.ones(6),)], graphs=1, fullgraph=True)
+
+
+class Placed:
+    def __repr__(self):
+        return "placed " + object.__repr__(self)
+
+
+PLACED = Placed()
+
+
+def test_the_text_that_object_gives_is_not_the_class_s() -> None:
+    same(lambda x: (x + 1, repr(PLACED)), torch.ones(2))
