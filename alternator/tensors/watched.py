@@ -73,8 +73,10 @@ class Watch:
         mode = self.mode()
         assert mode is not None  # it is dispatching
         rule = RULES.get(func)
-        if rule is not None and (not kwargs or func in TAKES_KEYWORDS) and (result := rule(mode, func, args, kwargs)) is not None:
-            return result
+        if rule is not None and (not kwargs or func in TAKES_KEYWORDS):
+            result = rule(mode, func, args, kwargs or {})
+            if result is not None:
+                return result
         if func in _OF_ONE_DTYPE and len({arg.dtype for arg in args if isinstance(arg, torch.Tensor)}) > 1:
             self.may_fail = True
         asked, newest = self.env.asked, newest_result()
