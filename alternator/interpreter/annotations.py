@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 import types
 
 import torch
 
 from alternator.interpreter.machine import Machine
+from alternator.provenance.lines import source_line
 
 
 class Annotator:
@@ -30,7 +30,7 @@ class Annotator:
     def _line(self, code: types.CodeType, line: int) -> str:
         text = self._lines.get((code, line))
         if text is None:
-            text = self._lines[code, line] = "".join(
-                traceback.format_list([traceback.FrameSummary(code.co_filename, line, code.co_name)])
-            )
+            shown = source_line(code.co_filename, line)
+            text = f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
+            text = self._lines[code, line] = f"{text}    {shown}\n" if shown else text
         return text

@@ -222,8 +222,9 @@ class SourceTree:
 
     def texts_for_later(self) -> Callable[[], Iterator[str]]:
         """What ``texts`` gives of the table that ``rows`` has made, when somebody asks; holds none of the program's objects."""
-        guards = [(node, [_kept(guard) for guard in node.guards.values()]) for node in self._order if node.guards]
-        tail = [_kept(fact) for fact in self.tail]
+        seen: dict[int, _Text] = {}
+        guards = [(node, [_kept(guard, seen) for guard in node.guards.values()]) for node in self._order if node.guards]
+        tail = [_kept(fact, seen) for fact in self.tail]
 
         def texts() -> Iterator[str]:
             for node, facts in guards:
@@ -250,9 +251,22 @@ _LONG = 1000
 class _Text(str):
     """The text of an object, in the place of the object."""
 
+    __slots__ = ()
 
-def _kept(fact: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple([part if type(part) in _HASHABLE or type(part) is Source else _Text(_short(part)) for part in fact])
+
+def _kept(fact: tuple[Any, ...], seen: dict[int, _Text]) -> tuple[Any, ...]:
+    """The fact with the texts of its objects; ``seen``: those made before, by the ids of what is alive meanwhile."""
+    for part in fact:
+        if type(part) not in _HASHABLE and type(part) is not Source:
+            return tuple([part if type(part) in _HASHABLE or type(part) is Source else _text(part, seen) for part in fact])
+    return fact
+
+
+def _text(part: Any, seen: dict[int, _Text]) -> _Text:
+    text = seen.get(id(part))
+    if text is None:
+        text = seen[id(part)] = _Text(_short(part))
+    return text
 
 
 def _short(value: Any) -> str:

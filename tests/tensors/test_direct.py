@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from alternator.tensors import direct
 from alternator.tensors.direct import elementwise
 from alternator.tensors.fake import Fakes
+from alternator.tensors.memo import dense_fake
 
 aten = torch.ops.aten
 
@@ -433,3 +434,19 @@ def test_constants_stay_known_where_they_are_a_single_number(data: Any) -> None:
         with mode:  # what is written to is not known any more
             ours.fill_(torch.ones((), dtype=ours.dtype).new_empty(()))
         assert ours.constant is None or ours.numel() == 0
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_fakes_are_like_those_that_torch_makes(unsafe: bool) -> None:
+    mode = Fakes().mode
+    mode._allow_unsafe_data_ptr_access = unsafe
+    for device in (torch.device("cpu"), torch.device("cpu")):  # the second one is a copy
+        ours = dense_fake(mode, (2, 3), (1, 2), torch.float64, device)
+        with torch._C._DisableTorchDispatch():
+            theirs = FakeTensor(mode, torch.empty_strided((2, 3), (1, 2), dtype=torch.float64, device="meta"), device)
+        assert vars(ours) == vars(theirs)
+        assert described(ours, []) == described(theirs, [])
+        assert torch._C._dispatch_keys(ours) == torch._C._dispatch_keys(theirs)
+        if not unsafe:
+            with pytest.raises(RuntimeError, match="data"):
+                ours.data_ptr()

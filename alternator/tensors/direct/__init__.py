@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_
 
 from alternator.tensors.direct import creation, elementwise, shaped
 from alternator.tensors.direct.ordinary import device_of
+from alternator.tensors.memo import fake_around
 
 aten = torch.ops.aten
 
@@ -36,7 +37,7 @@ def _by_kernel(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
 
 def _fake(mode: FakeTensorMode, result: torch.Tensor, device: torch.device) -> FakeTensor:
     with torch._C._DisableTorchDispatch():
-        return FakeTensor(mode, result, device)
+        return fake_around(mode, result, device)
 
 
 KERNELS = (
