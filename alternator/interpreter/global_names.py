@@ -12,7 +12,7 @@ import types
 from typing import Any
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import operations
+from alternator.interpreter import attributes, operations
 from alternator.interpreter.tables import RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, module_space
@@ -138,11 +138,18 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
             if type(vm.world.class_attr(type(module), name)) is property:
                 raise Break("UNSUPPORTED_ATTRIBUTE", f"__dict__ of a {type(module).__name__}")
             return vm.world.admit(space, vm.world.tree.object(module).child("dict"))
+        if name == "__annotations__":
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of a module that has none yet: reading them makes them")
+        raw = vm.world.class_attr(type(module), name)
+        if type(raw) is types.WrapperDescriptorType:
+            return attributes.bind(vm, raw, module, type(module), name)
         try:
             getattr(module, name)  # lazy modules put the attribute into their namespace
         except AttributeError as error:
             vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
             raise vm.user_raise(error) from None
+        except Exception as error:
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of {module.__name__}, which raises {type(error).__name__}") from None
         if name not in space:
             return vm.world.admit(getattr(module, name), vm.world.tree.object(module).child("attr", name))
     value = vm.world.admit(space[name], vm.world.tree.object(module).child("dict").child("dictitem", name))

@@ -164,15 +164,37 @@ def import_name(f: Any, i: Any) -> None:
         raise Break("IMPORT", "a custom __import__")
     package = f.globals.get("__package__") or f.globals.get("__name__", "")
     full = i.argval if not level else _absolute(i.argval, package, level)
-    if full not in sys.modules:
-        vm.plain(builtins.__import__, i.argval, f.globals, None, names, level)
-    module = vm.plain(builtins.__import__, i.argval, f.globals, None, names, level)
+    try:
+        if full not in sys.modules:
+            vm.plain(builtins.__import__, i.argval, f.globals, None, names, level)
+        module = vm.plain(builtins.__import__, i.argval, f.globals, None, names, level)
+    finally:
+        _rely_on_imported(vm, full)
     if names:
         for name in names:
-            if not hasattr(module, name):
+            if not _has(module, name):
                 break
+    elif not level:
+        _rely_on_imported(vm, i.argval.partition(".")[0])
     vm.world.trusted(module)
     f.stack.append(module)
+
+
+def _rely_on_imported(vm: Any, name: str) -> None:
+    """The program may take a module out of ``sys.modules``, or put another there; what could not be imported is not there."""
+    source = vm.world.tree.object(sys.modules).child("dictitem", name)
+    if name in sys.modules:
+        source.guard("IS", sys.modules[name])
+    else:
+        source.guard("ABSENT")
+
+
+def _has(module: Any, name: str) -> bool:
+    """Lazy modules put the attribute into their namespace; what it raises otherwise is for who reads it."""
+    try:
+        return hasattr(module, name)
+    except Exception:
+        return False
 
 
 def _absolute(name: str, package: str, level: int) -> str:
@@ -189,6 +211,7 @@ def import_from(f: Any, i: Any) -> None:
         full = f"{module.__name__}.{i.argval}"
         if full in sys.modules:
             value = sys.modules[full]
+            _rely_on_imported(vm, full)
             vm.world.trusted(value)
         elif type(error).__name__ == "UserRaise":
             where = getattr(module, "__file__", "unknown location")
