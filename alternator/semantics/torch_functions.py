@@ -251,6 +251,15 @@ def size(vm: Any, args: Any, kwargs: Any) -> Any:
     return torch.Size(operations.unpack(vm, args[0])) if args else torch.Size()
 
 
+@RULES.rule(torch._C._infer_size)
+def infer_size(vm: Any, args: Any, kwargs: Any) -> Any:
+    """What two sizes are broadcast to; of symbols torch's Python function says it."""
+    sizes = tuple([vm.close(arg) for arg in args])
+    if any(issubclass(type(length), SYMBOLIC) for size in sizes if type(size) is torch.Size for length in size):
+        return calls.call(vm, torch.broadcast_shapes, sizes, kwargs)
+    return vm.plain(lambda: torch._C._infer_size(*sizes, **kwargs))
+
+
 for _fn in (torch.sym_int, torch.sym_float, torch.sym_max, torch.sym_min, torch.sym_not, torch.sym_ite):
     RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.symbolic(fn, *map(vm.close, args)))
 

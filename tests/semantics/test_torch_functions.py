@@ -198,3 +198,18 @@ def test_the_precision_of_matrix_products_set_inside():
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_sizes_are_broadcast_as_plainly() -> None:
+    def f(x, y):
+        size = torch._C._infer_size(x.shape, y.shape[1:])
+        return x.expand(size) + y, size
+
+    same(f, torch.ones(3, 1), torch.ones(2, 1, 4), fullgraph=True, graphs=1)
+    same(f, torch.ones(3, 2), torch.ones(2, 3, 4))
+    graphs: list[object] = []
+    captured = alternator.compile(f, backend=lambda gm, args: graphs.append(gm) or gm.forward, dynamic=True)
+    for rows in (3, 5, 4):
+        args = torch.ones(rows, 1), torch.ones(2, 1, rows + 2)
+        assert_same(f(*args), captured(*args))
+    assert len(graphs) == 1
