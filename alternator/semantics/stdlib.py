@@ -12,6 +12,7 @@ import itertools
 import operator
 import os
 import re
+import struct
 import sys
 import traceback
 import types
@@ -139,6 +140,8 @@ if isinstance(getattr(collections, "_count_elements", None), types.BuiltinFuncti
     PURE.put(collections._count_elements, DEEP)  # type: ignore[attr-defined]
 
 
+for _fn in (struct.pack, struct.unpack, struct.calcsize):
+    PURE.put(_fn, DEEP)
 PURE.put(typing._idfunc, NOTHING)  # type: ignore[attr-defined]
 PURE.put(_string.formatter_parser, DEEP)
 PURE.put(_string.formatter_field_name_split, DEEP)

@@ -17,6 +17,7 @@ import os
 import random
 import re
 import string
+import struct
 import time
 import traceback
 import types
@@ -500,3 +501,23 @@ def test_limits_of_dtypes_leave() -> None:
 
     _, floats, ints = alternator.compile(f, backend="eager", fullgraph=True)(X)
     assert floats == torch.finfo(torch.float32) and ints == torch.iinfo(torch.int8)
+
+
+def test_struct():
+    def f(x, n, data):
+        packed = struct.pack("<if2s", n, 0.5, b"ab")
+        whole, half, text = struct.unpack("<if2s", packed)
+        try:
+            struct.pack("<b", 300)
+        except struct.error as error:
+            text += str(error).encode()
+        return x * whole + half, text, struct.calcsize("<if"), struct.unpack("<h", data)[0]
+
+    report = same(f, torch.ones(2), 3, b"\x01\x00", fullgraph=True, graphs=1)
+    assert report.compiled(torch.ones(2), 3, b"\x02\x00")[-1] == 2
+
+    def g(x):
+        return struct.pack("<i", x.shape[0]), x + 1
+
+    report = same(g, torch.ones(2), fullgraph=True, dynamic=True)
+    assert report.compiled(torch.ones(7))[0] == struct.pack("<i", 7)
