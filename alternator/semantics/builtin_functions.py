@@ -164,6 +164,8 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             continue
         if cls is torch.nn.Parameter or cls is torch.nn.Buffer:
             if issubclass(type(obj), torch.Tensor):
+                if not issubclass(kind, cls) and id(obj) in vm.records:  # an attribute says it of a tensor of another class
+                    tensor_ops.own_attribute(vm, obj, "_is_param" if cls is torch.nn.Parameter else "_is_buffer")
                 if isinstance(_real(vm, obj), cls):
                     return True
             continue
@@ -185,7 +187,9 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
     return False
 
 
-_LIBRARIES = frozenset({"abc", "_collections_abc", "typing", "typing_extensions", "enum", "numbers", "collections", "io"})
+_LIBRARIES = frozenset(
+    {"abc", "_collections_abc", "typing", "typing_extensions", "enum", "torch", "numbers", "collections", "io"}
+)
 
 
 def _hook_of(vm: Any, cls: type, name: str) -> Any:
@@ -216,7 +220,7 @@ def _virtual(cls: type, obj: Any, kind: type) -> bool:
     if issubclass(type(obj), torch.Tensor):
         if type(cls) is type(torch.FloatTensor):  # such a class has no instances: it stands for a dtype and a device
             return obj.type() == f"{cls.__module__}.{cls.__name__}"
-        return issubclass(kind, cls)
+        return issubclass(kind, cls) or cls is torch.autograd.Variable
     if kind is types.GeneratorType:
         return issubclass(kind, cls)
     if kind is not type(obj):

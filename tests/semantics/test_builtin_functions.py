@@ -432,3 +432,15 @@ def test_instances_of_classes_that_stand_for_kinds_of_tensors():
         return [isinstance(one, kind) for one in (x, x.double(), 3, None) for kind in kinds], x * 2
 
     same(fn, torch.ones(2), then=[(torch.nn.Parameter(torch.ones(2)),), (torch.ones(2, dtype=torch.int64),)], fullgraph=True)
+
+
+class OwnParameter(torch.nn.Parameter):
+    pass
+
+
+def test_instances_of_a_class_of_parameters():
+    def fn(x):
+        return isinstance(x, OwnParameter), isinstance(x, torch.nn.Parameter), isinstance(x, torch.nn.Buffer), x * 2
+
+    given = [torch.nn.Parameter(torch.ones(2)), OwnParameter(torch.ones(2)), torch.nn.Buffer(torch.ones(2))]
+    same(fn, torch.ones(2), then=[(one,) for one in given], fullgraph=True)
