@@ -169,7 +169,7 @@ def _register_state() -> None:
         "_C._get_mem_efficient_sdp_enabled xpu.is_available _C._autograd._saved_tensors_hooks_is_enabled "
         "_C._is_torch_function_mode_enabled get_default_device "
         "accelerator.is_available accelerator.current_accelerator cuda.is_initialized cuda.current_device "
-        "distributed.is_initialized _C._get_deterministic_algorithms _C._get_autocast_supported_devices"
+        "_C._get_deterministic_algorithms _C._get_autocast_supported_devices"
     ).split():
         found: Any = torch
         for part in path.split("."):
