@@ -259,6 +259,8 @@ def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) 
     except AttributeError as error:
         source.guard("ABSENT")
         raise vm.user_raise(error) from None
+    except Exception as error:  # a released memoryview: whether it raises is not guarded
+        raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of a {type(obj).__name__}, which raises {type(error).__name__}") from None
     return vm.world.admit(value, source)
 
 

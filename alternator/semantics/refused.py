@@ -44,7 +44,7 @@ UNKNOWN_AS.update(dict.fromkeys((io.IOBase.__base__, mmap.mmap, socket.socket, t
 UNKNOWN_AS.update(dict.fromkeys((io.BytesIO, io.StringIO), "UNKNOWN_C_FUNCTION"))  # files in memory
 
 _COUNTING: tuple[Any, ...] = (gc.get_objects, gc.get_count, sys.getallocatedblocks, weakref.getweakrefcount, weakref.getweakrefs)
-_COUNTING += (_tracemalloc.get_traced_memory, _tracemalloc._get_traces)
+_COUNTING += (_tracemalloc.get_traced_memory, _tracemalloc._get_traces, sys.getrefcount)
 for _fn in _COUNTING:  # what is captured from then on would count: guards refer weakly to what they know
     _refuse("UNKNOWN_C_FUNCTION", f"{_fn.__module__}.{_fn.__name__}()", _fn, plainly="all")
 

@@ -623,3 +623,19 @@ def test_methods_of_builtins_that_write_attributes() -> None:
     same(of, X, Items(a=1), then=[(X, Items(b=0, a=2))], graphs=1, fullgraph=True)
     same(fresh, X, graphs=1, fullgraph=True)
     same(lambda x, d: of(x, d), X, Items(b=1), fullgraph=True)  # the key is missing
+
+
+def test_a_getter_in_c_that_raises() -> None:
+    """Only AttributeError means that there is no such attribute; the view of the next call may not be released."""
+
+    def fn(x, view):
+        try:
+            return x + 1, view.nbytes
+        except ValueError as error:
+            return x - 1, str(error)
+
+    released, other = memoryview(b"abc"), memoryview(b"abc")
+    released.release()
+    compiled = alternator.compile(fn, backend="eager")
+    for view in (released, other, released, other):
+        assert_same(compiled(X, view), fn(X, view))

@@ -75,6 +75,21 @@ def count_objects():
         gc.enable()
 
 
+@pytest.mark.parametrize("data", [b"some bytes", "a text", (1, 2), 12345], ids=lambda data: type(data).__name__)
+def test_who_counts_references_counts_none_of_ours(data):
+    def fn(x, data):
+        y, before = x + 1, sys.getrefcount(data)
+        held = [(lambda: data)() for _ in range(3)]
+        alternator.graph_break()
+        again = [item is data for item in held]
+        held = None
+        return y * 2, again, sys.getrefcount(data) - before
+
+    compiled = alternator.compile(fn, backend="eager")
+    for _ in range(3):
+        assert repr(compiled(torch.ones(2), data)) == repr(fn(torch.ones(2), data))
+
+
 def helper(n):
     return [n, n + 1]
 
