@@ -6,6 +6,7 @@ effects are the writes alone.  So a list or a dict that the program adds to in e
 
 from __future__ import annotations
 
+import collections
 import operator
 from typing import Any
 
@@ -77,7 +78,7 @@ def has_length(rec: Any) -> bool:
     return type(rec.obj).__len__ in _LENGTHS and (not rec.overlaid or type(rec.obj) is list)
 
 
-_LENGTHS: dict[Any, Any] = {kind.__len__: kind.__len__ for kind in (list, dict, set)}
+_LENGTHS: dict[Any, Any] = {kind.__len__: kind.__len__ for kind in (list, dict, set, collections.deque)}
 _PLAIN = SCALARS | {torch.Tensor}
 _HELD = frozenset({"local", "dictitem", "index", "cell"})
 """How a dict is reached that is nobody's namespace."""

@@ -14,6 +14,7 @@ from alternator.interpreter.generators import TracedFilter, TracedGenerator, Tra
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes
 from alternator.interpreter.opcodes.build import is_taken_whole, mapping_items, put_item
+from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
 from alternator.provenance.world import MISSING
@@ -267,25 +268,34 @@ def rule_callable(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(getattr)
 def rule_getattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    _check_name(vm, args[1])
+    name = _name(vm, args[1])
     try:
-        return attributes.load(vm, args[0], args[1])
+        return attributes.load(vm, args[0], name)
     except UserRaise as raised:
         if len(args) > 2 and isinstance(raised.exc, AttributeError):
             return args[2]
         raise
 
 
-def _check_name(vm: Any, name: Any) -> None:
-    if not issubclass(type(name), str):
+def _name(vm: Any, name: Any, kept: bool = False) -> Any:
+    """The name of an attribute; a member of an enumeration of texts is one too. One that is ``kept`` becomes a key itself."""
+    kind = type(name)
+    if kind is str:
+        return name
+    if not issubclass(kind, str):
         raise vm.user_raise(TypeError(f"attribute name must be string, not {attributes.type_of(vm, name).__name__!r}"))
+    if kind is PendingText:
+        return name
+    if kept or any(vm.world.class_attr(kind, asked) is not getattr(str, asked) for asked in ("__hash__", "__eq__")):
+        raise Break("UNSUPPORTED_CALL", f"an attribute's name that is a {kind.__name__}")
+    return str.__str__(name)
 
 
 @RULES.rule(hasattr)
 def rule_hasattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    _check_name(vm, args[1])
+    name = _name(vm, args[1])
     try:
-        attributes.load(vm, args[0], args[1])
+        attributes.load(vm, args[0], name)
     except UserRaise as raised:
         if isinstance(raised.exc, AttributeError):
             return False
@@ -295,19 +305,17 @@ def rule_hasattr(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(setattr)
 def rule_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    _check_name(vm, args[1])
-    attributes.store(vm, *args)
+    attributes.store(vm, args[0], _name(vm, args[1], kept=True), args[2])
 
 
 @RULES.rule(delattr)
 def rule_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    _check_name(vm, args[1])
-    attributes.store(vm, args[0], args[1], MISSING)
+    attributes.store(vm, args[0], _name(vm, args[1]), MISSING)
 
 
 @RULES.rule(object.__setattr__)
 def rule_object_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    obj, name, value = args
+    obj, name, value = args[0], _name(vm, args[1], kept=True), args[2]
     if issubclass(type(obj), torch.Tensor):
         attributes.store(vm, obj, name, value)
         return
@@ -316,12 +324,12 @@ def rule_object_setattr(vm: Any, args: Any, kwargs: Any) -> Any:
 
 @RULES.rule(object.__delattr__)
 def rule_object_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
-    attributes.store_default(vm, args[0], args[1], MISSING)
+    attributes.store_default(vm, args[0], _name(vm, args[1]), MISSING)
 
 
 @RULES.rule(object.__getattribute__)
 def rule_object_getattribute(vm: Any, args: Any, kwargs: Any) -> Any:
-    obj, name = args
+    obj, name = args[0], _name(vm, args[1])
     value = attributes.lookup(vm, obj, name)
     if value is MISSING:
         raise vm.user_raise(AttributeError(f"'{type(obj).__name__}' object has no attribute '{name}'", name=name, obj=obj))

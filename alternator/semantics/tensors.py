@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 import types
 from typing import Any
 
@@ -383,6 +382,8 @@ ATTRIBUTES["__class__"] = _class
 
 def _nbytes(vm: Any, tensor: torch.Tensor) -> Any:
     """The property itself refuses symbolic sizes."""
+    if tensor.layout is not torch.strided:
+        return tensor_ops.execute(vm, getattr, (tensor, "nbytes"), {})
     return tensor.numel() * tensor.element_size()
 
 
@@ -394,15 +395,6 @@ def _version(vm: Any, tensor: torch.Tensor) -> Any:
 
 
 ATTRIBUTES["_version"] = _version
-
-
-def _nbytes(vm: Any, tensor: torch.Tensor) -> Any:
-    if tensor.layout is not torch.strided:
-        return tensor_ops.execute(vm, getattr, (tensor, "nbytes"), {})
-    return operations.binary(vm, operator.mul, tensor.numel(), tensor.element_size())
-
-
-ATTRIBUTES["nbytes"] = _nbytes
 
 
 def _base(vm: Any, tensor: torch.Tensor) -> Any:

@@ -324,6 +324,8 @@ class Recorder:
             return value.item()
         if isinstance(value, torch._numpy.ndarray):  # a number of NumPy as the bound of a slice
             return self.args(value.tensor)
+        if issubclass(kind, list):  # native code takes its items
+            return [self.args(v) for v in list.__iter__(value)]
         if dataclasses.is_dataclass(value):
             return self._dataclass(value)
         if kind is complex and not is_written(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import operator
 
@@ -444,3 +445,49 @@ def test_instances_of_a_class_of_parameters():
 
     given = [torch.nn.Parameter(torch.ones(2)), OwnParameter(torch.ones(2)), torch.nn.Buffer(torch.ones(2))]
     same(fn, torch.ones(2), then=[(one,) for one in given], fullgraph=True)
+
+
+class Reduction(str, enum.Enum):
+    SUM = "sum"
+    MEAN = "mean"
+
+
+class Word(str):
+    pass
+
+
+class Odd(str):
+    def __hash__(self):
+        return 1
+
+
+class Held:
+    def __init__(self):
+        self.scale = 2.0
+
+
+def test_names_of_attributes_that_are_instances_of_subclasses_of_str() -> None:
+    def f(x, how, held):
+        found = hasattr(x, how), hasattr(held, Word("nothing")), getattr(held, Word("scale"))
+        held.other = object.__getattribute__(held, Word("scale"))
+        delattr(held, Word("scale"))
+        return found, getattr(x, how)(), getattr(torch, how)(x)
+
+    def stores(x, held):
+        setattr(held, Word("made"), x + 1)
+        return [type(key) for key in vars(held)]
+
+    same(f, X, Reduction.SUM, Held(), then=[(X, Reduction.MEAN, Held()), (X, Word("mean"), Held())], fullgraph=True)
+    same(stores, X, Held())
+    same(lambda x: (x + 1, getattr(x, Odd("shape"), None)), X)
+
+
+class Shape(list):
+    pass
+
+
+def test_instances_of_subclasses_of_list_are_arguments_of_operations() -> None:
+    def f(x, shape):
+        return torch.nn.functional.pad(x, Shape([1, 2])), x.reshape(shape), torch.cat(Shape([x, x])), torch.tensor(Shape([1, 2]))
+
+    same(f, torch.ones(4), Shape([2, 2]), then=[(torch.ones(4), Shape([4, 1]))], graphs=1, fullgraph=True)

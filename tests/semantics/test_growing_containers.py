@@ -190,3 +190,13 @@ def test_what_a_list_is_extended_with_sees_it_grow():
         return x + 1, own[1:], h
 
     same(fn, *_lists(2)[0], then=_lists(1, 3, 4))
+
+
+def test_a_deque_that_is_only_measured_is_not_read() -> None:
+    def fn(x, queue):
+        return x * len(queue) if queue else x
+
+    queues = [collections.deque(items, maxlen=5) for items in ([2, 1], ["a", 3], [None, X])]
+    same(fn, X, collections.deque([1, 2], maxlen=5), then=[(X, queue) for queue in queues], recompiles=0, fullgraph=True)
+    queues = [collections.deque(range(n), maxlen=5) for n in (3, 0, 1, 5)]
+    same(fn, X, collections.deque([1, 2], maxlen=5), then=[(X, queue) for queue in queues], fullgraph=True)
