@@ -64,8 +64,8 @@ for _kind in (
 def rebuild_builtin(b: Builder, value: Any) -> str:
     """A builtin function is itself; a builtin method is read again from what its owner is outside of the capture."""
     owner = value.__self__
-    if owner is None or issubclass(type(owner), (types.ModuleType, type)):
-        return b.constant(value)
+    if owner is None or issubclass(type(owner), (types.ModuleType, type)) or module_of(type(owner)) == "pybind11_builtins":
+        return b.constant(value)  # (to pybind11 the owner is what it knows about the function)
     if type(owner).__flags__ & 0x200 and not issubclass(type(owner), torch.Tensor):  # the class may have another one of the name
         raw = descriptor_of(value, owner)
         if raw is None:

@@ -236,6 +236,7 @@ _NATIVE_METHODS = (
     types.WrapperDescriptorType,
     types.ClassMethodDescriptorType,
     type(collections.namedtuple("_P", "x").__dict__["x"]),
+    type(vars(torch._C.Graph)["nodes"]),  # of pybind11's classes: a function in C, bound like one in Python
 )
 
 

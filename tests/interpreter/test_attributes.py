@@ -639,3 +639,27 @@ def test_a_getter_in_c_that_raises() -> None:
     compiled = alternator.compile(fn, backend="eager")
     for view in (released, other, released, other):
         assert_same(compiled(X, view), fn(X, view))
+
+
+GRAPH_IN_C = torch._C.Graph()
+
+
+def test_a_method_of_a_pybind11_class_is_bound_like_one_in_python() -> None:
+    def fn(x):
+        y = x * 2
+        bound = GRAPH_IN_C.inputs
+        return y.sin(), type(bound).__name__, bound.__self__ is GRAPH_IN_C, bound.__name__
+
+    same(fn, X, graphs=1, breaks=0)
+
+
+def test_a_call_of_a_method_of_a_pybind11_class_is_one_break() -> None:
+    def fn(x):
+        y = x * 2
+        count = len([*GRAPH_IN_C.inputs()])
+        bound = GRAPH_IN_C.inputs
+        alternator.graph_break()
+        return y + count, bound == GRAPH_IN_C.inputs
+
+    codes = [reason.code for reason in same(fn, X).breaks]
+    assert codes.count("UNKNOWN_C_FUNCTION") == 1 and "UNSUPPORTED_ATTRIBUTE" not in codes
