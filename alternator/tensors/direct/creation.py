@@ -110,7 +110,7 @@ def _clone(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
 
 def _converted(mode: FakeTensorMode, func: Any, args: Any, kwargs: Any) -> Any:
     x = args[0]
-    if x.dtype not in REALS:
+    if device_of(mode, args) is None or x.dtype not in REALS:  # within transforms it may be a number
         return None
     return _like(mode, func, args, kwargs)
 
