@@ -16,7 +16,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops, wrappers
-from alternator.interpreter.tables import IN_GRAPH
+from alternator.interpreter.tables import IN_GRAPH, IdentityTable
 from alternator.provenance.world import MISSING
 
 NOT_SEEN: Any = object()
@@ -159,8 +159,13 @@ def operations() -> dict[int, Any]:
     return _operations
 
 
+UNSEEN = IdentityTable("functions on tensors that no override sees")
+
+
 def intercept(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of a call as an override has it, or NOT_SEEN."""
+    if fn in UNSEEN:
+        return NOT_SEEN
     known = operations()
     bound = getattr(fn, "__self__", None)
     values = (*args, *kwargs.values())

@@ -15,6 +15,7 @@ import torch._functorch.pyfunctorch as pyfunctorch
 import torch.autograd.forward_ad as forward_ad
 
 from alternator.exc import Break
+from alternator.interpreter.overrides import UNSEEN
 from alternator.interpreter.tables import IN_GRAPH, RULES
 from alternator.semantics.torch_functions import state_function
 
@@ -174,6 +175,8 @@ for _fn in (
 ):
     if _fn not in IN_GRAPH:
         IN_GRAPH.put(_fn, True)
+    if _fn not in (transforms._autograd_grad, transforms._set_tensor_requires_grad):
+        UNSEEN.put(_fn, True)
 
 
 # ---- questions about levels

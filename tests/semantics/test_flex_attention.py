@@ -47,3 +47,17 @@ def test_what_the_bodies_use_is_guarded() -> None:
     compiled = alternator.compile(f, backend="eager", fullgraph=True)
     for factor in (2, 3, 4):
         assert torch.allclose(compiled(QUERY), f(QUERY))
+
+
+def test_a_block_mask_made_inside():
+    def fn(x, documents):
+        q = x[None, None]
+
+        def visible(batch, head, row, column):
+            return (documents[row] == documents[column]) & (row >= column)
+
+        mask = create_block_mask(visible, None, None, q.shape[2], q.shape[2], device="cpu")
+        return flex_attention(q, q, q, block_mask=mask)
+
+    documents = torch.tensor([0] * 8 + [1] * 8)
+    same(fn, torch.randn(16, 16), documents, then=[(torch.randn(16, 16), documents * 0)], graphs=1, fullgraph=True, recompiles=0)
