@@ -559,9 +559,11 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
 
 def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool, graph: GraphCall) -> Any:
     tree = attempt.vm.world.tree
-    tensors = [entry.source for entry in attempt.recorder.inputs if entry.kind == "tensor"]
+    tensors = {id(entry.example): entry.source for entry in attempt.recorder.inputs if entry.kind == "tensor"}
+    for rec in attempt.vm.world.told_apart:
+        tensors.setdefault(id(rec.obj), rec.source.want())
     if len(tensors) > 1:
-        tree.tail.append(("DISTINCT", tuple(tensors)))
+        tree.tail.append(("DISTINCT", tuple(tensors.values())))
     tree.tail.append(("GLOBAL_STATE",))
     tree.tail.extend(shape_facts(attempt.fakes))
     nodes, tail = tree.rows()

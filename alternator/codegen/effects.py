@@ -76,10 +76,10 @@ def _keep_apart(b: Builder, changed: list[Outside]) -> None:
     for kind in of_written | b.vm.compared:
         if issubclass(kind, (type, types.ModuleType, types.FunctionType)):
             continue
-        if issubclass(kind, torch.Tensor) and kind not in of_written:
-            continue
         alike = [rec for rec in records(b.vm) if type(rec.obj) is kind]
-        if len(alike) > 1 and not all(_is_one(rec) for rec in alike):
+        if issubclass(kind, torch.Tensor) and kind not in of_written:
+            b.vm.world.told_apart += alike  # together with those that are inputs of the graph
+        elif len(alike) > 1 and not all(_is_one(rec) for rec in alike):
             b.vm.world.tree.tail.append(("DISTINCT", tuple(rec.source.want() for rec in alike)))
 
 

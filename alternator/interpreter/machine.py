@@ -45,7 +45,6 @@ _ATOMS = SCALARS | frozenset(
         torch.Size,
         slice,
         range,
-        FakeTensor,
         types.CellType,
         type(Ellipsis),
     }
@@ -335,6 +334,10 @@ class Machine:
         """Make what native code is about to read of ``value`` read already."""
         if (kind := type(value)) in _ATOMS:
             return value
+        if kind is FakeTensor:
+            if depth >= DEEP:
+                self.compare(value)
+            return value
         if kind in self.world.opaque:
             raise Break("DATA_DEPENDENT_VALUE", self.world.opaque[kind])
         rec = self.records.get(id(value))
@@ -344,7 +347,7 @@ class Machine:
             if issubclass(kind, _CONTAINERS):  # isinstance() would ask a __class__ of the program's
                 self._close_items(value)
             elif rec is not None:
-                self.compared.add(kind)
+                self.compared.add(type(rec.obj))
                 attributes.check_readable(self, value)
             elif issubclass(kind, weakref.ref) and (rec := self.records.get(id(value()))) is not None:
                 rec.source.guard("IS", rec.obj)  # it is hashed and compared by what it refers to
@@ -383,8 +386,8 @@ class Machine:
     def compare(self, *values: Any) -> None:
         """Native code compares or hashes these: outside objects that differ now must differ in the next call."""
         for value in values:
-            if type(value) not in _ATOMS and id(value) in self.records:
-                self.compared.add(type(value))
+            if type(value) not in _ATOMS and (rec := self.records.get(id(value))) is not None:
+                self.compared.add(type(rec.obj))
 
     def close_all(self, args: Any, kwargs: dict[str, Any] | None, depth: int) -> None:
         for value in args:

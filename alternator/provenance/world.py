@@ -127,6 +127,7 @@ class World:
         self.tree = SourceTree()
         self.records: dict[int, Outside] = {}
         self.effects: list[tuple[Any, ...]] = []
+        self.told_apart: list[Outside] = []  # tensors of which the program has asked whether they are the same
         self.written_spaces: dict[int, Outside] = {}  # by the id of its __dict__: an object that got another attribute
         self.vm: Any = None
         self._rules: dict[type, Admit] = {}
@@ -140,7 +141,8 @@ class World:
         """The capture is over: let go of the user's objects."""
         for rec in self.records.values():
             rec.state = rec.snapshot = rec.attrs = rec.partial = rec.space = None
-        for table in (self.records, self.effects, self.written_spaces, self._class_attrs, self._fills, self.pins):
+        tables = (self.records, self.effects, self.told_apart, self.written_spaces, self._class_attrs, self._fills, self.pins)
+        for table in tables:
             table.clear()
         self.vm = None
         self.tree.release()

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
+from alternator.interpreter.identity import TracedId
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import ADMIT, MISSING
@@ -55,9 +56,11 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(copy.deepcopy)
 def rule_deepcopy(vm: Any, args: Any, kwargs: Any) -> Any:
     memo = kwargs.get("memo", args[1] if len(args) > 1 else None)
+    memos = vm.states.setdefault("memos", {})  # what the program finds in one of its own is more than what is kept here
     if memo is None:
         memo = {}
-    elif type(memo) is not dict or id(memo) in vm.records:
+        memos[id(memo)] = memo
+    elif id(memo) not in memos:
         raise Break("UNSUPPORTED_CALL", "copy.deepcopy() with a memo of its own")
     copier = _Copier(vm, memo)
     result = copier.copy(args[0])
@@ -78,7 +81,7 @@ class _Copier:
         vm, kind = self.vm, type(value)
         if kind in _ATOMIC or ADMIT.is_constant(kind) or issubclass(kind, (type, *SYMBOLIC, PendingText)):
             return value
-        known = dict.get(self.memo, id(value), MISSING)
+        known = dict.get(self.memo, self.address(value), MISSING)
         if known is not MISSING:
             return known
         rec = vm.records.get(id(value))
@@ -92,7 +95,7 @@ class _Copier:
         if type(value) is not FakeTensor:
             hook = vm.world.class_attr(kind, "__deepcopy__")
             if type(hook) is types.FunctionType and not issubclass(type(value), torch.Tensor):
-                made = self.memo[id(value)] = calls.call(vm, hook, (value, self.memo), {})
+                made = self.memo[self.address(value)] = calls.call(vm, hook, (value, self.memo), {})
                 return made
         else:
             return self.parameter(value) if tensor_ops.type_of(vm, value) is torch.nn.Parameter else self.tensor(value)
@@ -101,12 +104,17 @@ class _Copier:
         if issubclass(type(value), (torch.Tensor, torch.nn.Module)):
             raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {kind.__name__}")
         if is_simple(vm, value):
-            made = self.memo[id(value)] = vm.plain(object.__new__, kind)
+            made = self.memo[self.address(value)] = vm.plain(object.__new__, kind)
             for name, item in state_of(vm, value).items():
                 made.__dict__[name] = self.copy(item)
             return made
         _refuse_outside(vm, value)
         return calls.inline(vm, cast(types.FunctionType, copy.deepcopy), (value, self.memo), {})
+
+    def address(self, value: Any) -> TracedId:
+        """What the program gets from ``id()``: the memo may be its own."""
+        rec = self.vm.records.get(id(value))
+        return TracedId(id(value if rec is None else rec.obj), rec)
 
     def keep_apart(self) -> None:
         """Outside objects that were copied one by one must not turn out to be one object."""
@@ -132,7 +140,7 @@ class _Copier:
         if rec is not None:
             rec.source.guard_predicate(_is_bare, "no attributes of its own")
         self.storages.add(storage)
-        made = self.memo[id(value)] = calls.call(vm, torch.clone, (value,), {})
+        made = self.memo[self.address(value)] = calls.call(vm, torch.clone, (value,), {})
         if made.stride() != value.stride():
             raise Break("TENSOR_EFFECT", "copy.deepcopy() of a tensor with gaps")
         return made
@@ -145,15 +153,15 @@ class _Copier:
         self.storages.add(value.untyped_storage()._cdata)
         made = parameters.copy_of(vm, value)
         if made is not None:
-            self.memo[id(value)] = made
+            self.memo[self.address(value)] = made
             return made
         data = calls.call(vm, torch.clone, (calls.call(vm, torch.Tensor.detach, (value,), {}),), {})
-        made = self.memo[id(value)] = calls.call(vm, torch.nn.Parameter, (data, value.requires_grad), {})
+        made = self.memo[self.address(value)] = calls.call(vm, torch.nn.Parameter, (data, value.requires_grad), {})
         return made
 
     def module(self, value: Any) -> Any:
         """What ``Module.__getstate__`` and ``__setstate__`` say."""
-        made = self.memo[id(value)] = self.vm.plain(object.__new__, type(value))
+        made = self.memo[self.address(value)] = self.vm.plain(object.__new__, type(value))
         state = state_of(self.vm, value)
         if not _MODULE_STATE <= state.keys():
             raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {type(value).__name__} without hooks")
@@ -164,26 +172,28 @@ class _Copier:
 
     def ordered(self, value: Any) -> Any:
         _check_bare(self.vm, value)
-        made = self.memo[id(value)] = collections.OrderedDict()
+        made = self.memo[self.address(value)] = collections.OrderedDict()
         for key, item in list(collections.OrderedDict.items(value)):
             self.vm.native(collections.OrderedDict.__setitem__, (made, self.copy(key), self.copy(item)))
         return made
 
     def defaulting(self, value: Any) -> Any:
-        made = self.memo[id(value)] = collections.defaultdict(self.copy(attributes.load(self.vm, value, "default_factory")))
+        made = self.memo[self.address(value)] = collections.defaultdict(
+            self.copy(attributes.load(self.vm, value, "default_factory"))
+        )
         for key, item in list(value.items()):
             self.vm.native(dict.__setitem__, (made, self.copy(key), self.copy(item)))
         return made
 
     def deque(self, value: Any) -> Any:
-        made = self.memo[id(value)] = collections.deque((), value.maxlen)
+        made = self.memo[self.address(value)] = collections.deque((), value.maxlen)
         for item in list(value):
             made.append(self.copy(item))
         return made
 
     def list(self, value: Any) -> Any:
         made: list[Any] = []
-        self.memo[id(value)] = made
+        self.memo[self.address(value)] = made
         for item in value:
             made.append(self.copy(item))
         return made
@@ -192,19 +202,19 @@ class _Copier:
         items = [self.copy(item) for item in value]
         if all(a is b for a, b in zip(items, value)):
             return value
-        made = self.memo[id(value)] = tuple(items)
+        made = self.memo[self.address(value)] = tuple(items)
         return made
 
     def dict(self, value: Any) -> Any:
         made: dict[Any, Any] = {}
-        self.memo[id(value)] = made
+        self.memo[self.address(value)] = made
         for key, item in list(value.items()):
             self.vm.native(dict.__setitem__, (made, self.copy(key), self.copy(item)))
         return made
 
     def set(self, value: Any) -> Any:
         items = [self.copy(item) for item in value]
-        made = self.memo[id(value)] = self.vm.native(type(value), (items,))
+        made = self.memo[self.address(value)] = self.vm.native(type(value), (items,))
         return made
 
     def method(self, value: Any) -> Any:

@@ -19,7 +19,8 @@ from alternator.tensors.graph import EXACT, SYMBOLIC
 @RULES.rule(id)
 def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     rec = vm.records.get(id(args[0]))
-    if rec is not None and issubclass(type(rec.obj), torch.Tensor):  # the tensors of a call are guarded to be different ones
+    if rec is not None and issubclass(type(rec.obj), torch.Tensor):
+        vm.compare(args[0])
         return TracedId(id(rec.obj), rec)
     if rec is not None:
         rec.source.guard("IS", rec.obj)
@@ -42,7 +43,11 @@ for _fn in (hex, oct, bin):
 for _method in METHODS:  # real code of ours
     RULES.put(_method, lambda vm, args, kwargs, method=_method: vm.plain(lambda: method(*args, **kwargs)))
 
-RULES.put(torch.Tensor.__hash__, lambda vm, args, kwargs: TracedId(id(args[0])))
+
+@RULES.rule(torch.Tensor.__hash__)
+def rule_hash_of_tensor(vm: Any, args: Any, kwargs: Any) -> Any:
+    vm.compare(args[0])
+    return TracedId(id(args[0]))
 
 
 @RULES.rule(hash)

@@ -165,3 +165,42 @@ def test_weak_references_from_outside_are_keys() -> None:
     compiled = alternator.compile(fn, backend="eager", fullgraph=True)
     for ref in (REFERENCE, weakref.ref(OTHER), weakref.ref(TARGET, id), REFERENCE):
         assert str(compiled(torch.ones(2), ref)) == str(fn(torch.ones(2), ref))
+
+
+class Copied:
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __deepcopy__(self, memo):
+        copy.deepcopy(self.x, memo)
+        return id(self.x) in memo, id(self.y) in memo
+
+
+TOLD_APART = {
+    "id ==": lambda x, y: id(x) == id(y),
+    "id !=": lambda x, y: id(x) != id(y),
+    "ids in a dict": lambda x, y: len({id(x): 1, id(y): 2}),
+    "id in a set": lambda x, y: id(y) in {id(x)},
+    "id in a list": lambda x, y: id(y) in [id(x)],
+    "ids by map": lambda x, y: len(set(map(id, [x, y]))),
+    "id as a key": lambda x, y: {id(x): 1}.get(id(y)),
+    "hash": lambda x, y: x.__hash__() == y.__hash__(),
+    "set": lambda x, y: len({x, y}),
+    "frozenset": lambda x, y: len(frozenset([x, y])),
+    "dict": lambda x, y: len({x: 1, y: 2}),
+    "in a dict": lambda x, y: y in {x: 1},
+    "keys": lambda x, y: len(dict.fromkeys([x, y])),
+    "tuples as keys": lambda x, y: len({(x, 1), (y, 1)}),
+    "memo of deepcopy": lambda x, y: copy.deepcopy(Copied(x, y)),
+    "length of the memo": lambda x, y: len((memo := {}, copy.deepcopy([x, y], memo))[0]),
+}
+
+
+@pytest.mark.parametrize("told", TOLD_APART.values(), ids=TOLD_APART)
+@pytest.mark.parametrize("used", [False, True])
+def test_tensors_that_were_told_apart_may_be_one_later(told, used):
+    def fn(x, y):
+        return (x * 2 + y if used else x * 2), told(x, y), y
+
+    x, y, z = torch.ones(2), torch.zeros(2), torch.zeros(2)
+    same(fn, x, y, then=[(x, x), (y, z), (x, x), (x, y)])
