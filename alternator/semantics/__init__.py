@@ -27,6 +27,7 @@ from alternator.semantics import (  # noqa: F401
     identity,
     inference_mode,
     iterators,
+    json_texts,
     legacy_tensors,
     loggers,
     memoizing,
