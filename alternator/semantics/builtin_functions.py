@@ -18,6 +18,7 @@ from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
 from alternator.provenance.world import MISSING
+from alternator.semantics.protocols import instance_check
 from alternator.semantics.registrations import rely_on_denial
 from alternator.tensors.graph import SYMBOLIC
 
@@ -198,13 +199,15 @@ def _hook_of(vm: Any, cls: type, name: str) -> Any:
     meta = type(cls)
     if meta is type:
         return None
+    if name == "__instancecheck__" and (check := instance_check(vm, cls)) is not None:
+        return check
     hook = vm.world.class_attr(meta, name)
     if type(hook) is types.FunctionType and hook.__module__.partition(".")[0] not in _LIBRARIES:
         return lambda *args: calls.call(vm, hook, args, {})
     hook = vm.world.class_attr(cls, "__subclasshook__")
     if type(hook) is classmethod and (hook.__func__.__module__ or "").partition(".")[0] not in _LIBRARIES:
-        check = isinstance if name == "__instancecheck__" else issubclass
-        return lambda _, obj: vm.native(check, (obj, cls))
+        asked = isinstance if name == "__instancecheck__" else issubclass
+        return lambda _, obj: vm.native(asked, (obj, cls))
     return None
 
 

@@ -22,9 +22,16 @@ class _Denied:
             return True
         for first, second in self.pairs.values():
             kind, cls = first(), second()
-            if kind is not None and cls is not None and issubclass(kind, cls):
+            if kind is not None and cls is not None and _is_subclass(kind, cls):
                 return False
         self.asked = now
+        return True
+
+
+def _is_subclass(kind: type, cls: type) -> bool:
+    try:
+        return issubclass(kind, cls)
+    except TypeError:  # a protocol with more than methods: in doubt
         return True
 
 

@@ -692,3 +692,60 @@ def test_a_class_that_is_registered_after_it_was_denied(asks):
             registering()
             assert_same(compiled(X, Thing()), fn(X, Thing()))
     assert len(entries) == 2
+
+
+def has_width():
+    @typing.runtime_checkable
+    class HasWidth(typing.Protocol):
+        width: int
+
+    return HasWidth
+
+
+def has_area():
+    @typing.runtime_checkable
+    class HasArea(typing.Protocol):
+        def area(self) -> int: ...
+
+    return HasArea
+
+
+@pytest.mark.parametrize("make", [has_width, has_area])
+def test_what_an_instance_has_decides_on_a_protocol(make):
+    protocol = make()
+
+    class Thing:
+        pass
+
+    class Slotted:
+        __slots__ = ("width", "area")
+
+    def fn(x, thing):
+        return x + 1 if isinstance(thing, protocol) else x - 1
+
+    def give(owner):
+        owner.width, owner.area = 3, lambda *_: 3
+
+    def take(owner):
+        del owner.width, owner.area
+
+    compiled = alternator.compile(fn, backend="eager")
+    for kind in (Thing, Slotted):
+        thing = kind()
+        for change in (lambda: None, lambda: give(thing), lambda: setattr(thing, "area", None), lambda: take(thing)):
+            change()
+            assert_same(compiled(X, thing), fn(X, thing))
+    thing = Thing()
+    for change in (lambda: None, lambda: give(Thing), lambda: take(Thing), lambda: protocol.register(Thing)):
+        change()
+        assert_same(compiled(X, thing), fn(X, thing))
+
+
+def test_values_of_builtin_types_and_tensors_keep_protocols():
+    protocol = has_area()
+
+    def fn(x, n):
+        kinds = typing.SupportsInt, typing.SupportsFloat, typing.SupportsIndex, protocol
+        return x + n, [isinstance(value, kind) for value in (n, 2.5, "text", x, [n]) for kind in kinds]
+
+    same(fn, X, 3, then=[(X, 5), (X, 6)], fullgraph=True)
