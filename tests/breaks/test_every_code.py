@@ -350,9 +350,12 @@ def _(x):
     return x + (time.time() > 0)
 
 
+GRAPH_IN_C = torch._C.Graph()
+
+
 @example("UNKNOWN_C_FUNCTION", X)
 def _(x):
-    return x + 1, os.getpid()
+    return x + 1, GRAPH_IN_C.inputs()
 
 
 @example("UNREBUILDABLE_OUTPUT", X)

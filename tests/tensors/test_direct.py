@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+import alternator
 from alternator.tensors import direct
 from alternator.tensors.direct import elementwise
 from alternator.tensors.fake import Fakes
@@ -450,3 +451,9 @@ def test_fakes_are_like_those_that_torch_makes(unsafe: bool) -> None:
         if not unsafe:
             with pytest.raises(RuntimeError, match="data"):
                 ours.data_ptr()
+
+
+def test_numbers_in_the_place_of_tensors_go_the_usual_way() -> None:
+    """Inside of vmap a number beside a tensor is converted by an operator that takes tensors."""
+    compiled = alternator.compile(lambda x: torch.func.vmap(lambda y: y + 1)(x), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(torch.arange(3.0)), torch.arange(1.0, 4.0))
