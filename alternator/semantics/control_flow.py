@@ -159,6 +159,10 @@ def rule_cond(vm: Any, pred: Any, true_fn: Any, false_fn: Any, operands: Any) ->
         result = tensor_ops.execute(vm, cond_op, (pred, true_module, false_module, _values(nodes)), {})
     except UserRaise as raised:  # a plain run takes one branch, and does not compare them
         raise Break("HOP_BODY", f"cond: its branches do not agree: {raised.exc}") from None
+    except Break as broken:
+        if broken.code != "NO_FAKE_RULE":
+            raise
+        raise Break("HOP_BODY", f"cond: its branches do not agree: {broken.detail}") from None
     condition = vm.recorder.node_of(pred)
     modules = {"cond_true": true_module, "cond_false": false_module}
     emit(vm, cond_op, modules, lambda true, false: (condition, true, false, tuple(nodes)), result)
