@@ -124,6 +124,9 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
     message, category, level, source = vm.plain(lambda: _warning(*args, **kwargs))
     if type(level) is not int or not issubclass(type(category), type):
         raise Break("WARNING", "a warning with an unusual category or level")
+    if _raises(category):
+        raise Break("WARNING", f"a {category.__name__} under a filter that makes errors of such")
+    vm.world.tree.tail.append(("PY", (), lambda: not _raises(category), f"no filter makes errors of {category.__name__}"))
     frame = vm.frame
     while frame.parent is not None and level > 1:
         frame, level = frame.parent, level - 1
@@ -132,6 +135,17 @@ def rule_warn(vm: Any, args: Any, kwargs: Any) -> Any:
         return
     space = Unread(frame.func.__globals__, vm.globals_source(frame.func))
     deferred(vm, warn_at, (message, category, frame.code.co_filename, frame.line(), source), {}, space=space)
+
+
+def _raises(category: type) -> bool:
+    """Whether a filter may make an error of such a warning: handlers are left when generated code gives it."""
+    for action, text, of, module, line in warnings.filters:
+        if issubclass(category, of):
+            if action == "error":
+                return True
+            if text is module is None and not line:
+                return False
+    return warnings.defaultaction == "error"  # type: ignore[attr-defined]
 
 
 def _warning(message: Any, category: Any = UserWarning, stacklevel: Any = 1, source: Any = None) -> tuple[Any, ...]:

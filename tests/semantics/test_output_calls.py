@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 import torch
-from helpers import same
+from helpers import assert_same, same
 
 import alternator
 
@@ -185,3 +185,27 @@ def test_print_of_what_cannot_be_shown_shows_what_comes_before_it(words) -> None
         return x + 1, more["file"].getvalue() if "file" in more else None
 
     same(f, X)
+
+
+def test_a_warning_that_a_filter_makes_an_error_meets_the_handlers():
+    def warns(x):
+        y = x + 1
+        try:
+            warnings.warn("careful", RuntimeWarning)
+        except RuntimeWarning as error:
+            return y, str(error)
+        return y, "no error"
+
+    def sets_the_filter(x):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            alternator.graph_break()
+            return warns(x)
+
+    outside = alternator.compile(warns, backend="eager")
+    inside = alternator.compile(sets_the_filter, backend="eager")
+    for action in ("ignore", "error", "ignore", "default"):
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter(action, RuntimeWarning)
+            assert_same(outside(X), warns(X))
+            assert_same(inside(X), sets_the_filter(X))
