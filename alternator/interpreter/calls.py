@@ -248,6 +248,11 @@ def call_native(vm: Any, fn: Any, kind: type, args: tuple[Any, ...], kwargs: dic
             return rule(vm, args, kwargs)
         owner = hashable(vm, owner)
     if kind is not types.ClassMethodDescriptorType and not issubclass(type(owner), fn.__objclass__):
+        rec = vm.records.get(id(owner))
+        if rec is not None and issubclass(type(rec.obj), fn.__objclass__):  # what stands for it is of another class
+            if vm.world.class_attr(type(rec.obj), fn.__name__) is not fn:
+                raise _unknown(fn)
+            return call(vm, attributes.load(vm, owner, fn.__name__), args[1:], kwargs)
         vm.plain(lambda: fn(owner))  # which says what is wrong in other words than __get__ does
     bound = vm.plain(fn.__get__, owner, type(owner))
     return call_native_method(vm, bound, owner, args[1:], kwargs)

@@ -5,7 +5,7 @@ import operator
 
 import pytest
 import torch
-from helpers import same
+from helpers import assert_same, same
 
 import alternator
 from alternator._C.eval_frame import unsupported
@@ -181,3 +181,26 @@ def test_the_tools_iterate_texts_with_an_iterator_of_their_own():
 
     same(fn, X, Doubled("ab"))
     same(lambda x: (x + 1, list(itertools.starmap(pow, [(2, 3)])), list(itertools.groupby([1, 1], int))[0][0]), X)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: iter([1, 2, 3]),
+        lambda: iter((1, 2, 3)),
+        lambda: iter(range(3)),
+        lambda: iter({1: 2, 3: 4}),
+        lambda: reversed([1, 2]),
+    ],
+)
+@pytest.mark.parametrize("method", ["__length_hint__", "__next__", "__iter__"])
+def test_a_method_of_the_class_called_with_an_iterator_from_outside(make, method):
+    def fn(x, some):
+        kind = type(some)
+        try:
+            found = getattr(kind, method)(some)
+        except TypeError as error:
+            found = str(error)
+        return x + 1, found is some or found, next(some)
+
+    assert_same(fn(torch.ones(2), make()), alternator.compile(fn, backend="eager")(torch.ones(2), make()))
