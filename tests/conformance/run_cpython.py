@@ -54,7 +54,7 @@ test_unary test_print test_pickle test_copyreg test_dynamic test_dynamicclassatt
 test_fnmatch test_shlex test_codeop test_html test_getopt test_asyncgen test_contextlib_async test_ipaddress test_configparser test_struct
 test_posixpath test_ntpath test_genericpath test_binascii test_base64 test_quopri test_uuid test_urlparse test_htmlparser test_csv
 test_context test_type_annotations test_type_comments test_module test_genericclass test_structseq test_threading_local test_queue
-test_memoryview test_time test_timeit test_sched test_secrets test_hmac test_unparse test_unicodedata test_yield_from test_stat
+test_memoryview test_time test_timeit test_secrets test_hmac test_unparse test_unicodedata test_yield_from test_stat
 test_netrc test_stringprep
 """.split()
 """What the table in docs/conformance.md is made of (names that this installation does not have are left out)."""
