@@ -322,8 +322,10 @@ def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
         found = class_space(base).get(name)
         if found is None or type(getattr(found, "__func__", found)) is types.FunctionType:
             continue
-        if base not in classes or type(found) not in _OF_INSTANCES:
+        if type(found) not in _OF_INSTANCES:
             return base, found
+        if base not in classes and found.__name__ == name:  # a class may hold one of another class, under another name too
+            return found.__objclass__, found
     return type(owner), fn
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 from typing import TypedDict
 
@@ -405,3 +406,37 @@ def test_call_that_a_class_gives_in_its_own_way() -> None:
         return Batch(**batch), type(batch) is dict, Counted(x, x), Delegating()(x)
 
     same(f, X, graphs=1, breaks=0)
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Borrowing(list):
+    append = list.remove
+    push = list.append
+    extend = list.extend
+
+    def __deepcopy__(self, memo):
+        return Borrowing(self)
+
+
+class Table(dict):
+    __getitem__ = dict.__getitem__
+    get = dict.get
+    fetch = dict.__getitem__
+
+
+def test_classes_that_hold_methods_of_builtins() -> None:
+    def of(x, items, table, level):
+        items.push(level)
+        items.append(5)
+        items.extend([x])
+        return x + 1, table["a"], table.get("b", 4), table.fetch("a"), level.__format__(">3"), format(level, "d"), items
+
+    def fresh(x, level):
+        return of(x, Borrowing([5, 6]), Table(a=1), level)
+
+    same(of, X, Borrowing([5, 6]), Table(a=1), Level.LOW, then=[(X, Borrowing([5]), Table(a=2, b=1), Level.HIGH)], fullgraph=True)
+    same(fresh, X, Level.LOW, then=[(X, Level.HIGH)], fullgraph=True)
