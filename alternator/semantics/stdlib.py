@@ -153,6 +153,12 @@ PURE_TYPES.put(type(_string.formatter_field_name_split("")[1]), NOTHING)
 def rule_length_hint(vm: Any, args: Any, kwargs: Any) -> Any:
     if len(args) > 1 and not issubclass(type(args[1]), int):
         return vm.plain(lambda: operator.length_hint((), args[1]))  # refuses it
+    if args:
+        kind = attributes.type_of(vm, args[0])
+        hint = vm.world.class_attr(kind, "__length_hint__")
+        stands_in = kind is not type(args[0]) or id(args[0]) in vm.records
+        if stands_in and hint is not MISSING and type(hint) is not types.FunctionType:
+            raise Break("UNKNOWN_C_FUNCTION", f"operator.length_hint of a {kind.__name__}")
     return calls.call(vm, _length_hint, args, kwargs)
 
 
