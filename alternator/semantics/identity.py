@@ -15,11 +15,14 @@ from alternator.interpreter.identity import METHODS, TracedId, hashable, known
 from alternator.interpreter.tables import DEEP, GETATTR, REBUILD, RULES
 from alternator.tensors.graph import EXACT, SYMBOLIC
 
+_HELD = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+"""What is held by identity wherever it comes from."""
+
 
 @RULES.rule(id)
 def rule_id(vm: Any, args: Any, kwargs: Any) -> Any:
     rec = vm.records.get(id(args[0]))
-    if rec is not None and issubclass(type(rec.obj), torch.Tensor):
+    if rec is not None and not issubclass(type(rec.obj), _HELD):
         vm.compare(args[0])
         return TracedId(id(rec.obj), rec)
     if rec is not None:
@@ -63,8 +66,10 @@ def rule_hash(vm: Any, args: Any, kwargs: Any) -> Any:
         return calls.call(vm, found, (value,), {})
     if found is object.__hash__:
         rec = vm.records.get(id(value))
-        real = object.__hash__(value if rec is None else rec.obj)
-        return real if type(rule_id(vm, args, kwargs)) is int else TracedId(real)
+        if rec is not None:
+            rec.source.guard("IS", rec.obj)
+            return object.__hash__(rec.obj)
+        return object.__hash__(value) if type(rule_id(vm, args, kwargs)) is int else TracedId(object.__hash__(value))
     if kind is weakref.ref and id(value) not in vm.records:
         return _hash_of_reference(vm, value)
     result = calls.run_pure(vm, hash, DEEP, (hashable(vm, value),), kwargs)

@@ -204,3 +204,20 @@ def test_tensors_that_were_told_apart_may_be_one_later(told, used):
 
     x, y, z = torch.ones(2), torch.zeros(2), torch.zeros(2)
     same(fn, x, y, then=[(x, x), (y, z), (x, x), (x, y)])
+
+
+class Kept:
+    pass
+
+
+@pytest.mark.parametrize(
+    "told", [lambda a, b: id(a) == id(b), lambda a, b: len({id(a): 1, id(b): 2}), lambda a, b: id(a) in {id(b)}]
+)
+@pytest.mark.parametrize("make", [dict, list, Kept])
+def test_objects_that_were_told_apart_may_be_one_later(told, make):
+    def fn(x, a, b):
+        return x + 1, told(a, b)
+
+    one, other = make(), make()
+    report = same(fn, torch.ones(2), one, other, recompiles=1, then=[(torch.ones(2), one, one), (torch.ones(2), make(), make())])
+    assert report.compiled(torch.ones(2), make(), make())[1] == told(one, other)
