@@ -162,11 +162,10 @@ def _register_state() -> None:
         "is_grad_enabled get_default_dtype is_autocast_enabled get_autocast_dtype is_autocast_cache_enabled "
         "_C._is_any_autocast_enabled get_autocast_gpu_dtype get_autocast_cpu_dtype is_autocast_cpu_enabled "
         "are_deterministic_algorithms_enabled is_deterministic_algorithms_warn_only_enabled "
-        "get_float32_matmul_precision cuda.is_available cuda.device_count get_num_threads "
-        "_C._get_cudnn_enabled distributed.is_available "
+        "get_float32_matmul_precision cuda.is_available cuda.device_count distributed.is_available "
         "_C._functorch.maybe_current_level amp.is_autocast_available _C._get_privateuse1_backend_name "
         "cuda.is_bf16_supported backends.mps.is_available _C._get_flash_sdp_enabled _C._get_math_sdp_enabled "
-        "_C._get_mem_efficient_sdp_enabled xpu.is_available _C._autograd._saved_tensors_hooks_is_enabled "
+        "_C._get_mem_efficient_sdp_enabled xpu.is_available "
         "_C._is_torch_function_mode_enabled get_default_device "
         "accelerator.is_available accelerator.current_accelerator cuda.is_initialized cuda.current_device "
         "_C._get_deterministic_algorithms _C._get_autocast_supported_devices"
@@ -185,7 +184,9 @@ def _watched(fn: Any) -> None:
     """A setting that is read, and guarded by its value."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        answer = vm.plain(fn)
+        answer = vm.plain(lambda: fn(*args, **kwargs))
+        if "transforms" in vm.states and fn is _HOOKS_ENABLED:
+            return answer  # they switch it for real, and what it is around the call is guarded
         fact = ("PY", (), lambda: fn() == answer, f"{fn.__name__}() is {answer}")
         if vm.states.setdefault(fn, fact) is fact:
             vm.world.tree.tail.append(fact)
@@ -194,7 +195,10 @@ def _watched(fn: Any) -> None:
     RULES.put(fn, rule)
 
 
+_HOOKS_ENABLED = torch._C._autograd._saved_tensors_hooks_is_enabled
+
 for _name in (
+    "cudnn_enabled",
     "cublas_allow_tf32",
     "cudnn_allow_tf32",
     "cudnn_benchmark",
@@ -202,6 +206,8 @@ for _name in (
     "cublas_allow_fp16_reduced_precision_reduction",
 ):
     _watched(getattr(torch._C, f"_get_{_name}"))
+_watched(torch.get_num_threads)
+_watched(_HOOKS_ENABLED)
 _watched(torch.is_anomaly_enabled)
 _watched(torch.is_anomaly_check_nan_enabled)
 

@@ -213,3 +213,44 @@ def test_sizes_are_broadcast_as_plainly() -> None:
         args = torch.ones(rows, 1), torch.ones(2, 1, rows + 2)
         assert_same(f(*args), captured(*args))
     assert len(graphs) == 1
+
+
+_hooks = torch._C._autograd
+
+
+@pytest.mark.parametrize(
+    "read, change",
+    [
+        (torch.get_num_threads, lambda first: torch.set_num_threads(2 if first else 1)),
+        (torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled),
+        (
+            _hooks._saved_tensors_hooks_is_enabled,
+            lambda first: _hooks._saved_tensors_hooks_enable() if first else _hooks._saved_tensors_hooks_disable("no"),
+        ),
+        (torch._C._get_flash_sdp_enabled, torch._C._set_sdp_use_flash),
+        (
+            torch.is_deterministic_algorithms_warn_only_enabled,
+            lambda first: torch.use_deterministic_algorithms(True, warn_only=first),
+        ),
+    ],
+)
+def test_settings_that_are_changed_between_calls(read, change):
+    def fn(x):
+        return x + 1, read()
+
+    threads, flash, deterministic = (
+        torch.get_num_threads(),
+        torch._C._get_flash_sdp_enabled(),
+        torch._C._get_deterministic_algorithms(),
+    )
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    try:
+        for first in (True, False, True, False):
+            change(first)
+            assert compiled(torch.ones(1))[1] == read()
+    finally:
+        torch.set_num_threads(threads)
+        torch._C._set_sdp_use_flash(flash)
+        torch.use_deterministic_algorithms(deterministic)
+        torch._C._set_cudnn_enabled(True)
+        _hooks._saved_tensors_hooks_enable()
