@@ -75,6 +75,8 @@ def _admit(world: World, obj: torch.Tensor, source: Source) -> Any:
         fake = vm.fakes.of(obj, source, dims)
     except UnsupportedFakeTensorException as error:
         raise Break("SPARSE", f"{error}, at {source.name}") from None
+    except AssertionError as error:  # torch compares the fake with the tensor
+        raise Break("TENSOR_EFFECT", f"{source.name} was given other data than what it is a view of ({error})") from None
     others.append((obj, fake))
     world.record(obj, source, fake)
     if dims is None:
