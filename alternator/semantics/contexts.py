@@ -130,9 +130,7 @@ def range_init(vm: Any, args: Any, kwargs: Any) -> None:
 
 @RULES.rule(_START)
 def range_start(vm: Any, args: Any, kwargs: Any) -> Any:
-    if (
-        id(args[0]) in vm.records
-    ):  # a decorator of the program's: really entered only if something is to be seen before it is left
+    if id(args[0]) in vm.records:  # a decorator's: really entered only if something is to be seen before it is left
         vm.world.effects.append(("call", _START, (args[0],), {}))
     else:
         vm.states.setdefault("ranges", {})[id(args[0])] = args[0]

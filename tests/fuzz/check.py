@@ -17,6 +17,7 @@ import linecache
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -107,7 +108,7 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     args[-2] = list(args[-2])
     scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)] + [m.Tall.made]
     seen.update(
-        out=out.getvalue(),
+        out=_END_OF_STACK.sub(r"\1", out.getvalue()),
         args=args[:-1],
         counter=m.COUNTER,
         log=[NameError.__name__ if row == UnboundLocalError.__name__ else row for row in m.LOG],
@@ -120,6 +121,10 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     seen["grad mode"] = torch.is_grad_enabled()
     m.LOG.clear() if len(m.LOG) > 50 else None
     return seen
+
+
+_END_OF_STACK = re.compile("(maximum recursion depth exceeded).*")
+"""How the end of the stack is worded: see below."""
 
 
 def error_chain(error: BaseException | None) -> list[Any]:
