@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from typing import Any, Callable
 
 import sympy
@@ -165,8 +166,18 @@ _ONLY_SYMBOLS = (
 arrays and scalars of NumPy cannot do all that NumPy's can, either."""
 
 
+_OF_OURS = re.compile(r"ndarray|\bSym(Int|Float|Bool)\b")
+"""The program's own would raise something else, or say another type."""
+
+
+def as_shown(error: BaseException) -> None:
+    """Let the text of an error name the types that the program sees."""
+    if type(error) is TypeError and len(error.args) == 1 and type(error.args[0]) is str and "Sym" in error.args[0]:
+        error.args = (_OF_OURS.sub(lambda found: found[1].lower() if found[1] else found[0], error.args[0]),)
+
+
 def only_symbols_raise(error: Exception) -> bool:
     """Whether native code raised it because of what stands for a number or an array, and would not for the program's own."""
-    if type(error) is TypeError and (error.args in _ONLY_SYMBOLS or "ndarray" in str(error)):
+    if type(error) is TypeError and (error.args in _ONLY_SYMBOLS or _OF_OURS.search(str(error))):
         return True
     return isinstance(error, GuardOnDataDependentSymNode)

@@ -290,6 +290,7 @@ class Machine:
 
     def user_raise(self, error: BaseException) -> UserRaise:
         """The carrier of an exception that the user's program raises."""
+        formulas.as_shown(error)
         return UserRaise(self.adopt(error))
 
     def check_abandoned(self, lives_on: Callable[[Any], bool]) -> None:

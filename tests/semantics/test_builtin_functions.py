@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import math
 import operator
+from typing import Any
 
+import pytest
 import torch
 from helpers import same
 
@@ -491,3 +493,33 @@ def test_instances_of_subclasses_of_list_are_arguments_of_operations() -> None:
         return torch.nn.functional.pad(x, Shape([1, 2])), x.reshape(shape), torch.cat(Shape([x, x])), torch.tensor(Shape([1, 2]))
 
     same(f, torch.ones(4), Shape([2, 2]), then=[(torch.ones(4), Shape([4, 1]))], graphs=1, fullgraph=True)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda n: sorted([[1], n]),
+        lambda n: min([1], n),
+        lambda n: ([1], 2) < (n, 2),
+        lambda n: max(n, "a"),
+        lambda n: [n] > [None],
+        lambda n: n in "abc",
+        lambda n: "".join([n]),
+        lambda n: {**n},
+        lambda n: [*n],
+        lambda n: len(n),
+        lambda n: n[0],
+        lambda n: [1, 2][:n:"a"],
+        lambda n: round("a", n),
+        lambda n: bytes([n, "a"]),
+        lambda n: sum(["a"], n),
+    ],
+)
+def test_errors_say_the_types_that_the_program_sees(refused: Any) -> None:
+    def fn(x: Any, n: Any) -> Any:
+        try:
+            return x + 1, refused(n)
+        except TypeError as error:
+            return x + n, str(error)
+
+    same(fn, torch.ones(2), 3, then=[(torch.ones(2), 4), (torch.ones(2), 5)])
