@@ -135,7 +135,7 @@ class TracedGenerator:
         if frame.suspended:
             return result
         self.finished = True
-        raise UserRaise(stop_iteration(result))
+        raise vm.user_raise(stop_iteration(result))
 
     def left_by_error(self) -> None:
         """An exception has left the frame: that is its end."""

@@ -45,6 +45,9 @@ class Ahead(iterators.StandIn):
     def moved(self) -> bool:
         return bool(self.taken or self.ended or self.pinned is not None)
 
+    def progress(self) -> Any:
+        return self.taken, self.ended, None if self.pinned is None else iterators.position(self.pinned)
+
     def has_ended(self) -> bool:
         """Whether it was seen to have no more items."""
         return self.ended
@@ -131,6 +134,9 @@ class Counting(Ahead):
 
     def moved(self) -> bool:
         return self.count is not self.first
+
+    def progress(self) -> Any:
+        return id(self.count)
 
     def has_ended(self) -> bool:
         """What it counts has an end of its own."""

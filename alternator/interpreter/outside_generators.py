@@ -13,7 +13,7 @@ from typing import Any
 
 from alternator._C.eval_frame import waiting
 from alternator.bytecode.analysis import INTERNAL, stack_state
-from alternator.exc import Break, UserRaise
+from alternator.exc import Break
 from alternator.interpreter.frame import NULL, Frame
 from alternator.interpreter.generators import TracedGenerator, stop_iteration
 from alternator.interpreter.links import passes_on
@@ -115,7 +115,7 @@ class OutsideGenerator(TracedGenerator, StandIn):
         where, value = state[:2]
         if where is None:
             self.ended()
-            raise UserRaise(stop_iteration(value))
+            raise self.vm.user_raise(stop_iteration(value))
         offset, slots, stack, handles = where
         source = self.source.child("generator", "function")
         source.guard("TYPE", types.FunctionType)

@@ -211,6 +211,10 @@ class StandIn:
         """Whether the program took any, or saw that there are none."""
         raise NotImplementedError
 
+    def progress(self) -> Any:
+        """Equal for as long as nothing is taken."""
+        raise NotImplementedError
+
 
 class Upcoming:
     """Gives the next ``count`` items of an iterator, as a list, or those that there are.

@@ -78,7 +78,7 @@ def load_outside_attr(vm: Any, generator: OutsideGenerator, name: str) -> Any:
         value = getattr(generator.generator, name)
         return vm.world.admit(value, generator.source.child("attr", name))
     if name in ("gi_running", "gi_suspended") and not (generator.running or generator.finished or generator.moved()):
-        return vm.world.admit(generator.generator.gi_running, generator.source.child("attr", name))
+        return vm.world.admit(getattr(generator.generator, name), generator.source.child("attr", name))
     return generators.load_attr(vm, generator, name)
 
 

@@ -19,6 +19,7 @@ from alternator.interpreter import assertions, attributes, calls
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, NOTHING, PURE_TYPES, REBUILD, RULES
 from alternator.provenance.changes import has_changed, records
+from alternator.provenance.iterators import StandIn
 from alternator.provenance.keys import asks
 from alternator.provenance.world import ADMIT, MISSING, SCALARS
 from alternator.tensors.graph import SYMBOLIC
@@ -119,13 +120,15 @@ def _is_looked_up(vm: Any, obj: Any) -> bool:
     return _LOOKED_UP in vm.root_state and any(one is obj for one in vm.root_state[_LOOKED_UP])
 
 
-def _written(vm: Any) -> list[tuple[int, list[int]]]:
-    """The outside containers that the program has changed so far, with what they hold now."""
-    changed = [rec for rec in records(vm) if has_changed(rec)]
-    return [
-        (id(rec), [id(item) for item in (dict.values(rec.standin) if issubclass(type(rec.standin), dict) else rec.standin)])
-        for rec in changed
-    ]
+def _written(vm: Any) -> list[tuple[int, Any]]:
+    """The outside containers and iterators that the program has changed so far, with what they hold now."""
+    return [(id(rec), _held(rec.standin)) for rec in records(vm) if has_changed(rec)]
+
+
+def _held(standin: Any) -> Any:
+    if isinstance(standin, StandIn):
+        return standin.progress()
+    return [id(item) for item in (dict.values(standin) if issubclass(type(standin), dict) else standin)]
 
 
 def _is_of_values(value: Any, depth: int) -> bool:

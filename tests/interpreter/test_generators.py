@@ -500,3 +500,46 @@ def test_where_a_generator_is() -> None:
         if started:
             next(made)
         assert compiled(X, made)[1:] == (started, True)
+
+
+def contexts(fn: Any, *args: Any) -> list[str]:
+    try:
+        fn(*args)
+    except Exception as error:
+        names, last = [], error
+        while last is not None:
+            names.append(type(last).__name__)
+            last = last.__context__
+        return names
+    return []
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("ask", [next, lambda made: made.send(None), lambda made: [*made, next(made)]])
+def test_the_end_of_a_generator_is_raised_where_it_was_asked_for(waiting: bool, broken: bool, ask: Any) -> None:
+    def held():
+        try:
+            yield 1
+        finally:
+            pass
+
+    def empty(broken):
+        if broken:
+            alternator.graph_break()
+        return 1
+        yield
+
+    def fn(x):
+        y = x + 1
+        if waiting:
+            kept = held()
+            next(kept)
+        try:
+            raise KeyError
+        except KeyError:
+            ask(empty(broken))
+        return y
+
+    compiled = alternator.compile(fn, backend="eager")
+    assert contexts(fn, X) == contexts(compiled, X) == contexts(compiled, X) == ["StopIteration", "KeyError"]

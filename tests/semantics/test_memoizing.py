@@ -496,3 +496,24 @@ def test_what_is_computed_for_such_keys_alone_is_captured():
         return x * half(key, 2)[0] + half(Named(8), 4)[0]
 
     same(fn, X, Named(4), then=[(X, Named(6))], graphs=1, breaks=0)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_cached_function_of_what_a_loop_takes_from_a_list_that_grows(broken):
+    @functools.lru_cache
+    def twice(number):
+        return number * 2
+
+    def fn(x, numbers, more):
+        for number in numbers:
+            if len(numbers) < 5:
+                numbers.append(twice(number) + twice(next(more)))
+            if broken:
+                alternator.graph_break()
+        return x + 1, number, [*more]
+
+    compiled = alternator.compile(fn, backend="eager")
+    for first in (0, 0, 1, 3, 4):
+        ours, theirs = [first], [first]
+        assert_same(fn(X, theirs, iter(range(first, 9))), compiled(X, ours, iter(range(first, 9))))
+        assert ours == theirs
