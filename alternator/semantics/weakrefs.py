@@ -51,10 +51,15 @@ def _dereference(ref: Any) -> Any:
     return ref()
 
 
+def _referent(ref: Any) -> Any:
+    """What native code sees, whatever a subclass makes of the call: a new method for each, if it is a ``WeakMethod``."""
+    return weakref.ref.__call__(ref)
+
+
 def _rely_on_referent(rec: Any) -> None:
     """Native code compares and hashes what it refers to."""
     known = rec.obj
-    rec.source.child("call", _dereference).guard_predicate(lambda referent: referent is known(), "the same object")
+    rec.source.child("call", _referent).guard_predicate(lambda referent: referent is _referent(known), "the same object")
 
 
 READABLE.put(weakref.ref, _rely_on_referent)

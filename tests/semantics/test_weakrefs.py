@@ -100,3 +100,26 @@ def test_a_weak_reference_that_dies_in_one_piece_keeps_its_hash():
             return y, asked() is None, str(error)
 
     same(fn, torch.ones(2))
+
+
+class Owner:
+    def one(self):
+        pass
+
+    def other(self):
+        pass
+
+
+def test_weak_methods_from_outside_are_compared_and_hashed():
+    first, second = Owner(), Owner()
+    kept = [weakref.WeakMethod(bound) for bound in (first.one, first.one, first.other, second.one)]
+    kept += [weakref.ref(first), weakref.ref(second)]
+
+    def fn(x, a, b):
+        return x + 1, a == b, hash(a) == hash(b), {a: 1}.get(b), a in [b], len({a, b})
+
+    compiled = alternator.compile(fn, backend="eager")
+    x = torch.ones(1)
+    for a in kept:
+        for b in kept:
+            assert fn(x, a, b)[1:] == compiled(x, a, b)[1:]
