@@ -45,6 +45,12 @@ class OutsideGenerator(TracedGenerator, StandIn):
         """Whether the program advanced it."""
         return self._moved and not self.was_finished
 
+    def progress(self) -> Any:
+        frame = self.frame
+        if frame is None or self.finished:
+            return self._moved, self.finished
+        return self._moved, frame.pc, [*map(id, frame.locals)], [*map(id, frame.stack)]
+
     def must_be_closed(self) -> bool:
         """It lives outside, where it is closed when nobody holds it any more."""
         return False

@@ -108,7 +108,7 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     args[-2] = list(args[-2])
     scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)] + [m.Tall.made]
     seen.update(
-        out=_END_OF_STACK.sub(r"\1", out.getvalue()),
+        out=_END_OF_STACK.sub(r"\1", out.getvalue()).replace(UnboundLocalError.__name__, NameError.__name__),
         args=args[:-1],
         counter=m.COUNTER,
         log=[NameError.__name__ if row == UnboundLocalError.__name__ else row for row in m.LOG],
@@ -124,7 +124,7 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
 
 
 _END_OF_STACK = re.compile("(maximum recursion depth exceeded).*")
-"""How the end of the stack is worded: see below."""
+"""How the end of the stack is worded: see below; and there, which NameError it is."""
 
 
 def error_chain(error: BaseException | None) -> list[Any]:

@@ -498,6 +498,24 @@ def test_what_is_computed_for_such_keys_alone_is_captured():
     same(fn, X, Named(4), then=[(X, Named(6))], graphs=1, breaks=0)
 
 
+def test_a_cached_function_beside_a_generator_from_outside():
+    @functools.lru_cache
+    def twice(number):
+        return number * 2
+
+    def counting():
+        yield from range(9)
+
+    def fn(x, number, made):
+        first = next(made)
+        return x + 1, first, twice(number + next(made)), [*made]
+
+    compiled = alternator.compile(fn, backend="eager")
+    for number in (0, 0, 1, 3, 4):
+        assert_same(fn(X, number, counting()), compiled(X, number, counting()))
+    assert not alternator.utils.counters["internal_errors"]
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_cached_function_of_what_a_loop_takes_from_a_list_that_grows(broken):
     @functools.lru_cache
