@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from alternator.bytecode.assemble import origin_of
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, binding, overrides, rests, tensor_classes, tensor_ops
+from alternator.interpreter.formulas import SHOWS_SYMBOL
 from alternator.interpreter.frame import Frame
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId, hashable, known
@@ -340,14 +341,17 @@ def run_pure(vm: Any, fn: Any, depth: int, args: tuple[Any, ...], kwargs: dict[s
         vm.close_all(args, kwargs, depth)
     if kwargs and kwargs.get("key") is not None:
         kwargs = {**kwargs, "key": as_python(kwargs["key"])}
-    before = vm.mark()
+    before, retried = vm.mark(), vm.retried
     try:
+        vm.retried = fn
         return vm.native(fn, args, kwargs or None)
     except UserRaise as raised:
-        if type(raised.exc) is not TypeError or "'Sym" not in str(raised.exc):
+        if type(raised.exc) is not TypeError or not SHOWS_SYMBOL.search(str(raised.exc)):
             raise
         if vm.mark() != before:  # it has called the program, which must not happen twice
             raise Break("DATA_DEPENDENT_VALUE", _native_name(fn)) from None
+    finally:
+        vm.retried = retried
     # C code that takes no symbolic number for a number: it gets the number
     args = tuple([hashable(vm, a) if issubclass(type(a), SYMBOLIC) else a for a in args])
     return vm.native(fn, args, {k: hashable(vm, v) if issubclass(type(v), SYMBOLIC) else v for k, v in kwargs.items()} or None)

@@ -166,14 +166,17 @@ _ONLY_SYMBOLS = (
 arrays and scalars of NumPy cannot do all that NumPy's can, either."""
 
 
-_OF_OURS = re.compile(r"ndarray|\bSym(Int|Float|Bool)\b")
+_OF_OURS = re.compile("ndarray|not supported between instances of .*'Sym")
 """The program's own would raise something else, or say another type."""
+
+SHOWS_SYMBOL = re.compile(r"\bSym(Int|Float|Bool)\b")
+"""The text of an error names the class of what stands for a number."""
 
 
 def as_shown(error: BaseException) -> None:
     """Let the text of an error name the types that the program sees."""
     if type(error) is TypeError and len(error.args) == 1 and type(error.args[0]) is str and "Sym" in error.args[0]:
-        error.args = (_OF_OURS.sub(lambda found: found[1].lower() if found[1] else found[0], error.args[0]),)
+        error.args = (SHOWS_SYMBOL.sub(lambda found: found[1].lower(), error.args[0]),)
 
 
 def only_symbols_raise(error: Exception) -> bool:

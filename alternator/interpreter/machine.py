@@ -70,6 +70,9 @@ class RecordingMode(torch.overrides.TorchFunctionMode):
 class Machine:
     """Everything that one capture of one frame needs."""
 
+    retried: Any = None
+    """The function in C that is called again with numbers, should it take no symbols."""
+
     def __init__(
         self, world: World, fakes: Fakes, recorder: Recorder, request: Any, dynamic: DynamicPolicy, root_globals: dict[str, Any]
     ) -> None:
@@ -213,7 +216,8 @@ class Machine:
 
     def _raised(self, fn: Any, error: Exception) -> BaseException:
         """What an exception of native code is: the program's, unless only symbols would raise it."""
-        if not formulas.only_symbols_raise(error):
+        shown = fn is not self.retried and type(error) is TypeError and formulas.SHOWS_SYMBOL.search(str(error))
+        if not shown and not formulas.only_symbols_raise(error):
             return UserRaise(self.adopt(error))
         self.ticks += 1  # it may have taken from iterators that the program made: the break is one before it began
         return Break("DATA_DEPENDENT_VALUE", _name_of(fn))

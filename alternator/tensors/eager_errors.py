@@ -18,8 +18,7 @@ def eager_error(fn: Callable[..., Any], args: Any, kwargs: Any, number: Callable
 
     ``number`` says what a symbolic scalar is (texts of errors show sizes).  Raises CannotBeTried where there is no such tensor.
     """
-    shared: dict[int, Any] = {}
-    real = tree_map(lambda value: _real(value, number, shared), (args, kwargs))
+    real = tree_map(lambda value: _real(value, number), (args, kwargs))
     try:
         with unset_fake_temporarily(), torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
             made = tree_map(lambda value: value.make() if type(value) is _Zeros else value, real)
@@ -55,11 +54,8 @@ class _Zeros:
         return made
 
 
-def _real(value: Any, number: Callable[[Any], Any], shared: dict[int, Any]) -> Any:
-    """``shared``: the tensor in each storage; kernels refuse to write what another argument reads a part of."""
+def _real(value: Any, number: Callable[[Any], Any]) -> Any:
     if isinstance(value, FakeTensor):
-        if shared.setdefault(value.untyped_storage()._cdata, value) is not value:
-            raise CannotBeTried
         return _Zeros(value, number)
     if isinstance(value, torch.Tensor):
         raise CannotBeTried

@@ -62,15 +62,3 @@ def test_views_whose_base_is_written_to_meanwhile() -> None:
         return x
 
     same(fn, torch.zeros(3, dtype=torch.float64))
-
-
-def test_a_write_that_is_refused_for_two_reasons_says_the_kernels_first() -> None:
-    def fn(x: torch.Tensor, y: torch.Tensor) -> Any:
-        try:
-            x[-1:].add_(y)
-        except RuntimeError as error:
-            return x + 1, str(error)
-
-    x = torch.ones(3)
-    same(fn, x, x, then=[(torch.ones(3), torch.ones(3))])
-    same(fn, x, x, dynamic=True)
