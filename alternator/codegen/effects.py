@@ -58,7 +58,7 @@ def has_effects(vm: Any) -> bool:
     """The program has done something outside of the graph that generated code is to do, other than to advance iterators, which
     the loops of a frame that an exception leaves need no more."""
     changed = filter(has_changed, records(vm))
-    return bool(vm.world.effects) or any(not isinstance(rec.standin, iterators.StandIn) for rec in changed)
+    return bool(vm.world.effects) or any(not issubclass(type(rec.standin), iterators.StandIn) for rec in changed)
 
 
 def _takes_from_unchanged(rec: Outside) -> bool:

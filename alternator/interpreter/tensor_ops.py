@@ -113,7 +113,7 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
         return Break("NO_FAKE_RULE", f"{name}: {error}")
     if type(in_eager) is not type(error):
         text = str(error).partition("\n")[0]
-        return Break("NO_FAKE_RULE", f"{name}: {text}" if in_eager is None else f"how {name} fails: {text}")
+        return Break("NO_FAKE_RULE", f"how {name} fails: {text}")
     in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
     return UserRaise(vm.adopt(in_eager))
 

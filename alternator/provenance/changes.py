@@ -22,7 +22,7 @@ def has_changed(rec: Outside) -> bool:
     if rec.snapshot is None:
         return False
     standin, before = rec.standin, rec.snapshot
-    if isinstance(standin, iterators.StandIn):
+    if issubclass(type(standin), iterators.StandIn):
         return standin.moved()
     if issubclass(type(standin), dict):
         now: Any = list(iterators.dict_items(standin))

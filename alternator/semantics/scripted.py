@@ -16,6 +16,9 @@ _OUTPUT = ("prim::Print", "aten::warn")
 @INSTANCE_CALLS.rule(torch.jit.ScriptFunction)
 def call_script_function(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     """What it does on fakes, it does in the graph; it must not be seen to be run twice."""
+    rec = vm.records.get(id(obj))
+    if rec is not None:
+        rec.source.guard("IS", rec.obj)
     made = vm.states.setdefault("scripted", {})
     if obj not in made:
         for what in _OUTPUT:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch._prims_common import is_non_overlapping_and_dense_or_false
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from alternator.tensors.direct import RULES, TAKES_KEYWORDS
 from alternator.tensors.environment import Environment, forget_results, newest_result
@@ -144,26 +145,28 @@ def _reads_a_part_of(written: Any, values: Any) -> bool:
     (before or after they resize), and graphs that a compiler makes compute something."""
     if not isinstance(written, torch.Tensor):
         return False
+    memory = written.untyped_storage()._cdata
     others = [one for one in values if isinstance(one, torch.Tensor) and one is not written]
-    if not any(one.untyped_storage()._cdata == written.untyped_storage()._cdata for one in others):
-        return False
-    place = _place(written)
+    others = [one for one in others if one.untyped_storage()._cdata == memory]
+    place = _place(written) if others else None
     return place is not None and any(_overlap_in_part(place, _place(one)) for one in others)
 
 
-def _place(tensor: torch.Tensor) -> tuple[int, int, int, tuple[Any, ...]] | None:
-    """The storage, where the tensor begins and ends in it, and its strides, if it is dense (else nobody can tell quickly)."""
+def _place(tensor: torch.Tensor) -> tuple[Any, Any, tuple[Any, ...]] | None:
+    """Where the tensor begins and ends in its storage, and its strides, if it is dense (else kernels do not ask).
+
+    Symbolic sizes are what the graph is guarded for from here on; those that only data says raise PartialOverlap."""
     numbers = (*tensor.shape, *tensor.stride(), tensor.storage_offset())
-    if any(type(number) is not int for number in numbers) or not is_non_overlapping_and_dense_or_false(tensor):
+    if free_unbacked_symbols(numbers):
+        raise PartialOverlap
+    if not is_non_overlapping_and_dense_or_false(tensor):
         return None
     size, begin = tensor.element_size(), tensor.storage_offset() * tensor.element_size()
-    return tensor.untyped_storage()._cdata, begin, begin + size * tensor.numel(), tensor.stride()
+    return begin, begin + size * tensor.numel(), tensor.stride()
 
 
-def _overlap_in_part(one: tuple[int, int, int, tuple[Any, ...]], other: tuple[int, int, int, tuple[Any, ...]] | None) -> bool:
-    if other is None or one[0] != other[0]:
-        return False
-    return one != other and max(one[1], other[1]) < min(one[2], other[2])
+def _overlap_in_part(one: tuple[Any, Any, tuple[Any, ...]], other: tuple[Any, Any, tuple[Any, ...]] | None) -> bool:
+    return other is not None and bool(one != other and one[0] < other[1] and other[0] < one[1])
 
 
 def _has_fraction(args: Any) -> bool:

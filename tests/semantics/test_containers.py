@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
+import io
 import operator
 import types
 
@@ -652,3 +654,25 @@ def test_length_hints():
     ours, theirs = iter([1, 2, 3, 4]), iter([1, 2, 3, 4])
     for _ in range(3):
         assert_same(fn(torch.ones(2), theirs), compiled(torch.ones(2), ours))
+
+
+class Shy(list):
+    @property
+    def __class__(self):
+        print("asked")
+        return list
+
+
+def test_nobody_asks_a_changed_container_for_its_class_but_the_program():
+    box = Shy([1])
+
+    def fn(x):
+        box.append(2)
+        if len(box) > 9:
+            return isinstance(box, Shy)
+        return x + len(box)
+
+    compiled = alternator.compile(fn, backend="eager")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        compiled(torch.ones(2))
+    assert (list.__len__(box), out.getvalue()) == (2, "")

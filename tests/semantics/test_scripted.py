@@ -3,6 +3,8 @@
 import torch
 from helpers import same
 
+import alternator
+
 
 @torch.jit.script
 def gelu(x, scale: float = 1.0):
@@ -82,3 +84,36 @@ def test_one_that_prints_is_not_run_while_tracing():
 
     report = same(fn, torch.ones(3), breaks=["JIT"])
     assert report.outcomes[0].stdout == "from TorchScript\n"
+
+
+@torch.jit.script
+def doubles(x):
+    return x * 2
+
+
+@torch.jit.script
+def triples(x):
+    return x * 3
+
+
+class Holder:
+    fn = doubles
+
+
+FN = doubles
+
+
+def test_which_function_it_is_is_guarded():
+    global FN
+
+    def fn(x):
+        return FN(x) + 1, Holder.fn(x)
+
+    compiled = alternator.compile(fn, backend="eager")
+    x = torch.ones(2)
+    try:
+        for FN in (doubles, triples, doubles):
+            Holder.fn = FN
+            assert repr(compiled(x)) == repr(fn(x))
+    finally:
+        FN = Holder.fn = doubles

@@ -22,7 +22,7 @@ REFUSED: list[Callable[..., Any]] = [
 ALLOWED: list[Callable[..., Any]] = [
     lambda x: x[0].add_(x[1]),
     lambda x: x[:, 0].add_(x[:, 1]),
-    lambda x: x.view(-1).add_(x.reshape(9)),
+    lambda x: x.view(-1).add_(x.reshape(x.numel())),
     lambda x: torch.mul(x, x, out=x),
     lambda x: x[1:].add_(x[:-1].clone()),
 ]
@@ -34,9 +34,28 @@ def test_is_refused_as_in_eager(number: int) -> None:
     assert report.breaks[0].code == "OVERLAPPING_WRITE"
 
 
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_is_refused_with_symbolic_sizes(number: int) -> None:
+    def fn(x: torch.Tensor, done: list[int]) -> None:
+        done.append(1)  # before the operation raises
+        REFUSED[number](x)
+
+    same(fn, X, [], then=[(torch.ones(4, 4), [])], dynamic=True)
+
+
+def test_whether_they_overlap_is_guarded() -> None:
+    def fn(x: torch.Tensor, n: int, done: list[int]) -> torch.Tensor:
+        done.append(n)
+        return x[:4].add_(x[n : n + 4])
+
+    x = torch.arange(16.0)
+    same(fn, x, 8, [], then=[(x, 9, []), (x, 2, []), (x, 0, [])], dynamic=True)
+
+
 @pytest.mark.parametrize("number", range(len(ALLOWED)))
 def test_other_views_are_captured(number: int) -> None:
     same(lambda x: (ALLOWED[number](x), x + 1), X, graphs=1, breaks=0)
+    same(lambda x: (ALLOWED[number](x), x + 1), X, then=[(torch.ones(4, 4),)], graphs=1, breaks=0, dynamic=True)
 
 
 def test_out_that_is_resized_and_read() -> None:
