@@ -80,6 +80,10 @@ bool GuardTree::parse(PyObject* nodes, PyObject* tail) {
     if (!parse_node(PySequence_Fast_GET_ITEM(list.get(), i), static_cast<uint32_t>(i))) return false;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(tail_list.get()); ++i)
     if (!parse_tail(PySequence_Fast_GET_ITEM(tail_list.get(), i))) return false;
+  // What Python code drops is not looked at by the others any more.
+  std::stable_partition(tail_.begin(), tail_.end(), [](const TailGuard& guard) {
+    return guard.kind != TailGuard::Kind::py && guard.kind != TailGuard::Kind::unregistered;
+  });
   lay_out();
   state_ = std::make_unique<TreeState>(*this);
   return true;
@@ -225,6 +229,7 @@ bool GuardTree::parse_tail(PyObject* item) {
     return size > i && PyUnicode_Check(arg(i)) ? std::string(PyUnicode_AsUTF8(arg(i))) : short_repr(item);
   };
   TailGuard guard{};
+  guard.position = static_cast<int>(tail_.size());
   if (text_is(kind, "GLOBAL_STATE") && size == 1) {
     guard.kind = TailGuard::Kind::global_state;
     guard.state = snapshot_global_state();
@@ -252,6 +257,12 @@ bool GuardTree::parse_tail(PyObject* item) {
     guard.changed = PyLong_AsSize_t(arg(4));
     if (PyErr_Occurred()) return false;
     guard.text = text(5);
+  } else if (text_is(kind, "UNREGISTERED") && size == 4) {
+    guard.kind = TailGuard::Kind::unregistered;
+    guard.registrations = PyLong_AsUnsignedLongLong(arg(1));
+    if (PyErr_Occurred()) return false;
+    guard.fn = Own::share(arg(2));
+    guard.text = text(3);
   } else if (text_is(kind, "PY") && (size == 3 || size == 4)) {
     guard.kind = TailGuard::Kind::py;
     if (!node_numbers(arg(1), nodes_.size(), &guard.nodes)) return false;

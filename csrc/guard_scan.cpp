@@ -287,6 +287,7 @@ void GuardScan::pin_tail(size_t i) {
   for (const TailGuard::Input& input : guard.inputs) ask(input.node);
   switch (guard.kind) {
     case TailGuard::Kind::global_state: return states_.push_back(static_cast<uint32_t>(i));
+    case TailGuard::Kind::unregistered: return unregistered_.push_back(static_cast<uint32_t>(i));
     case TailGuard::Kind::alias:
       if (all_pinned) return;
       break;
@@ -329,6 +330,12 @@ bool GuardScan::global_state() {
     return false;
   }
   return true;
+}
+
+bool GuardScan::unregistered() const {
+  if (unregistered_.empty()) return true;
+  const uint64_t count = count_registrations();
+  return std::all_of(unregistered_.begin(), unregistered_.end(), [&](uint32_t i) { return tree_.tail_[i].registrations == count; });
 }
 
 bool GuardScan::arguments(const Call& call) const {
@@ -391,7 +398,8 @@ bool GuardScan::distinct(const Distinct& guard) const {
 
 // What is read anew at each call, and the facts that tie values together.
 GuardScan::Verdict GuardScan::rest(const Call& call, bool native, bool after_python) {
-  if (loose_.empty() && tail_.empty() && distinct_.empty() && python_checks_.empty()) return Verdict::holds;
+  const bool asks = after_python && !unregistered_.empty();
+  if (loose_.empty() && tail_.empty() && distinct_.empty() && python_checks_.empty() && !asks) return Verdict::holds;
   const Verdict no = after_python || tree_.python_ ? Verdict::unknown : Verdict::fails;
   if (!native)
     for (const Check& check : python_checks_)
@@ -404,6 +412,9 @@ GuardScan::Verdict GuardScan::rest(const Call& call, bool native, bool after_pyt
     if (!distinct(guard)) return no;
   for (uint32_t i : tail_)
     if (!walk.tail(i)) return no;
+  if (asks)
+    for (uint32_t i : unregistered_)
+      if (!walk.tail(i)) return no;
   return Verdict::holds;
 }
 
@@ -411,7 +422,7 @@ GuardScan::Verdict GuardScan::run(const Call& call) {
   if (!leaves(call) || !global_state()) return Verdict::fails;
   if (!fixed(call)) return Verdict::unknown;
   Verdict verdict;
-  if (!python_) {
+  if (!python_ && unregistered()) {
     verdict = rest(call, false, false);
   } else {
     {

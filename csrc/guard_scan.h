@@ -98,6 +98,7 @@ class GuardScan {
 
   bool leaves(const Call& call);
   bool global_state();
+  bool unregistered() const;
   bool fixed(const Call& call);
   bool arguments(const Call& call) const;
   bool lookup(const Lookup& item) const;
@@ -120,6 +121,7 @@ class GuardScan {
   std::vector<Check> python_checks_;
   std::vector<Loose> loose_;
   std::vector<uint32_t> states_;      // tail guards on the global state
+  std::vector<uint32_t> unregistered_;  // those that ask Python only after classes were registered
   std::vector<uint32_t> tail_;        // other tail guards that can change
   std::vector<Distinct> distinct_;
   std::vector<Own> constants_;        // held, so that their addresses mean them

@@ -23,10 +23,11 @@ GuardTree::~GuardTree() {
 }
 
 bool GuardTree::walk(TreeState& state, const Call& call, Why* why) {
-  if (!Walk(*this, state, call, false, why).run()) return false;
+  Walk walk(*this, state, call, false, why);
+  if (!walk.run()) return false;
   // What Python code did while it ran, after we had looked, does not escape us: look at all the rest once more, at one
   // stroke. After this walk nothing runs until the values have been taken.
-  return !python_ || Walk(*this, state, call, true, why).run();
+  return !(python_ || walk.ran_python()) || Walk(*this, state, call, true, why).run();
 }
 
 // The guards have just been found to hold by a walk. A tree that changes all the time is left to the walk for longer and

@@ -72,10 +72,11 @@ struct Node {
 };
 
 struct TailGuard {
-  enum class Kind : uint8_t { alias, distinct, unshared, global_state, shape, quiet, py } kind;
+  enum class Kind : uint8_t { alias, distinct, unshared, global_state, shape, quiet, unregistered, py } kind;
+  int position = 0;  // in the table; here those that run Python come last
   std::vector<uint32_t> nodes;
   std::string text;
-  Own fn;  // py: the function; quiet: a name
+  Own fn;  // py, unregistered: the function; quiet: a name
   GlobalStatePtr state;
   struct Input {
     uint32_t node;
@@ -84,6 +85,7 @@ struct TailGuard {
   };
   std::vector<Input> inputs;
   ShapeProgram program;
+  uint64_t registrations = 0;  // unregistered: how many there were when it was last found to hold
   HeldBy held_by{};    // quiet: where the first node has what `fn` names
   size_t changed = 0;  // quiet: how many objects are looked through; unshared: how many nodes come first that share memory with no other
 };
@@ -211,6 +213,10 @@ std::string guard_mismatch(const Guard& guard, PyObject* value);
 // True if the guard, having passed for this object, passes for it for ever.
 bool guard_is_stable(const Guard& guard, PyObject* value);
 bool guard_may_run_python(const Guard& guard);
+
+// `abc.get_cache_token()`: how many classes were registered with abstract base classes so far. Runs no Python.
+uint64_t count_registrations();
+bool init_registrations();
 
 // Called with the exception that a guard raised; set by set_guard_error_hook. Clears the exception in any case.
 void report_guard_error();

@@ -206,7 +206,7 @@ bool init_guard_tree_type(PyObject* module) {
   PyObject* type = PyType_FromSpec(&spec);
   if (!type) return false;
   tree_type = reinterpret_cast<PyTypeObject*>(type);
-  return PyModule_AddObjectRef(module, "GuardTree", type) == 0;
+  return init_registrations() && PyModule_AddObjectRef(module, "GuardTree", type) == 0;
 }
 
 }  // namespace alt

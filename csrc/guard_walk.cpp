@@ -1,5 +1,7 @@
 #include "guard_walk.h"
 
+#include "frame_hook.h"
+
 #include <algorithm>
 
 namespace alt {
@@ -409,6 +411,21 @@ bool Walk::quiet(const TailGuard& guard) {
   return !is_observed(value.get(), apart.data(), apart.size(), guard.changed);
 }
 
+// Classes were registered with abstract base classes: only Python can tell whether that changes one of the answers.
+bool Walk::unregistered(TailGuard& guard) {
+  const uint64_t count = count_registrations();
+  if (count == guard.registrations) return true;
+  if (native_) return false;
+  ran_python_ = true;
+  const HookOff off;
+  Own fn = Own::share(guard.fn.get());
+  Own result = Own::steal(PyObject_CallNoArgs(fn.get()));
+  const int truth = result ? PyObject_IsTrue(result.get()) : -1;
+  if (truth < 0) report_guard_error();
+  if (truth > 0) guard.registrations = count;
+  return truth > 0;
+}
+
 bool Walk::tail(size_t i) {
   const TailGuard& guard = tree_.tail_[i];
   auto value = [&](size_t k) { return value_of(guard.nodes[k]); };
@@ -423,6 +440,7 @@ bool Walk::tail(size_t i) {
       if (!ok && global_state_dead(*guard.state)) tree_.dead_ = true;
       break;
     case TailGuard::Kind::quiet: ok = quiet(guard); break;
+    case TailGuard::Kind::unregistered: ok = unregistered(tree_.tail_[i]); break;
     case TailGuard::Kind::py: {
       if (native_) return true;
       Own args = Own::steal(PyTuple_New(static_cast<Py_ssize_t>(guard.nodes.size())));
@@ -437,7 +455,7 @@ bool Walk::tail(size_t i) {
   }
   if (ok || !why_) return ok;
   why_->node = -1;
-  why_->position = static_cast<int>(i);
+  why_->position = guard.position;
   auto path = [&](size_t k) { return tree_.path(guard.nodes[k], call_.func); };
   switch (guard.kind) {
     case TailGuard::Kind::alias: why_->text = "expected " + path(0) + " and " + path(1) + " to be the same object"; break;
@@ -455,6 +473,7 @@ bool Walk::tail(size_t i) {
     case TailGuard::Kind::global_state: why_->text = "global state: " + global_state_mismatch(*guard.state); break;
     case TailGuard::Kind::shape:
     case TailGuard::Kind::quiet:
+    case TailGuard::Kind::unregistered:
     case TailGuard::Kind::py: why_->text = "no longer true: " + guard.text; break;
   }
   return false;

@@ -19,6 +19,7 @@ class Walk {
   bool run();
   bool loose(uint32_t id, PyObject* parent);  // one subtree, as it is now
   bool tail(size_t i);
+  bool ran_python() const { return ran_python_; }  // a guard did that usually runs none
 
  private:
   Result verify(uint32_t id, PyObject* value, bool same);
@@ -36,6 +37,7 @@ class Walk {
   bool unshared(const TailGuard& guard);
   bool shape(const TailGuard& guard);
   bool quiet(const TailGuard& guard);
+  bool unregistered(TailGuard& guard);
   bool whole_dict_guards(uint32_t id, PyObject* dict, bool only_odict_order);
 
   PyObject* value_of(uint32_t id) const { return values_ ? values_[id] : state_.nodes[id].value; }
@@ -64,6 +66,7 @@ class Walk {
   PyObject* const* values_;
   const std::vector<uint32_t>* asked_;
   bool native_;
+  bool ran_python_ = false;
 };
 
 }  // namespace alt

@@ -7,6 +7,7 @@ namespace alt {
 namespace {
 
 PyObject* error_hook = nullptr;
+PyObject* cache_token = nullptr;  // _abc.get_cache_token
 
 bool same_attribute(PyObject* a, PyObject* b, const char* name) {
   Own x = Own::steal(PyObject_GetAttrString(a, name));
@@ -262,6 +263,19 @@ bool guard_may_run_python(const Guard& guard) {
     case Kind::tensor: return tensor_check_may_run_python(*guard.tensor);
     default: return false;
   }
+}
+
+bool init_registrations() {
+  Own module = Own::steal(PyImport_ImportModule("_abc"));
+  cache_token = module ? PyObject_GetAttrString(module.get(), "get_cache_token") : nullptr;
+  return cache_token != nullptr;
+}
+
+uint64_t count_registrations() {
+  Own token = Own::steal(PyObject_CallNoArgs(cache_token));
+  const uint64_t count = token ? PyLong_AsUnsignedLongLongMask(token.get()) : UINT64_MAX;
+  if (PyErr_Occurred()) PyErr_Clear();
+  return count;
 }
 
 void report_guard_error() {

@@ -10,21 +10,16 @@ _DENIED = "denied by abstract base classes"
 
 
 class _Denied:
-    """The guard of all such answers of a capture: they are asked for again when any class was registered since."""
+    """All such answers of a capture: the native guard asks for them again when any class was registered since."""
 
     def __init__(self) -> None:
         self.pairs: dict[tuple[int, int], tuple[weakref.ref[type], weakref.ref[type]]] = {}
-        self.asked = abc.get_cache_token()
 
-    def stands(self) -> bool:
-        now = abc.get_cache_token()
-        if now == self.asked:
-            return True
+    def stand(self) -> bool:
         for first, second in self.pairs.values():
             kind, cls = first(), second()
             if kind is not None and cls is not None and _is_subclass(kind, cls):
                 return False
-        self.asked = now
         return True
 
 
@@ -44,5 +39,6 @@ def rely_on_denial(vm: Any, kind: Any, cls: Any) -> None:
     denied = vm.states.get(_DENIED)
     if denied is None:
         denied = vm.states[_DENIED] = _Denied()
-        vm.world.tree.tail.append(("PY", (), denied.stands, "no class was registered with an abstract base class that denied it"))
+        text = "no class was registered with an abstract base class that denied it"
+        vm.world.tree.tail.append(("UNREGISTERED", abc.get_cache_token(), denied.stand, text))
     denied.pairs.setdefault((id(kind), id(cls)), (weakref.ref(kind), weakref.ref(cls)))

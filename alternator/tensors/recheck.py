@@ -6,6 +6,7 @@ walks every path at every hit.
 
 from __future__ import annotations
 
+import abc
 import collections
 import contextlib
 import math
@@ -372,6 +373,10 @@ def _quiet(nodes: Sequence[int], how: str, name: str, most: int, text: str) -> F
     return text, lambda values: is_quiet(how, name, most, GONE, *(values[i] for i in nodes))
 
 
+def _unregistered(count: int, fn: Callable[[], Any], text: str) -> Fact:
+    return text, lambda values: abc.get_cache_token() == count or bool(fn())
+
+
 _TAIL: dict[str, Callable[..., Fact]] = {
     "ALIAS": lambda i, j: ("the same object", lambda values: values[i] is values[j]),
     "DISTINCT": _distinct,
@@ -379,5 +384,6 @@ _TAIL: dict[str, Callable[..., Fact]] = {
     "GLOBAL_STATE": _global_state,
     "SHAPE": _shape,
     "QUIET": _quiet,
+    "UNREGISTERED": _unregistered,
     "PY": _python,
 }

@@ -1,5 +1,6 @@
 """Every guard: passes, fails on exactly what it watches, and passes when something else changes."""
 
+import abc
 import collections
 import functools
 import gc
@@ -390,6 +391,51 @@ def test_distinct_of_many():
     checked.fails("values[3]", "values[50]")
     checked.values = things[::-1]
     checked.passes()
+
+
+def test_registrations_are_asked_about_once_each():
+    """Python is asked when a class was registered with any abstract base class, and then no more; also on a flat tree."""
+
+    class Base(abc.ABC):
+        pass
+
+    asked, answer = [], [True]
+
+    def ask():
+        asked.append(1)
+        if answer[0] == "drop":
+            space.clear()
+        return answer[0]
+
+    table, space = Table(), {"x": 1}
+    table.node(table.node(-1, "object", space), "dictitem", "x", ("EQ", 1))
+    table.tail = [("UNREGISTERED", abc.get_cache_token(), ask, "said no")]
+    checked = Checked(table)
+    assert checked.tree._scan is not None and not asked
+    for count in (1, 2):
+        Base.register(type("Other", (), {}))
+        checked.passes()
+        assert len(asked) == count
+    answer[0] = False
+    Base.register(type("Other", (), {}))
+    checked.fails("said no", node=-1, position=0)
+    answer[0] = True
+    checked.passes()
+    answer[0] = "drop"  # what was checked before Python ran is looked at once more
+    Base.register(type("Other", (), {}))
+    checked.fails("not there any more", node=1)
+
+
+def test_guards_that_run_python_come_last():
+    table = Table()
+    a, b = table.local(0), table.local(1)
+    table.tail = [("PY", (a,), lambda value: asked.append(1) or True, "asked"), ("ALIAS", a, b)]
+    asked, value = [], object()
+    checked = Checked(table, None, [value, value])
+    asked.clear()
+    checked.values[1] = object()
+    checked.fails("the same object", node=-1, position=1)
+    assert not asked
 
 
 def test_python_tail():

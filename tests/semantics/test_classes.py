@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _py_abc
 import abc
 import copy
 import dataclasses
@@ -692,6 +693,62 @@ def test_a_class_that_is_registered_after_it_was_denied(asks):
             registering()
             assert_same(compiled(X, Thing()), fn(X, Thing()))
     assert len(entries) == 2
+
+
+@pytest.mark.parametrize("recheck", [False, True])
+def test_a_registration_that_changes_no_answer_costs_one_question(recheck):
+    asked = []
+
+    class Base(abc.ABC):
+        pass
+
+    class Meta(type(Base)):
+        def __subclasscheck__(cls, kind):
+            asked.append(kind)
+            return super().__subclasscheck__(kind)
+
+    Meta.__subclasscheck__.__module__ = "abc"  # as a library's own: not interpreted
+
+    class Other(metaclass=Meta):
+        pass
+
+    class Thing:
+        pass
+
+    def fn(x, value):
+        return x + 1 if issubclass(type(value), Other) else x - 1
+
+    entries = []
+    with alternator.config.patch(recheck_guards=recheck):
+        compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+        with alternator.utils.listening_to_entries(entries.append):
+            for _ in range(3):
+                for call in range(4):
+                    asked.clear()
+                    assert_same(compiled(X, Thing()), fn(X, Thing()))
+                    if call and not recheck:
+                        assert len(asked) == 1  # by plain Python
+                Base.register(type("Unrelated", (), {}))
+            assert len(entries) == 1
+            Other.register(Thing)
+            assert_same(compiled(X, Thing()), fn(X, Thing()))
+            assert len(entries) == 2
+
+
+def test_abstract_base_classes_in_plain_python_have_a_count_of_their_own():
+    class Base(metaclass=_py_abc.ABCMeta):
+        pass
+
+    class Thing:
+        pass
+
+    def fn(x, value):
+        return x + 1 if isinstance(value, Base) else x - 1
+
+    compiled = alternator.compile(fn, backend="eager")
+    for registering in (lambda: None, lambda: Base.register(bytes), lambda: Base.register(Thing), lambda: None):
+        registering()
+        assert_same(compiled(X, Thing()), fn(X, Thing()))
 
 
 def has_width():
