@@ -12,9 +12,11 @@ import dataclasses
 import logging
 from typing import Any, Iterator
 
+import sympy
 from torch._guards import SLoc, TracingContext
 from torch._subclasses.fake_tensor import FakeTensorMode, disable_fake_tensor_cache
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, ShapeEnvSettings
+from torch.utils._sympy.value_ranges import bound_sympy
 from torch.utils._traceback import format_frame
 
 
@@ -61,6 +63,17 @@ class Environment(ShapeEnv):
             return super()._get_stack_summary(is_debug, framework_loc)
         where = TracingContext.extract_stack()
         return SLoc(framework_loc, format_frame(where[-1], line=True) if where else None), ""
+
+    def _maybe_guard_rel(self, expr: Any) -> None:
+        """What a condition says of single symbols.  Torch divides both sides by factors, which may be zero: from a * b == 4 * a
+        it learns that b is 4."""
+        if not any(map(self._may_be_zero, expr.atoms(sympy.Mul))):
+            super()._maybe_guard_rel(expr)
+
+    def _may_be_zero(self, product: sympy.Mul) -> bool:
+        """Whether a factor may be, of several that are no constants."""
+        factors = [factor for factor in product.args if factor.free_symbols]
+        return len(factors) > 1 and any(0 in bound_sympy(factor, self.var_to_range) for factor in factors)
 
     @contextlib.contextmanager
     def sizes_allowed(self, mode: FakeTensorMode) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """Sizes and numbers that vary: one capture for the first value, one for all others."""
 
 import copy
+import logging
 import math
+import operator
 
 import pytest
 import torch
@@ -487,3 +489,16 @@ def test_the_identity_of_numbers_that_vary() -> None:
         return x + 1, n is two, two is not n, n is n, n is None, n is True, [m is n for m in (n, 3, "a")]
 
     same(fn, X, 3, then=[(X, n) for n in (5, 2, 4, -1, 2, 3)], graphs=1, breaks=0)
+
+
+@pytest.mark.parametrize("compare", [operator.eq, operator.le, operator.ge, lambda a, b: bool(b - a)])
+def test_a_factor_that_may_be_zero_is_not_divided_by(compare, caplog) -> None:
+    def fn(x, v, n):
+        if compare(v * n, v * 4):
+            return x + n
+        return x - n
+
+    later = [(X, 0, 0), (X, 0, 5), (X, 1, 4), (X, 1, 5), (X, 3, 2), (X, -3, 2), (X, 0, 4)]
+    same(fn, X, 3, 7, then=[(X, 2, 6), *later])
+    same(fn, X, 0, 0, then=later, dynamic=True)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]  # torch says so where it learns what is not so
