@@ -148,7 +148,8 @@ def _with_settings(
     return _WithOptions(compiler, mode, tuple((options or {}).items()))
 
 
-traced.runs_while_tracing(compile)
+traced.compiles_while_tracing(compile, compile)
+traced.compiles_while_tracing(torch.compile, compile)
 
 
 def _is_off(disable: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 import weakref
@@ -13,7 +14,7 @@ from alternator import marks, utils
 from alternator._C import eval_frame
 from alternator.exc import Break, ForbiddenCall, Restart, SkipFrame
 from alternator.interpreter import attributes, calls
-from alternator.interpreter.tables import CODES, DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, RULES, SETATTR
+from alternator.interpreter.tables import CODES, DESCRIPTORS, GETATTR, IN_GRAPH, INSTANCE_CALLS, MARKS, REBUILD, RULES, SETATTR
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, World
 from alternator.runtime import trampoline
@@ -70,10 +71,76 @@ def is_constant(value: Any) -> Callable[[Any], Any]:
     return register
 
 
-def runs_while_tracing(fn: Any) -> Any:
-    """Decorator: a call of this function in captured code happens when the code is captured, and then no more."""
-    RULES.replace(fn, lambda vm, args, kwargs: vm.plain(functools.partial(fn, *args, **kwargs)))
-    return fn
+def compiles_while_tracing(fn: Any, compiler: Any) -> None:
+    """``fn`` is the compiler's ``compile``, or another front-end's with the same settings: what it makes of a function or a
+    module is part of the capture when it is called, and is made for real where it leaves."""
+
+    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
+        settings = dict(kwargs)
+        model = args[0] if args else settings.pop("model", None)
+        if len(args) > 1 or not _can_be_compiled(model) or type(settings.get("options")) not in (type(None), dict):
+            raise Break("UNSUPPORTED_CALL", f"{_name(fn)}() of a {type(model).__name__}")
+        vm.close(settings.get("options"))
+        make = functools.partial(compiler, model, **settings)
+        if fn is compiler:
+            made = vm.plain(make)
+        else:
+            made = _made_or_break(make, fn)
+        if model is None:
+            return calls.call(vm, _decorator, (fn, settings), {})
+        if made is not model:
+            here = _Compiled(made, fn, model, settings, dict(vars(made)))
+            vm.states.setdefault("compiled here", {})[id(made)] = here
+        return made
+
+    RULES.replace(fn, rule)
+
+
+def _can_be_compiled(model: Any) -> bool:
+    """Wrapping it writes nothing to it, as wrapping a class does."""
+    kind = type(model)
+    known = (types.FunctionType, types.MethodType, eval_frame.CompiledFunction, type(None))
+    return kind in known or issubclass(kind, torch.nn.Module)
+
+
+def _made_or_break(make: Callable[[], Any], fn: Any) -> Any:
+    """What the other front-end refuses, it refuses in its own words."""
+    try:
+        return make()
+    except Exception as error:
+        raise Break("UNSUPPORTED_CALL", f"{_name(fn)}(): {error}") from None
+
+
+def _decorator(fn: Any, settings: dict[str, Any]) -> Callable[[Any], Any]:
+    """``fn(**settings)``"""
+
+    def decorate(model: Any) -> Any:
+        return fn(model, **settings)
+
+    return decorate
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compiled:
+    """What the program has made of a function or a module with ``compile``."""
+
+    made: Any
+    fn: Any
+    model: Any
+    settings: dict[str, Any]
+    space: dict[str, Any]
+
+
+@REBUILD.rule(eval_frame.CompiledFunction, OptimizedModule)
+def rebuild_compiled(b: Any, value: Any) -> str:
+    """It is compiled by generated code, if nothing was written to it."""
+    here = b.vm.states.get("compiled here", {}).get(id(value))
+    space = vars(value)
+    if here is None or space.keys() != here.space.keys() or any(space[name] is not here.space[name] for name in space):
+        raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__module__}.{type(value).__qualname__}")
+    name: str = b.assign(f"{b.constant(here.fn, 'compile')}({b.value(here.model)}, **{b.value(here.settings)})")
+    b.register(value, name)
+    return name
 
 
 def as_constant(size: int) -> int:
