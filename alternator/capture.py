@@ -39,7 +39,7 @@ from alternator.codegen.calling import call_backend, run_late
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
 from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
-from alternator.interpreter import masks, overrides
+from alternator.interpreter import histories, masks, overrides
 from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
@@ -451,6 +451,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     graph = GraphCall(None, None, [])
     if recorder.calls or builder.outputs:
         gradients.check_leaving(vm, builder.outputs)
+        histories.rely_on_written(vm, recorder)
         module = recorder.finish(builder.outputs)
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1

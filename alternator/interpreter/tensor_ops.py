@@ -23,7 +23,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator import interrupts
 from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
-from alternator.interpreter import assertions, expectations, overrides, wrappers
+from alternator.interpreter import assertions, expectations, histories, overrides, wrappers
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
 from alternator.provenance.world import MISSING, module_of
@@ -46,8 +46,8 @@ NUMBERS_BESIDE: dict[type, Any] = {}
 the operator, and the left operand (None if that is the value) and the right one, maybe a tensor that gives the same there."""
 
 _METADATA = frozenset(
-    "dtype device layout ndim requires_grad is_leaf is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr "
-    "is_quantized is_nested is_mkldnn itemsize names output_nr is_ipu is_vulkan is_maia is_xla is_mtia".split()
+    "dtype device layout ndim requires_grad is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr "
+    "is_quantized is_nested is_mkldnn itemsize names is_ipu is_vulkan is_maia is_xla is_mtia".split()
 )
 _GRAPH_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})
 _METADATA_METHODS = frozenset(
@@ -69,13 +69,11 @@ _METADATA_METHODS = frozenset(
         "is_signed",
         "get_device",
         "is_shared",
-        "is_pinned",
         "type",
         "has_names",
         "is_distributed",
         "__len__",
         "is_same_size",
-        "_is_view",
         "is_nonzero_metadata",
     }
 )
@@ -114,6 +112,7 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
     if type(in_eager) is not type(error):
         text = str(error).partition("\n")[0]
         return Break("NO_FAKE_RULE", f"how {name} fails: {text}")
+    histories.rely_on_all(vm, (*args, *(kwargs or {}).values()))
     in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
     return UserRaise(vm.adopt(in_eager))
 

@@ -50,6 +50,7 @@ from alternator.semantics import (  # noqa: F401
     scripted,
     stdlib,
     tee,
+    tensor_history,
     tensor_hooks,
     tensor_subclasses,
     tensors,

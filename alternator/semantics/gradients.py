@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.exc import Break, Restart
-from alternator.interpreter import operations, tensor_ops
+from alternator.interpreter import histories, operations, tensor_ops
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.world import Outside
@@ -42,6 +42,7 @@ def requires_grad_(vm: Any, args: Any, kwargs: Any) -> Any:
     wanted = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
     if bool(wanted) == tensor.requires_grad:
         return tensor
+    histories.is_leaf(vm, tensor)
     if _can_follow(vm) and _may_be_switched(vm, tensor):
         _switch(vm, tensor, bool(wanted))
         return tensor

@@ -9,6 +9,7 @@ from torch.utils.hooks import BackwardHook, RemovableHandle
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
+from alternator.interpreter.histories import is_leaf
 from alternator.interpreter.tables import GETATTR, INSTANCE_CALLS, REBUILD, RULES
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
 from alternator.semantics import computed_hooks
@@ -37,7 +38,7 @@ def _registering(register: Any, only_leaves: str) -> None:
         if not tensor.requires_grad:
             text = "cannot register a hook on a tensor that doesn't require gradient"
             raise vm.user_raise(RuntimeError(text))
-        if only_leaves and not tensor.is_leaf:
+        if only_leaves and not is_leaf(vm, tensor):
             raise vm.user_raise(RuntimeError(only_leaves))
         if rec is None and only_leaves:
             raise Break("TENSOR_HOOK", f"Tensor.{name}() on a leaf that was made here")

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor, UnsupportedFakeTensorExcep
 
 from alternator.exc import Break
 from alternator.interpreter import operations, tensor_classes, tensor_ops, wrappers
+from alternator.interpreter.histories import READERS
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
 from alternator.provenance.source import Source
@@ -341,38 +342,17 @@ def _grad(vm: Any, tensor: torch.Tensor) -> Any:
         raise Break("TENSOR_ATTRIBUTE", "grad")
     if rec.attrs is not None and "grad" in rec.attrs:
         return rec.attrs["grad"]
-    return vm.world.admit(_READERS["grad"](rec.obj), _stored(vm, rec, "grad"))
+    return vm.world.admit(READERS["grad"](rec.obj), stored(vm, rec, "grad"))
 
 
 ATTRIBUTES["grad"] = _grad
 
 
-def _stored(vm: Any, rec: Any, name: str) -> Source:
+def stored(vm: Any, rec: Any, name: str) -> Source:
     """Where a guard reads an attribute of a tensor: without running overrides of its class."""
     if type(rec.obj) in PLAIN_TYPES:
         return rec.source.child("attr", name)  # type: ignore[no-any-return]
-    return rec.source.child("call", _READERS[name])  # type: ignore[no-any-return]
-
-
-def _reader(name: str) -> Any:
-    def read(tensor: torch.Tensor) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
-            return getattr(tensor, name)
-
-    return read
-
-
-_READERS = {name: _reader(name) for name in ("grad", "_backward_hooks")}
-"""Each of them is one function: a source is known by what it calls."""
-
-
-def _grad_fn(vm: Any, tensor: torch.Tensor) -> Any:
-    if tensor.grad_fn is None:
-        return None
-    raise Break("TENSOR_ATTRIBUTE", "grad_fn")
-
-
-ATTRIBUTES["grad_fn"] = _grad_fn
+    return rec.source.child("call", READERS[name])  # type: ignore[no-any-return]
 
 
 def _class(vm: Any, tensor: torch.Tensor) -> Any:
@@ -392,29 +372,13 @@ def _nbytes(vm: Any, tensor: torch.Tensor) -> Any:
 ATTRIBUTES["nbytes"] = _nbytes
 
 
-def _version(vm: Any, tensor: torch.Tensor) -> Any:
-    raise Break("TENSOR_ATTRIBUTE", "_version")
-
-
-ATTRIBUTES["_version"] = _version
-
-
-def _base(vm: Any, tensor: torch.Tensor) -> Any:
-    if not tensor._is_view():
-        return None
-    raise Break("TENSOR_ATTRIBUTE", "_base")
-
-
-ATTRIBUTES["_base"] = _base
-
-
 def _backward_hooks(vm: Any, tensor: torch.Tensor) -> Any:
     rec = vm.records.get(id(tensor))
     if "hooks" in vm.states or is_hooked(vm, tensor):
         raise Break("TENSOR_HOOK", "_backward_hooks after a hook was registered")
-    if rec is None or _READERS["_backward_hooks"](rec.obj) is None:
+    if rec is None or READERS["_backward_hooks"](rec.obj) is None:
         if rec is not None:
-            _stored(vm, rec, "_backward_hooks").guard("EQ", None)
+            stored(vm, rec, "_backward_hooks").guard("EQ", None)
         return None
     raise Break("TENSOR_ATTRIBUTE", "_backward_hooks")
 

@@ -59,6 +59,7 @@ class Watch:
         self.mode = weakref.ref(mode)
         self.env = env
         self.written: dict[int, Any] = {}
+        self.tracked: set[int] = set()  # those of them that were written into where gradients are recorded
         self.draws = False
         self.may_fail = False
         self.overlapping = False  # the last operation wrote into an expanded tensor, which many kernels refuse
@@ -100,6 +101,10 @@ class Watch:
         pairs = [(entry, entry.node.meta["example_value"]) for entry in recorder.inputs if entry.kind != "new"]
         return [e for e, v in pairs if isinstance(v, torch.Tensor) and v.untyped_storage()._cdata in self.written]
 
+    def tracks(self, fake: torch.Tensor) -> bool:
+        """Whether its memory may have been written into where gradients are recorded."""
+        return bool(self.tracked) and fake.untyped_storage()._cdata in self.tracked
+
     def _look_at(self, func: Any, args: Any, kwargs: Any) -> None:
         schema = getattr(func, "_schema", None)
         if schema is None or func.namespace not in _OWN:
@@ -133,6 +138,8 @@ class Watch:
         if isinstance(value, torch.Tensor):
             storage = value.untyped_storage()
             self.written[storage._cdata] = storage  # kept, or another one could get its address
+            if torch.is_grad_enabled():
+                self.tracked.add(storage._cdata)
             if any(type(stride) is int and stride == 0 for stride in value.stride()):
                 self.overlapping |= torch._debug_has_internal_overlap(value) == 1
         elif isinstance(value, (list, tuple)):
