@@ -173,12 +173,9 @@ Dispatch::Probe Dispatch::probe_of(const GuardTree& tree, const Expectations::Ro
   Probe probe{row.path, {}};
   for (int at = static_cast<int>(row.node); at >= 0;) {
     const Node& node = tree.nodes()[static_cast<size_t>(at)];
-    Step step{node.access, node.index, {}, node.key.hash, false};
-    if (node.access == Access::dictitem) step.object = Own::share(node.key.get());
-    if (node.access == Access::object) {  // weakly, where the tree holds it weakly
-      step.weak = node.root.weak();
-      step.object = Own::share(node.root.object());
-    }
+    Step step{node.access, node.index, {}, node.key.hash, {}};
+    if (node.access == Access::dictitem) step.key = Own::share(node.key.get());
+    if (node.access == Access::object && !Ref::make(node.root.get(), &step.root)) PyErr_Clear();
     probe.steps.push_back(std::move(step));
     at = node.parent;
   }
@@ -198,7 +195,7 @@ PyObject* Dispatch::read(const Probe& probe, const Call& call) {
         break;
       }
       case Access::object:
-        value = step.weak ? PyWeakref_GET_OBJECT(step.object.get()) : step.object.get();
+        value = step.root.get();
         break;
       case Access::dict: {
         PyObject** slot = nullptr;
@@ -211,7 +208,7 @@ PyObject* Dispatch::read(const Probe& probe, const Call& call) {
         break;
       }
       case Access::dictitem:
-        value = PyDict_Check(value) ? py::dict_lookup(value, step.object.get(), step.hash) : nullptr;
+        value = PyDict_Check(value) ? py::dict_lookup(value, step.key.get(), step.hash) : nullptr;
         if (!value) PyErr_Clear();
         break;
       case Access::index:
@@ -231,7 +228,7 @@ bool Dispatch::signature(const Call& call, uint64_t* out) const {
   KeepError keep;
   uint64_t result = 0;
   for (const Probe& probe : probes_) {
-    if (probe.steps[0].weak && PyWeakref_GET_OBJECT(probe.steps[0].object.get()) == Py_None) return false;
+    if (probe.steps[0].root.dead()) return false;
     result = mix(result, signature_of(read(probe, call)));
   }
   *out = result;

@@ -47,9 +47,9 @@ class Dispatch {
   struct Step {
     Access access;
     Py_ssize_t index;
-    Own object;  // the key, or the root, or a weak reference to the root
+    Own key;
     Py_hash_t hash;
-    bool weak;
+    Ref root;
   };
   struct Probe {
     uint64_t path;

@@ -149,6 +149,21 @@ bool GuardTree::parse_node(PyObject* item, uint32_t id) {
   return true;
 }
 
+// The class in whose namespace a class attribute was found; null: it is none.
+PyTypeObject* GuardTree::found_in(const Node& node, PyObject* obj) const {
+  if (node.access != Access::typeattr) return nullptr;
+  PyObject* cls = nodes_[static_cast<size_t>(node.parent)].root.get();
+  if (!cls || !PyType_Check(cls)) return nullptr;
+  PyObject* mro = reinterpret_cast<PyTypeObject*>(cls)->tp_mro;
+  for (Py_ssize_t i = 0; mro && i < PyTuple_GET_SIZE(mro); ++i) {
+    auto base = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(mro, i));
+    PyObject* found = PyDict_GetItemWithError(base->tp_dict, node.object.get());
+    if (found == obj) return base;
+    PyErr_Clear();
+  }
+  return nullptr;
+}
+
 bool GuardTree::parse_guard(PyObject* item, int position, Node* node) {
   if (!PyTuple_Check(item) || PyTuple_GET_SIZE(item) < 1) return bad(item, "a guard must be a tuple (kind, ...)");
   PyObject* kind = PyTuple_GET_ITEM(item, 0);
@@ -167,7 +182,7 @@ bool GuardTree::parse_guard(PyObject* item, int position, Node* node) {
     if (!Ref::make(arg(1), &guard.ref)) return false;
   } else if (text_is(kind, "IS") && size == 2) {
     guard.kind = Kind::is;
-    if (!Ref::make(arg(1), &guard.ref)) return false;
+    if (!Ref::make(arg(1), &guard.ref, found_in(*node, arg(1)))) return false;
   } else if (text_is(kind, "EQ") && size == 2) {
     guard.kind = Kind::eq;
     guard.object = Own::share(arg(1));

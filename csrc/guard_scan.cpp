@@ -72,7 +72,7 @@ void GuardScan::end_segment() {
 }
 
 void GuardScan::hold(const Ref& ref) {
-  if (ref.weak()) word(py::weakref_word(ref.object()), ref.get());
+  if (ref.weak()) word(py::weakref_word(ref.reference()), ref.target());
 }
 
 void GuardScan::pin_root(uint32_t id) {

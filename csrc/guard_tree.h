@@ -158,6 +158,7 @@ class GuardTree {
 
   bool parse_node(PyObject* item, uint32_t id);
   bool parse_guard(PyObject* item, int position, Node* node);
+  PyTypeObject* found_in(const Node& node, PyObject* obj) const;
   bool parse_tail(PyObject* item);
   void lay_out();
   bool walk(TreeState& state, const Call& call, Why* why);

@@ -449,4 +449,20 @@ inline const uint64_t* list_items_word(PyObject* list) {
   return reinterpret_cast<const uint64_t*>(&reinterpret_cast<PyListObject*>(list)->ob_item);
 }
 
+// ---- what a class keeps ---------------------------------------------------------------------------------------------
+
+// Something lives as long as a heap class, under a key of its own: in a field that no code uses any more, but that is visited by
+// the collector. It is a dict, so the collector can take a cycle apart there.
+inline bool class_keeps(PyObject* cls, PyObject* key, PyObject* value) {
+  PyObject*& kept = reinterpret_cast<PyTypeObject*>(cls)->tp_cache;
+  if (!kept && !(kept = PyDict_New())) return false;
+  return PyDict_SetItem(kept, key, value) == 0;
+}
+inline void class_lets_go(PyObject* cls, PyObject* key) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  if (PyDict_DelItem(reinterpret_cast<PyTypeObject*>(cls)->tp_cache, key) < 0) PyErr_Clear();
+  PyErr_Restore(type, value, trace);
+}
+
 }  // namespace alt::py

@@ -13,25 +13,59 @@ PyObject* new_weak(PyObject* obj, PyObject* callback) {
   return PyObject_CallFunctionObjArgs(type, obj, callback, nullptr);
 }
 
-bool Ref::make(PyObject* obj, Ref* out) {
+namespace {
+
+// Whether nothing but a strong reference would do: the object knows no weak ones, or is made anew by each read.
+bool needs_holding(PyObject* obj) {
+  if (!PyCFunction_Check(obj)) return !PyType_SUPPORTS_WEAKREFS(Py_TYPE(obj));
+  // `math.sqrt` lives as long as its module; `x.append` is made anew and says nothing about x's life; `dict.fromkeys` is made
+  // anew, and the class never ends.
+  PyObject* self = PyCFunction_GET_SELF(obj);
+  return self && PyType_Check(self) && !PyType_HasFeature(reinterpret_cast<PyTypeObject*>(self), Py_TPFLAGS_HEAPTYPE);
+}
+
+// The class without which the object would be of no use; null: none that can end.
+PyTypeObject* class_of_use(PyObject* obj, PyTypeObject* found_in) {
+  PyTypeObject* type = Py_TYPE(obj);
+  for (PyTypeObject* kind : {&PyMethodDescr_Type, &PyMemberDescr_Type, &PyGetSetDescr_Type, &PyWrapperDescr_Type, &PyClassMethodDescr_Type})
+    if (type == kind) found_in = PyDescr_TYPE(obj);
+  for (PyTypeObject* cls : {found_in, type})
+    if (cls && PyType_HasFeature(cls, Py_TPFLAGS_HEAPTYPE)) return cls;
+  return nullptr;
+}
+
+}  // namespace
+
+bool Ref::make(PyObject* obj, Ref* out, PyTypeObject* found_in) {
   out->clear();
-  bool strong = !PyType_SUPPORTS_WEAKREFS(Py_TYPE(obj));
-  if (PyCFunction_Check(obj)) {
-    // `len` is a builtin that its module keeps; `x.append` is made anew by each read and says nothing about x's life.
-    PyObject* self = PyCFunction_GET_SELF(obj);
-    const char* name = reinterpret_cast<PyCFunctionObject*>(obj)->m_ml->ml_name;
-    strong = self && PyType_Check(self) && !PyType_HasFeature(reinterpret_cast<PyTypeObject*>(self), Py_TPFLAGS_HEAPTYPE);
-    if (self && PyModule_Check(self)) strong = PyDict_GetItemString(PyModule_GetDict(self), name) == obj;
+  PyObject* target = obj;
+  if (needs_holding(obj)) {
+    target = reinterpret_cast<PyObject*>(class_of_use(obj, found_in));
+    if (!target) {
+      out->held_ = Own::share(obj);
+      return true;
+    }
   }
-  if (strong) {
-    out->held_ = Own::share(obj);
-    return true;
-  }
-  PyObject* ref = new_weak(obj, nullptr);
+  Own ref = Own::steal(new_weak(target, nullptr));
   if (!ref) return false;
-  out->held_ = Own::steal(ref);
+  if (target != obj) {
+    Own key = Own::steal(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type)));
+    if (!key || !py::class_keeps(target, key.get(), obj)) return false;
+    out->key_ = std::move(key);
+    out->kept_ = obj;
+  }
+  out->held_ = std::move(ref);
   out->weak_ = true;
   return true;
+}
+
+void Ref::clear() {
+  Own held = std::move(held_), key = std::move(key_);
+  kept_ = nullptr;
+  weak_ = false;
+  if (!key) return;
+  Own cls = Own::share(PyWeakref_GET_OBJECT(held.get()));
+  if (cls.get() != Py_None) py::class_lets_go(cls.get(), key.get());
 }
 
 bool is_plain_constant(PyObject* obj) {

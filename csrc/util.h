@@ -41,30 +41,43 @@ class Own {
 // A new weak reference, of a type of our own: the program's can be told from it. A callback may be null.
 PyObject* new_weak(PyObject* obj, PyObject* callback);
 
-// A reference to an object that must be recognised later: weak where the object allows it, else strong. Never a bare
-// address, which could come to belong to another object.
+// A reference to an object that must be recognised later, and that does not keep it alive. Never a bare address, which could
+// come to belong to another object. It is weak where the object allows it. A property or a slot of a class does not: the class
+// that it belongs to keeps it then, for as long as there is the reference, which is weak to the class. What belongs to no class
+// that can end is held.
 class Ref {
  public:
   Ref() = default;
-  static bool make(PyObject* obj, Ref* out);  // false with an exception set
+  Ref(Ref&& o) noexcept { *this = std::move(o); }
+  Ref& operator=(Ref&& o) noexcept {
+    std::swap(held_, o.held_);
+    std::swap(key_, o.key_);
+    std::swap(kept_, o.kept_);
+    std::swap(weak_, o.weak_);
+    return *this;
+  }
+  ~Ref() { clear(); }
+  // `found_in`: the class in whose namespace it was found, or null. False with an exception set.
+  static bool make(PyObject* obj, Ref* out, PyTypeObject* found_in = nullptr);
 
   // The object, borrowed; null when it is dead.
   PyObject* get() const {
     if (!weak_) return held_.get();
-    PyObject* obj = PyWeakref_GET_OBJECT(held_.get());
-    return obj == Py_None ? nullptr : obj;
+    PyObject* obj = target();
+    return obj == Py_None ? nullptr : kept_ ? kept_ : obj;
   }
-  bool dead() const { return weak_ && get() == nullptr; }
+  bool dead() const { return weak_ && target() == Py_None; }
   bool weak() const { return weak_; }
-  PyObject* object() const { return held_.get(); }  // itself, or the weak reference to it
+  // Of a weak one: the weak reference, and what it is to.
+  PyObject* reference() const { return held_.get(); }
+  PyObject* target() const { return PyWeakref_GET_OBJECT(held_.get()); }
   int visit(visitproc v, void* arg) const { return held_.visit(v, arg); }
-  void clear() {
-    held_.clear();
-    weak_ = false;
-  }
+  void clear();
 
  private:
-  Own held_;
+  Own held_;                   // the object, or a weak reference to it or to the class that keeps it
+  Own key_;                    // under which the class does
+  PyObject* kept_ = nullptr;   // the object, if a class keeps it
   bool weak_ = false;
 };
 

@@ -28,7 +28,7 @@ from alternator.interpreter.tables import NAMED, REBUILD, SUBCLASSES
 from alternator.provenance import iterators
 from alternator.provenance.keys import any_asks, asks, hash_of, put
 from alternator.provenance.sets import arrangement, is_value, items_of
-from alternator.provenance.world import MISSING, Unread, instance_space, module_of
+from alternator.provenance.world import MISSING, Unread, class_space, instance_space, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 _new_object = object.__new__
@@ -71,7 +71,7 @@ def rebuild_builtin(b: Builder, value: Any) -> str:
         if raw is None:
             raise Break("UNREBUILDABLE_OUTPUT", f"the method {value.__name__} of a {type(owner).__name__}")
         owned = b.value(owner)
-        return b.assign(f"{b.constant(raw.__get__, 'bind')}({owned}, type({owned}))")
+        return b.assign(f"{_of_class(b, raw)}.__get__({owned}, type({owned}))")
     return b.assign(f"({b.value(owner)}).{value.__name__}")
 
 
@@ -333,15 +333,29 @@ def _attribute_dict(b: Builder, value: Any) -> str:
 
 def _slots(b: Builder, value: Any, name: str) -> None:
     for base in type(value).__mro__:
-        for key, raw in base.__dict__.items():
+        for raw in base.__dict__.values():
             if type(raw) is types.MemberDescriptorType and base.__flags__ & 0x200:
                 try:
                     item = raw.__get__(value)
                 except AttributeError:
                     continue
-                made = b.vm.world.is_made(base)  # then the slot is that of the class that is made anew
-                put = f"vars({b.value(base)})[{key!r}].__set__" if made else b.constant(raw.__set__, "slot")
-                b.emit(f"{put}({name}, {b.value(item)})")
+                b.emit(f"{_of_class(b, raw)}.__set__({name}, {b.value(item)})")
+
+
+def _of_class(b: Builder, raw: Any) -> str:
+    """A descriptor in C of a class in Python, which may be made anew, and lives no longer for what was made of it."""
+    cls, name = raw.__objclass__, raw.__name__
+    rec = b.vm.records.get(id(cls))
+    written = rec is not None and rec.attrs is not None and name in rec.attrs
+    if not cls.__flags__ & 0x200 or class_space(cls).get(name) is not raw or written:
+        return b.constant(raw)
+    if b.vm.world.is_made(cls):
+        owner = b.value(cls)
+    else:
+        source = b.vm.world.tree.object(cls)
+        source.child("typeattr", name).guard("IS", raw)
+        owner = b.load(source if rec is None else rec.source)
+    return f"{b.constant(class_space, 'space')}({owner})[{name!r}]"
 
 
 @REBUILD.rule(types.ModuleType)
