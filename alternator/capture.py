@@ -37,7 +37,7 @@ from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
 from alternator.codegen.calling import call_backend, run_late
 from alternator.codegen.effects import replay
-from alternator.codegen.resume import can_stop_before, can_wait, is_outside, may_be_missed, resume
+from alternator.codegen.resume import can_stop_before, can_wait, is_outside, local_may_be_missed, resume
 from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
 from alternator.interpreter import histories, masks, overrides
 from alternator.interpreter.annotations import Annotator
@@ -432,7 +432,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
                 type(local) is TracedGenerator
                 and local.must_be_closed()
                 or piece
-                and may_be_missed(local)
+                and local_may_be_missed(vm, local)
                 and is_outside(vm, local)
             ):
                 builder.value(local)

@@ -3,6 +3,7 @@
 
 #include "guard_tree.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace alt {
@@ -48,7 +49,8 @@ class Hit {
   bool check(CacheEntry* entry, const Call& call);
   bool build_arguments();  // false with an exception set
   void release();          // lets go of the arguments
-  // Once the graph has run, and the frame will not, these references are let go of.
+  // Once the graph has run, and the frame will not, these references are let go of, but for those that the function is
+  // called with: such objects die in the order of the frame's variables.
   void release_behind_graph(Py_ssize_t count, PyObject** values) {
     spent_count_ = count;
     spent_ = values;
@@ -68,7 +70,9 @@ class Hit {
 
   PyObject* fail(PyObject* recover, const RandomState* random);
   void release_spent() {
-    for (Py_ssize_t i = 0; i < spent_count_; ++i) Py_CLEAR(spent_[i]);
+    PyObject **begin = values_ + first_, **end = values_ + count_;
+    for (Py_ssize_t i = 0; i < spent_count_; ++i)
+      if (spent_[i] && (Py_REFCNT(spent_[i]) == 1 || std::find(begin, end, spent_[i]) == end)) Py_CLEAR(spent_[i]);
   }
 };
 

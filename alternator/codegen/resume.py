@@ -93,6 +93,12 @@ def may_be_missed(value: Any) -> bool:
     )
 
 
+def local_may_be_missed(vm: Any, value: Any) -> bool:
+    """The same for a variable: what stands for a container from outside may not have been filled."""
+    rec = vm.records.get(id(value))
+    return may_be_missed(value) or rec is not None and may_be_missed(rec.obj)
+
+
 def _counts(referent: Any) -> bool:
     """Whether a program would count the weak references to it."""
     return type(referent) not in _HOLDERS and may_be_missed(referent)
@@ -141,7 +147,8 @@ class Place:
         self.kept = frozenset(
             name
             for name, kind in zip(names, decoded.localsplus_kinds)
-            if kind == "local" and (self.slots[name] is not NULL if generator else may_be_missed(self.slots[name]))
+            if kind == "local"
+            and (self.slots[name] is not NULL if generator else local_may_be_missed(frame.vm, self.slots[name]))
         )
         self.stack = frame.stack[: continuation.stack_below(code, index)] if below else frame.stack
         self.handled = handled

@@ -270,7 +270,8 @@ class Lifetimes:
     def settle(self, frame: Any, result: Any) -> list[Any]:
         """The piece ends here: begin anew, and watch, where something was lost whose end shows; else guard that nothing shows.
 
-        Gives what was taken out of outside objects and lives on in variables: until the function returns, if it does now.
+        Gives what lives on, until the function returns, if it does now, and is in no variable itself: what was taken out of
+        outside objects, and what objects hold that the piece has made.
         """
         given_up = self._given_up()
         frames = _frames(frame)
@@ -285,7 +286,11 @@ class Lifetimes:
             if is_plain(value.obj) and frame.locals[at] is not value and not value.source.guards:
                 self._rely(Candidate(value.obj, value, value.source))
         held = [one for one in given_up if id(one.value) not in lost and not is_plain(one.value)]
-        return [one.standin for one in held if self._is_observed(one.value)]
+        inside = [one for one in self.slots if id(one.value) not in lost and not self._is_at_hand(frames, one)]
+        for one in inside:
+            if not self._is_observed(one.value):
+                self._rely(one)
+        return [one.standin for one in (*inside, *held) if self._is_observed(one.value)]
 
     def _check_pairs(self, frames: list[Any], given_up: list[Candidate]) -> None:
         """What an iterator keeps of a tuple that it gave is not kept by the one that is made anew, if the program has such a
