@@ -26,9 +26,10 @@ def drive(vm: Any, args: Any, kwargs: Any) -> Any:
     items: list[Any] = [Unread(item, rec.source.child("index", i)) for i, item in enumerate(rec.obj)]  # guarded when read
     if RULES.get(fn) is not None:
         items = [vm.world.admit(item.obj, item.source) for item in items]
-    if any(map(resume.may_be_missed, rec.obj)):  # the frame of what is called has them alone
+    result = calls.call(vm, fn, tuple(items), {})
+    if any(map(resume.may_be_missed, rec.obj)):  # the frame of what was called had them alone
         calls.call(vm, list.clear, (given,), {})
-    return calls.call(vm, fn, tuple(items), {})
+    return result
 
 
 @RULES.rule(resume.reraise)
