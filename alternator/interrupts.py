@@ -23,6 +23,9 @@ class Interrupted(BaseException):
         self.error = error
 
 
+_TRACE: Any = vars(BaseException)["__traceback__"]
+
+
 def check(error: BaseException) -> None:
     """Raise :class:`Interrupted` if a handler raised it."""
     if is_from_handler(error):
@@ -31,7 +34,7 @@ def check(error: BaseException) -> None:
 
 def is_from_handler(error: BaseException) -> bool:
     """Whether the exception came through a handler that is installed."""
-    trace = error.__traceback__
+    trace = _TRACE.__get__(error)
     if trace is None or trace.tb_next is None or threading.current_thread() is not threading.main_thread():
         return False
     codes = {_code_of(handler) for handler in map(_signal.getsignal, _SIGNALS) if not isinstance(handler, (int, types.NoneType))}

@@ -322,6 +322,11 @@ static PyObject* py_held(PyObject*, PyObject* args) {
   return value ? value.release() : Py_NewRef(missing);
 }
 
+static PyObject* py_instance_dict(PyObject*, PyObject* obj) {
+  if (Py_TYPE(obj)->tp_dictoffset == 0) Py_RETURN_NONE;
+  return PyObject_GenericGetDict(obj, nullptr);
+}
+
 bool init_lifetimes(PyObject* module) {
   static PyMethodDef methods[] = {
       {"set_lifetime_kinds", set_kinds, METH_VARARGS, "set_lifetime_kinds(plain, holders, silent, apart)"},
@@ -329,6 +334,7 @@ bool init_lifetimes(PyObject* module) {
       {"is_apart", py_is_apart, METH_O, "is_apart(cls) -> whether the ends of its objects are not looked at"},
       {"held_by", py_held_by, METH_O, "held_by(obj) -> a tuple of what it holds"},
       {"held", py_held, METH_VARARGS, "held(how, holder, name, missing) -> what it has there"},
+      {"instance_dict", py_instance_dict, METH_O, "instance_dict(obj) -> its __dict__, whatever its class makes of that; or None"},
       {nullptr, nullptr, 0, nullptr}};
   return PyModule_AddFunctions(module, methods) == 0;
 }

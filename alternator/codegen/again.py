@@ -58,8 +58,8 @@ class RunAgain:
                 return None
         if error is None:  # the graph has not raised: what was expected is not true
             return True
-        ours = isinstance(error, AlternatorException) or interrupts.is_from_handler(error)
-        return self.handles if self.possible and isinstance(error, Exception) and not ours else None
+        ours = issubclass(type(error), AlternatorException) or interrupts.is_from_handler(error)
+        return self.handles if self.possible and issubclass(type(error), Exception) and not ours else None
 
     def statements(self, b: Builder, call: str, expected: list[torch.Tensor]) -> list[str]:
         """The statements of a call of the graph by generated code; its results stand only if what is ``expected`` is true."""

@@ -19,8 +19,9 @@ from alternator._C.eval_frame import hide_code, skip_code
 from alternator.codegen import numbers
 from alternator.exc import Break
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
+from alternator.provenance.keys import special
 from alternator.provenance.source import Source
-from alternator.provenance.world import MISSING, Outside, Unread, module_of
+from alternator.provenance.world import MISSING, Outside, Unread, instance_space, module_of
 from alternator.tensors.graph import SYMBOLIC, Input
 from alternator.tensors.inference import as_inference
 
@@ -241,6 +242,13 @@ class Builder:
 
     def outside(self, rec: Outside) -> str:
         return self.load(rec.source)
+
+    def space(self, kind: type, name: str) -> str:
+        """The text of the ``__dict__`` of the instance of a class that ``name`` is, whatever the class makes of it."""
+        asks_nobody = type(special(kind, "__getattribute__")) is types.WrapperDescriptorType
+        if asks_nobody and type(special(kind, "__dict__")) is types.GetSetDescriptorType:
+            return f"{name}.__dict__"
+        return f"{self.constant(instance_space, 'space')}({name})"
 
     # ---- the finished function
 

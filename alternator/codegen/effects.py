@@ -18,7 +18,7 @@ from alternator.codegen.rebuild import arrange, put_unasked
 from alternator.exc import Break
 from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
-from alternator.provenance import iterators
+from alternator.provenance import iterators, storage
 from alternator.provenance.changes import has_changed, records
 from alternator.provenance.keys import any_asks, hash_of, take_out
 from alternator.provenance.sets import arrangement, is_value, same_but_for_one
@@ -71,7 +71,7 @@ def _keep_apart(b: Builder, changed: list[Outside]) -> None:
     """What was written must not turn out to be what was read by another name: objects of its type are different ones."""
     written = {id(rec): rec for rec in changed}
     for effect in b.vm.world.effects:
-        if isinstance(effect[1], Outside):
+        if type(effect[1]) is Outside:
             written[id(effect[1])] = effect[1]
     of_written = {type(rec.obj) for rec in written.values()}
     for kind in of_written | b.vm.compared:
@@ -123,7 +123,7 @@ _SETTLED = frozenset({bool, int, str, type(None)})
 
 def _family(rec: Outside) -> type:
     for kind in _REPLAY:
-        if isinstance(rec.standin, kind):
+        if issubclass(type(rec.standin), kind):
             return kind
     raise AssertionError(type(rec.standin))
 
@@ -234,14 +234,16 @@ def _replay_set(b: Builder, rec: Outside) -> None:
 
 def _replay_deque(b: Builder, rec: Outside) -> None:
     target = b.load(rec.source)
-    items = b.assign(f"({b.values(rec.standin)},)" if rec.standin else "()")
-    b.emit(f"{target}.clear()")
-    b.emit(f"{target}.extend({items})")
+    held = storage.items(rec.standin)
+    items = b.assign(f"({b.values(held)},)" if held else "()")
+    deque = b.constant(collections.deque, "deque")
+    b.emit(f"{deque}.clear({target})")
+    b.emit(f"{deque}.extend({target}, {items})")
 
 
 def _replay_iterator(b: Builder, rec: Outside) -> None:
     target, ahead = b.load(rec.source), rec.standin
-    if isinstance(ahead, Counting):
+    if type(ahead) is Counting:
         b.emit(f"{b.constant(set_count, 'set_count')}({target}, {b.value(ahead.count)})")
         return
     if ahead.pinned is None:

@@ -7,6 +7,8 @@ import types
 from alternator.codegen.builder import Builder
 from alternator.interpreter import tracebacks
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
+from alternator.provenance import storage
+from alternator.provenance.world import instance_space, mro_of
 
 
 @SUBCLASSES.rule(BaseException)
@@ -14,32 +16,43 @@ from alternator.interpreter.tables import REBUILD, SUBCLASSES
 def rebuild_exception(b: Builder, value: BaseException) -> str:
     """Allocated with its arguments, without the ``__init__`` of its class; then all that an exception carries."""
     kind = type(value)
-    native = next(base for base in kind.__mro__ if not base.__flags__ & 0x200)
-    made = value.args if not isinstance(value, BaseExceptionGroup) else (value.message, list(value.exceptions))
-    if isinstance(value, OSError) and value.filename is not None:
-        more = (value.filename,) if value.filename2 is None else (value.filename, None, value.filename2)
-        made = (*value.args[:2], *more)
+    native = next(base for base in mro_of(kind) if not base.__flags__ & 0x200)
+    given = made = storage.exception_args(value)
+    if issubclass(kind, BaseExceptionGroup):
+        made = storage.group_message(value), list(storage.group_exceptions(value))
+    if issubclass(kind, OSError) and (path := _PATH.__get__(value)) is not None:
+        other = _OTHER_PATH.__get__(value)
+        made = (*given[:2], path) if other is None else (*given[:2], path, None, other)
     args = b.values(made)
     words = f"{b.value(kind)}, {args}" if args else b.value(kind)
     name = b.assign(f"{b.constant(native.__new__, 'new')}({words})")
     b.register(value, name)
-    if isinstance(value, UnicodeError) and len(made) > 1 or isinstance(value, SyntaxError):
+    if issubclass(kind, UnicodeError) and len(made) > 1 or issubclass(kind, SyntaxError):
         start = getattr(native, "__init__")
         b.emit(f"{b.constant(start, 'init')}({name}{', ' if args else ''}{args})")
-    b.emit(f"{name}.args = ({b.values(value.args)}{',' if value.args else ''})")
+    _put(b, name, "args", f"({b.values(given)}{',' if given else ''})")
     _fields(b, value, native, name)
-    if value.__dict__:
-        b.emit(f"{name}.__dict__.update({b.value(dict(value.__dict__))})")
-    if value.__cause__ is not None:
-        b.emit(f"{name}.__cause__ = {b.value(value.__cause__)}")
-    if value.__suppress_context__ is not (value.__cause__ is not None):
-        b.emit(f"{name}.__suppress_context__ = {value.__suppress_context__}")
+    if space := instance_space(value):
+        b.emit(f"{b.space(kind, name)}.update({b.value(dict(space))})")
+    cause, suppressed = storage.cause_of(value), storage.context_is_suppressed(value)
+    if cause is not None:
+        _put(b, name, "__cause__", b.value(cause))
+    if suppressed is not (cause is not None):
+        _put(b, name, "__suppress_context__", repr(suppressed))
     context = b.vm.context_of(value)
     if context is not None:
-        b.emit(f"{name}.__context__ = {b.value(context)}")
-    if value.__traceback__ is not None:
-        b.emit(f"{name}.__traceback__ = {b.value(value.__traceback__)}")
+        _put(b, name, "__context__", b.value(context))
+    trace = storage.trace_of(value)
+    if trace is not None:
+        _put(b, name, "__traceback__", b.value(trace))
     return name
+
+
+def _put(b: Builder, name: str, field: str, text: str) -> None:
+    b.emit(f"{b.constant(vars(BaseException)[field].__set__, 'put')}({name}, {text})")
+
+
+_PATH, _OTHER_PATH = (vars(OSError)[name] for name in ("filename", "filename2"))
 
 
 def _fields(b: Builder, value: BaseException, native: type, name: str) -> None:

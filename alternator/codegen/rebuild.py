@@ -25,10 +25,10 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.namespaces import holder_of
 from alternator.interpreter.tables import NAMED, REBUILD, SUBCLASSES
-from alternator.provenance import iterators
+from alternator.provenance import iterators, storage
 from alternator.provenance.keys import any_asks, asks, hash_of, put
 from alternator.provenance.sets import arrangement, is_value, items_of
-from alternator.provenance.world import MISSING, Unread, class_space, instance_space, module_of
+from alternator.provenance.world import MISSING, Unread, class_space, instance_space, module_of, mro_of
 from alternator.tensors.graph import SYMBOLIC
 
 _new_object = object.__new__
@@ -127,8 +127,8 @@ def _deque_instance(b: Builder, value: Any) -> str:
     deque = b.constant(collections.deque, "deque")
     name = b.assign(f"{deque}.__new__({b.value(type(value))})")
     b.register(value, name)
-    b.emit(f"{deque}.__init__({name}, (), {value.maxlen!r})")
-    items = list(collections.deque.__iter__(value))
+    b.emit(f"{deque}.__init__({name}, (), {storage.deque_limit(value)!r})")
+    items = storage.items(value)
     if items:
         b.emit(f"{deque}.extend({name}, ({b.values(items)},))")
     _attributes(b, value, name)
@@ -169,12 +169,13 @@ def rebuild_list(b: Builder, value: Any) -> str:
 @REBUILD.rule(tuple)
 def rebuild_tuple(b: Builder, value: Any) -> str:
     kind = type(value)
-    items = b.values(value)
+    held = storage.items(value)
+    items = b.values(held) + ("," if len(held) == 1 else "")
     if kind is tuple:
-        return b.assign(f"({items}{',' if len(value) == 1 else ''})" if value else "()")
+        return b.assign(f"({items})")
     if module_of(kind) == "torch.return_types":
-        return b.assign(f"{b.constant(kind, 'cls')}(({items}{',' if len(value) == 1 else ''}))")
-    name = b.assign(f"tuple.__new__({b.value(kind)}, ({items}{',' if len(value) == 1 else ''}))")
+        return b.assign(f"{b.constant(kind, 'cls')}(({items}))")
+    name = b.assign(f"tuple.__new__({b.value(kind)}, ({items}))")
     _attributes(b, value, name)
     return name
 
@@ -268,12 +269,15 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
     kind = type(value)
     allocator: Any = None
     if issubclass(type(value), collections.defaultdict):
-        name = b.assign(f"{b.value(kind)}({b.value(value.default_factory)})")
+        table = b.constant(collections.defaultdict, "defaultdict")
+        factory = b.value(storage.default_factory(value))
+        name = b.assign(f"{table}.__new__({b.value(kind)})")
+        b.emit(f"{table}.__init__({name}, {factory})")
     else:
-        allocator = next(c for c in kind.__mro__ if c in (collections.OrderedDict, list, dict, set))
+        allocator = next(c for c in mro_of(kind) if c in (collections.OrderedDict, list, dict, set))
         name = b.assign(f"{b.constant(allocator, 'base')}.__new__({b.value(kind)})")
     b.register(value, name)
-    if allocator is collections.OrderedDict and len(value) and _ordered(b, value, name):
+    if allocator is collections.OrderedDict and storage.length(value) and _ordered(b, value, name):
         return name
     if base is not list and any_asks(value):
         _put_all(b, name, value)
@@ -282,10 +286,9 @@ def _container_instance(b: Builder, value: Any, base: type) -> str:
         setter = b.constant(collections.OrderedDict.__setitem__ if ordered else dict.__setitem__, "put")
         for key, item in iterators.dict_items(value):
             b.emit(f"{setter}({name}, {b.value(key)}, {b.value(item)})")
-    elif len(value):
+    elif held := storage.items(value):
         method = "extend" if base is list else "update"
-        items = cast(Any, base).__iter__(value)  # the storage, whatever the subclass makes of iteration
-        b.emit(f"{base.__name__}.{method}({name}, ({b.values(items)},))")
+        b.emit(f"{base.__name__}.{method}({name}, ({b.values(held)},))")
         if base is set:
             _lay_out(b, name, value)
     _attributes(b, value, name)
@@ -317,13 +320,13 @@ def _attributes(b: Builder, value: Any, name: str) -> None:
     if instance_space(value) is value:  # a dict with its items for attributes
         b.emit(f"{b.constant(object.__setattr__, 'set')}({name}, '__dict__', {name})")
     elif attributes := _attribute_dict(b, value):
-        b.emit(f"{name}.__dict__.update({attributes})")
+        b.emit(f"{b.space(type(value), name)}.update({attributes})")
     _slots(b, value, name)
 
 
 def _attribute_dict(b: Builder, value: Any) -> str:
     """The text of the instance's ``__dict__``; "" where it has none, or an empty one."""
-    space = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else None
+    space = instance_space(value)
     if space is value or type(space) is not dict and space is not None:
         raise Break("UNREBUILDABLE_OUTPUT", "an object whose __dict__ is a dict of a class of its own")
     if not space:
@@ -332,8 +335,8 @@ def _attribute_dict(b: Builder, value: Any) -> str:
 
 
 def _slots(b: Builder, value: Any, name: str) -> None:
-    for base in type(value).__mro__:
-        for raw in base.__dict__.values():
+    for base in mro_of(type(value)):
+        for raw in class_space(base).values():
             if type(raw) is types.MemberDescriptorType and base.__flags__ & 0x200:
                 try:
                     item = raw.__get__(value)
@@ -576,7 +579,7 @@ def rebuild_instance(b: Builder, value: Any) -> str:
         whole = f"{b.constant(build.instance, 'instance')}({b.value(kind)}, {attributes})"
         b.emit(f"{name} = {_copied(b, value) or whole}")
     elif attributes:
-        b.emit(f"{name}.__dict__.update({attributes})")
+        b.emit(f"{b.space(type(value), name)}.update({attributes})")
     _slots(b, value, name)
     return name
 

@@ -34,7 +34,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link
 from alternator.interpreter.loops import note_break
 from alternator.interpreter.outside_generators import OutsideGenerator
-from alternator.provenance.world import Unread, module_of
+from alternator.provenance.world import Unread, flags_of, module_of
 
 # ---- what runs
 
@@ -85,9 +85,9 @@ def may_be_missed(value: Any) -> bool:
     if kind in _SUSPENDED:
         return True
     if issubclass(kind, type):  # its bases know their subclasses
-        return bool(value.__flags__ & _HEAP)
+        return bool(flags_of(value) & _HEAP)
     return (
-        bool(kind.__flags__ & _HEAP)
+        bool(flags_of(kind) & _HEAP)
         and not issubclass(type(value), _NOT_MISSED)
         and module_of(kind).split(".")[0] != "alternator"
     )

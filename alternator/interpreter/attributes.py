@@ -17,7 +17,7 @@ from alternator.interpreter.namespaces import keep_space, namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
-from alternator.provenance.world import MISSING, Outside, class_space, instance_space
+from alternator.provenance.world import MISSING, Outside, class_space, flags_of, instance_space
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -66,7 +66,7 @@ def _ordinary(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
             return calls.call(vm, known.getattribute, (obj, name), {})
         return lookup(vm, obj, name)
     except UserRaise as raised:
-        if known.getattr is None or not isinstance(raised.exc, AttributeError):
+        if known.getattr is None or not issubclass(type(raised.exc), AttributeError):
             raise
         return MISSING
 
@@ -552,7 +552,7 @@ def store_class(vm: Any, cls: type, name: str, value: Any) -> None:
 
 def write_class(vm: Any, cls: type, name: str, value: Any) -> None:
     """``type.__setattr__`` / ``type.__delattr__``: into the class, or its shadow."""
-    if cls.__flags__ & _IMMUTABLE:
+    if flags_of(cls) & _IMMUTABLE:
         vm.plain(type.__setattr__, cls, name, None)  # refuses it
     if name == "__bases__" and not (vm.world.is_made(cls) and type(cls) is type and not type.__subclasses__(cls)):
         raise Break("UNSUPPORTED_ATTRIBUTE", f"the bases of {cls.__name__} are changed")

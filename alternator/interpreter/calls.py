@@ -34,7 +34,7 @@ from alternator.interpreter.tables import (
     SHALLOW,
     UNKNOWN_AS,
 )
-from alternator.provenance.world import MISSING, Unread, class_space
+from alternator.provenance.world import MISSING, Unread, class_space, flags_of, module_of, mro_of, name_of
 from alternator.tensors.graph import SYMBOLIC
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
@@ -148,7 +148,7 @@ def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
     if values:
         owner = values[0]
         kind = owner if issubclass(type(owner), type) else type(owner)
-        if kind.__flags__ & 0x200 and vm.world.class_attr(kind, fn.__name__) is fn and id(fn) not in vm.records:
+        if flags_of(kind) & 0x200 and vm.world.class_attr(kind, fn.__name__) is fn and id(fn) not in vm.records:
             attributes.vm_trusted(vm, fn)
     if fn in IN_GRAPH or RULES.get(fn) is not None or fn.__dict__:
         code = fn.__code__
@@ -318,14 +318,16 @@ _ONLY_MOVE = frozenset({"insert", "extend", "extendleft", "copy", "sort", "rever
 def native_descriptor(fn: Any, owner: Any) -> tuple[type, Any]:
     """The class that a bound builtin method came from, and the descriptor there: the identity that rules are written for."""
     name = fn.__name__
-    classes = owner.__mro__ or () if issubclass(type(owner), type) else ()  # None while metaclass.mro() runs
-    for base in (*classes, *type(owner).__mro__):
+    classes = mro_of(owner) or () if issubclass(type(owner), type) else ()  # None while metaclass.mro() runs
+    for base in (*classes, *mro_of(type(owner))):
         found = class_space(base).get(name)
         if found is None or type(getattr(found, "__func__", found)) is types.FunctionType:
             continue
         if type(found) not in _OF_INSTANCES:
             return base, found
-        if base not in classes and found.__name__ == name:  # a class may hold one of another class, under another name too
+        if (
+            all(base is not one for one in classes) and found.__name__ == name
+        ):  # a class may hold one of another class, under another name too
             return found.__objclass__, found
     return type(owner), fn
 
@@ -415,7 +417,7 @@ def instantiate(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any
 @passes_on
 def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``type.__call__``: ``__new__``, then ``__init__``."""
-    if cls.__flags__ & 0x200:
+    if flags_of(cls) & 0x200:
         vm.world.trusted(cls)
         no_finalizer(vm, cls)
     if issubclass(cls, torch.Tensor):
@@ -424,7 +426,7 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     init = vm.world.class_attr(cls, "__init__")
     if type(new) is staticmethod:
         new = attributes.vm_trusted(vm, new.__func__)
-    if type(new) is types.BuiltinFunctionType and cls.__flags__ & 0x200 and _is_borrowed(cls, new):
+    if type(new) is types.BuiltinFunctionType and flags_of(cls) & 0x200 and _is_borrowed(cls, new):
         raise Break("UNKNOWN_C_FUNCTION", f"__new__ of {cls.__qualname__}, which is that of another class")
     if type(new) is types.FunctionType:
         obj = _user_new(vm, cls, new, args, kwargs)
@@ -443,8 +445,8 @@ def _is_borrowed(cls: type, new: Any) -> bool:
     """A class says ``__new__ = other.__new__``: CPython may call neither that nor what is inherited."""
     if not issubclass(cls, new.__self__):
         return True
-    owners = [base for base in cls.__mro__ if class_space(base).get("__new__") is new]
-    return owners[0].__flags__ & 0x200 != 0 and new.__self__ is not owners[0] if owners else False
+    owners = [base for base in mro_of(cls) if class_space(base).get("__new__") is new]
+    return flags_of(owners[0]) & 0x200 != 0 and new.__self__ is not owners[0] if owners else False
 
 
 def _user_new(vm: Any, cls: type, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -462,13 +464,13 @@ def _user_init(vm: Any, obj: Any, init: Any, args: tuple[Any, ...], kwargs: dict
 def no_finalizer(vm: Any, cls: type) -> None:
     """An object that is made while tracing dies with the capture: its ``__del__`` would run then, and once too often."""
     if vm.world.class_attr(cls, "__del__") is not MISSING:
-        raise Break("FINALIZER", cls.__name__)
+        raise Break("FINALIZER", name_of(cls))
 
 
 def _native_base(cls: type) -> type:
     """The builtin class that an instance of ``cls`` is in memory."""
-    for base in cls.__mro__:
-        if not base.__flags__ & 0x200:
+    for base in mro_of(cls):
+        if not flags_of(base) & 0x200:
             return base
         if type(class_space(base).get("__new__")) is types.BuiltinFunctionType:
             return base
@@ -480,14 +482,14 @@ def native_new(vm: Any, cls: type, new: Any, init: Any, args: tuple[Any, ...], k
         return RULES.get(new)(vm, (cls, *args), kwargs)
     if new is object.__new__:
         if (args or kwargs) and init is object.__init__:
-            raise vm.user_raise(TypeError(f"{cls.__name__}() takes no arguments"))
+            raise vm.user_raise(TypeError(f"{name_of(cls)}() takes no arguments"))
         return vm.plain(object.__new__, cls)
     base = getattr(new, "__self__", None)
     depth = PURE_TYPES.get(base)
     if depth is None:
         if isinstance(base, type) and issubclass(base, BaseException):
             return vm.plain(lambda: new(cls, *args, **kwargs))
-        raise Break("UNKNOWN_C_FUNCTION", f"construction of {cls.__module__}.{cls.__qualname__}")
+        raise Break("UNKNOWN_C_FUNCTION", f"construction of {module_of(cls)}.{name_of(cls)}")
     if base in (list, dict, set):
         return vm.plain(new, cls)
     vm.close_all(args, kwargs, DEEP)

@@ -183,4 +183,4 @@ def only_symbols_raise(error: Exception) -> bool:
     """Whether native code raised it because of what stands for a number or an array, and would not for the program's own."""
     if type(error) is TypeError and (error.args in _ONLY_SYMBOLS or _OF_OURS.search(str(error))):
         return True
-    return isinstance(error, GuardOnDataDependentSymNode)
+    return issubclass(type(error), GuardOnDataDependentSymNode)

@@ -13,6 +13,7 @@ from alternator.interpreter import rests
 from alternator.interpreter.frame import StopHere
 from alternator.interpreter.links import ENDS_HERE, finishes, passes_on
 from alternator.interpreter.tracebacks import not_an_exception
+from alternator.provenance import storage
 
 
 class TracedGenerator:
@@ -59,7 +60,7 @@ class TracedGenerator:
                 if isinstance(value, kind)
                 else self.vm.call(kind, () if value is None else value if type(value) is tuple else (value,))
             )
-            if not isinstance(made, BaseException):  # is thrown in the place of the other
+            if not issubclass(type(made), BaseException):  # is thrown in the place of the other
                 made = TypeError(not_an_exception(self.vm, kind, type(made).__name__))
             error = made
         else:
@@ -80,7 +81,7 @@ class TracedGenerator:
         try:
             self.resume(None, GeneratorExit())
         except UserRaise as raised:
-            if isinstance(raised.exc, (StopIteration, GeneratorExit)):
+            if issubclass(type(raised.exc), (StopIteration, GeneratorExit)):
                 return
             raise
         raise self.vm.user_raise(RuntimeError("generator ignored GeneratorExit"))
@@ -115,7 +116,7 @@ class TracedGenerator:
                 result = frame.run_carefully() if vm.careful else frame.run()
         except UserRaise as raised:
             self.left_by_error()
-            if isinstance(raised.exc, StopIteration):
+            if issubclass(type(raised.exc), StopIteration):
                 wrong = RuntimeError("generator raised StopIteration")
                 wrong.__cause__ = wrong.__context__ = raised.exc
                 raise UserRaise(wrong) from None
@@ -179,9 +180,9 @@ class TracedGenerator:
                         return result
                 except UserRaise as raised:
                     frame.stack.pop()
-                    if not isinstance(raised.exc, StopIteration) or isinstance(error, GeneratorExit):
+                    if not issubclass(type(raised.exc), StopIteration) or issubclass(type(error), GeneratorExit):
                         raise
-                    frame.stack.append(raised.exc.value)
+                    frame.stack.append(storage.returned(raised.exc))
                     frame.pc = frame.instrs[frame.at - 1].target
                     return _NOTHING
                 frame.stack.pop()
@@ -192,7 +193,7 @@ class TracedGenerator:
 
     def _throw_to(self, receiver: Any, error: BaseException) -> tuple[bool, Any]:
         vm = self.vm
-        if isinstance(error, GeneratorExit):
+        if issubclass(type(error), GeneratorExit):
             if issubclass(type(receiver), TracedGenerator):
                 receiver.close()
             elif hasattr(type(receiver), "close"):

@@ -26,6 +26,8 @@ from alternator.interpreter.places import Places
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.interpreter.tracebacks import made_here, trace_of
 from alternator.interpreter.type_facts import TypeFacts
+from alternator.provenance import storage
+from alternator.provenance.keys import special
 from alternator.provenance.source import Source
 from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World
 from alternator.tensors.dynamic import DynamicPolicy
@@ -279,13 +281,13 @@ class Machine:
         if id(error) not in self.records:  # one from outside, which native code raised again, keeps its own
             BaseException.with_traceback(error, made_here(trace_of(error)))
         handled = self.current_error()
-        before = error.__context__
-        if before is not None and (before is self.handled_outside or isinstance(before, OURS)):
-            error.__context__ = None  # CPython saw our frames where the program has its own
+        before = storage.context_of(error)
+        if before is not None and (before is self.handled_outside or issubclass(type(before), OURS)):
+            storage.set_context(error, None)  # CPython saw our frames where the program has its own
         if handled is None:
             self.raised.add(id(error))
-        elif handled is not error and error.__context__ is None:
-            error.__context__ = handled
+        elif handled is not error and storage.context_of(error) is None:
+            storage.set_context(error, handled)
         return error
 
     def current_error(self) -> BaseException | None:
@@ -307,9 +309,10 @@ class Machine:
     def context_of(self, error: BaseException) -> BaseException | None:
         """``error.__context__`` of an exception that the program made: where it was raised while none was handled, that is the
         exception that a caller of the captured function is handling."""
-        if error.__context__ is None and id(error) in self.raised:
+        context = storage.context_of(error)
+        if context is None and id(error) in self.raised:
             self.nothing_handled_outside()
-        return error.__context__
+        return context
 
     def nothing_handled_outside(self) -> None:
         """Rely on the callers of the captured function not being in the middle of handling an exception."""
@@ -354,9 +357,14 @@ class Machine:
             elif rec is not None:
                 self.compared.add(type(rec.obj))
                 attributes.check_readable(self, value)
-            elif issubclass(kind, weakref.ref) and (rec := self.records.get(id(value()))) is not None:
+            elif issubclass(kind, weakref.ref) and (rec := self.records.get(id(weakref.ref.__call__(value)))) is not None:
                 rec.source.guard("IS", rec.obj)  # it is hashed and compared by what it refers to
-        elif rec is not None and depth == SHALLOW and not issubclass(type(value), _CONTAINERS) and hasattr(kind, "__iter__"):
+        elif (
+            rec is not None
+            and depth == SHALLOW
+            and not issubclass(type(value), _CONTAINERS)
+            and special(kind, "__iter__") is not MISSING
+        ):
             attributes.check_readable(self, value)
         return value
 
@@ -377,9 +385,9 @@ class Machine:
         closing.add(id(value))
         self._nesting += 1
         try:
-            items: Any = value
+            items = storage.items(value)
             if issubclass(type(value), dict):
-                items = [*dict.values(value), *dict.keys(value)]
+                items = [*dict.values(value), *items]
             for item in items:
                 if type(item) not in _ATOMS:
                     self.close(item, DEEP)

@@ -46,5 +46,5 @@ _MASKS = (torch.bool, torch.uint8)
 
 def begin_anew(vm: Any, error: Exception) -> None:
     """The backend failed: restart the capture if breaks at masks may be the cure."""
-    if isinstance(error, ONLY_DATA_SAYS) and vm.states.get(_STATE):
+    if issubclass(type(error), ONLY_DATA_SAYS) and vm.states.get(_STATE):
         raise Restart(lambda: vm.root_state.__setitem__(_STATE, True))

@@ -16,7 +16,7 @@ from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.loops import Lazy
 from alternator.interpreter.tables import DEEP, SHALLOW
-from alternator.provenance.world import MISSING, SCALARS, module_of
+from alternator.provenance.world import MISSING, SCALARS, module_of, name_of
 from alternator.tensors.graph import SYMBOLIC
 
 NUMBERS = frozenset({int, float, bool, torch.SymInt, torch.SymFloat})
@@ -170,6 +170,7 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
         number = tensor_ops.NUMBERS_BESIDE[kind](vm, foreign, fn, left if foreign is right else None, right)
         return tensor_binary(vm, fn, left, number) if foreign is right else tensor_binary(vm, fn, number, right)
     if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and module_of(kind) != "torch":
+        tensor_ops.refuse_asked(vm, kind)
         if issubclass(type(foreign), (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
             return vm.native(fn, (left, right))
         special = _SPECIAL.get(fn, ())
@@ -287,7 +288,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         if hook is MISSING:
             made = vm.world.class_attr(obj, "__class_getitem__")
             if made is MISSING and obj is not type:
-                raise vm.user_raise(TypeError(f"type '{obj.__name__}' is not subscriptable"))
+                raise vm.user_raise(TypeError(f"type '{name_of(obj)}' is not subscriptable"))
             if type(getattr(made, "__func__", made)) is types.FunctionType:
                 return calls.call(vm, attributes.bind(vm, made, None, obj, "__class_getitem__"), (key,), {})
         return subscribed(vm, obj, key)
@@ -548,7 +549,7 @@ def advance(vm: Any, iterator: Any) -> Any:
             raise Break("OUTSIDE_ITERATOR", kind.__name__)
         return vm.native(next, (iterator, MISSING))
     except UserRaise as raised:
-        if isinstance(raised.exc, StopIteration):
+        if issubclass(type(raised.exc), StopIteration):
             return MISSING
         raise
 
@@ -572,7 +573,11 @@ def unpack(vm: Any, value: Any) -> list[Any]:
     if kind in (list, tuple):
         vm.close(value, SHALLOW)
         return list(value)
-    iterator = iterate(vm, value)
+    return taken(vm, iterate(vm, value))
+
+
+def taken(vm: Any, iterator: Any) -> list[Any]:
+    """All that an iterator gives."""
     items: list[Any] = []
     while True:
         item = advance(vm, iterator)

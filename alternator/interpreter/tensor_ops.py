@@ -97,7 +97,7 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
         if isinstance(cause, PartialOverlap):
             return Break("OVERLAPPING_WRITE", name)
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, NotImplementedError):
+    if issubclass(type(error), NotImplementedError):
         return Break("NO_FAKE_RULE", f"{name}: {error}")
     if args is None:
         return UserRaise(vm.adopt(error))
@@ -245,6 +245,8 @@ def _check(vm: Any, value: Any) -> bool:
     kind = type(value)
     if kind in _SCALARS:
         return True
+    if kind.__flags__ & 0x200 and not issubclass(kind, torch.Tensor):
+        refuse_asked(vm, kind)
     vm.close(value)
     if kind in (list, tuple):
         for item in value:
@@ -264,6 +266,14 @@ def _check(vm: Any, value: Any) -> bool:
         if not _is_frozen_dataclass(kind):
             raise Break("UNSUPPORTED_CALL", f"a {kind.__name__} passed to a graph operation")
     return True
+
+
+def refuse_asked(vm: Any, kind: type) -> None:
+    """Torch asks what it is given for its ``__class__``: of fakes other times than in eager, and again for the words of eager."""
+    if type(vm.world.class_attr(kind, "__class__")) is types.GetSetDescriptorType:
+        if type(vm.world.class_attr(kind, "__getattribute__")) is types.WrapperDescriptorType:
+            return
+    raise Break("UNSUPPORTED_CALL", f"a {kind.__name__}, which has a say in what its class is, passed to a graph operation")
 
 
 _IN_GRAPH = (torch.Tensor, tuple, list, dict, int, float, str, enum.Enum, type, types.ModuleType)

@@ -15,6 +15,7 @@ from alternator._C.eval_frame import place_frame, skip_code
 from alternator.bytecode.codecache import CodeCache
 from alternator.exc import Break
 from alternator.interpreter import rests
+from alternator.provenance.storage import trace_of
 
 __all__ = ["Row", "add_entry", "leaves_again", "is_made_here", "made_here", "not_an_exception", "rebuilt", "row_of", "trace_of"]
 
@@ -70,19 +71,10 @@ def _line_at(code: types.CodeType, offset: int) -> int:
     return next((line for start, end, line in code.co_lines() if start <= offset < end and line is not None), -1)
 
 
-def trace_of(error: BaseException) -> types.TracebackType | None:
-    """Its traceback, whatever its class says that ``__traceback__`` is."""
-    trace: types.TracebackType | None = _TRACE.__get__(error)
-    return trace
-
-
 def not_an_exception(vm: Any, kind: type, what: str) -> str:
     """The complaint about a class of exceptions that makes something else."""
     shown = repr(kind) if type(kind) is type else vm.native(repr, (kind,))
     return f"calling {shown} should have returned an instance of BaseException, not {what}"
-
-
-_TRACE: Final = BaseException.__dict__["__traceback__"]
 
 
 def add_entry(vm: Any, frame: Any, error: BaseException) -> None:

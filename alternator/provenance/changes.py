@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alternator._C import build
-from alternator.provenance import iterators
+from alternator.provenance import iterators, storage
 from alternator.provenance.sets import is_value
 from alternator.provenance.world import Outside
 
@@ -31,5 +31,5 @@ def has_changed(rec: Outside) -> bool:
         if build.same_table(standin, rec.obj):
             return False
         return all(map(is_value, before)) or {id(item) for item in _SET_ITEMS(standin)} != {id(item) for item in before}
-    now = list(standin)
+    now = storage.items(standin)
     return len(now) != len(before) or any(a is not c for a, c in zip(now, before))

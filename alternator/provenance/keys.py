@@ -16,7 +16,8 @@ import torch
 
 from alternator._C import build
 from alternator._C.eval_frame import RUN_PLAIN, call_redirected
-from alternator.provenance.world import MISSING, class_space
+from alternator.provenance import storage
+from alternator.provenance.world import MISSING, class_space, mro_of
 
 _HEAP = 1 << 9
 _OURS = (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -40,7 +41,7 @@ def asks(key: Any) -> bool:
 
 def special(kind: type, name: str) -> Any:
     """The special method of a class, as native code finds it."""
-    for base in kind.__mro__:
+    for base in mro_of(kind):
         space = class_space(base)
         if name in space:
             return space[name]
@@ -49,9 +50,7 @@ def special(kind: type, name: str) -> Any:
 
 def any_asks(table: Any) -> bool:
     """Whether a key of the dict or set, or an item of the list, does."""
-    keys: Any = table
-    if issubclass(type(table), (dict, set, frozenset)):
-        keys = [*next(base for base in (dict, set, frozenset) if issubclass(type(table), base)).__iter__(table)]
+    keys = storage.items(table)
     return not _PLAIN.issuperset(map(id, map(type, keys))) and any(map(asks, keys))
 
 

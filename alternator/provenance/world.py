@@ -10,6 +10,7 @@ import threading
 import types
 from typing import Any, Callable
 
+from alternator._C import guards
 from alternator.exc import Break
 from alternator.provenance.source import Source, SourceTree
 
@@ -131,7 +132,8 @@ class World:
         self.written_spaces: dict[int, Outside] = {}  # by the id of its __dict__: an object that got another attribute
         self.vm: Any = None
         self._rules: dict[type, Admit] = {}
-        self._class_attrs: dict[tuple[type, str], Any] = {}
+        self._class_attrs: dict[tuple[int, str], Any] = {}
+        self._classes: dict[int, type] = {}  # whose ids these are
         self._fills: dict[int, Outside] = {}
         self.pins: list[Any] = []
         self._made: set[int] = set()
@@ -221,17 +223,14 @@ class World:
 
         Static types cannot change and need no guard.
         """
-        handle = (cls, name)
-        try:
-            found = self._class_attrs.get(handle, self)
-        except TypeError:
-            raise Break("UNSUPPORTED_TYPE", f"the class {cls.__name__}, which cannot be hashed") from None
+        handle = (id(cls), name)
+        found = self._class_attrs.get(handle, self)
         if found is not self:
             return found
-        if cls in self.opaque:
+        if type(cls) is type and cls in self.opaque:
             raise Break("DATA_DEPENDENT_VALUE", self.opaque[cls])
         raw = MISSING
-        for base in _MRO(cls) or ():
+        for base in mro_of(cls) or ():
             namespace = class_space(base)
             if name in namespace:
                 raw = namespace[name]
@@ -242,7 +241,7 @@ class World:
         if id(cls) in self._made:
             self._bases_of_made(cls, name)
             return raw
-        if cls.__flags__ & 0x200:  # Py_TPFLAGS_HEAPTYPE
+        if flags_of(cls) & 0x200:  # Py_TPFLAGS_HEAPTYPE
             source = self.tree.object(cls).child("typeattr", name)
             if raw is MISSING:
                 source.guard("ABSENT")
@@ -252,11 +251,12 @@ class World:
                 else:
                     source.guard("IS", raw)
         self._class_attrs[handle] = raw
+        self._classes[id(cls)] = cls
         return raw
 
     def _bases_of_made(self, cls: type, name: str) -> None:
         """Guard what the outside bases of a class that the program made contribute to the lookup of a name."""
-        for base in _MRO(cls) or ():
+        for base in mro_of(cls) or ():
             if id(base) not in self._made:
                 self.class_attr(base, name)
             if name in class_space(base):
@@ -271,21 +271,23 @@ class World:
 
     def forget_class_attr(self, cls: type, name: str) -> None:
         """The class attribute was written: look it up anew, in subclasses too."""
-        for seen in [s for s in self._class_attrs if s[1] == name and issubclass(s[0], cls)]:
+        for seen in [
+            s for s in self._class_attrs if s[1] == name and any(base is cls for base in mro_of(self._classes[s[0]]) or ())
+        ]:
             del self._class_attrs[seen]
 
     def class_value(self, cls: type, name: str, raw: Any) -> Any:
         """A plain class attribute, as a value that was read."""
-        for base in _MRO(cls) or ():
+        for base in mro_of(cls) or ():
             rec = self.records.get(id(base))
             if rec is not None and rec.attrs is not None and name in rec.attrs:
                 return rec.attrs[name]
             if name in class_space(base):
                 break
         if id(cls) in self._made:
-            owner = next((base for base in cls.__mro__ if name in base.__dict__), cls)
+            owner = next((base for base in mro_of(cls) if name in class_space(base)), cls)
             return raw if id(owner) in self._made else self.class_value(owner, name, raw)
-        if cls.__flags__ & 0x200:
+        if flags_of(cls) & 0x200:
             return self.admit(raw, self.tree.object(cls).child("typeattr", name))
         return raw
 
@@ -299,7 +301,9 @@ class World:
         self.effects.append((how, rec, name, value))
 
 
-_MRO = type.__dict__["__mro__"].__get__
+mro_of: Any = type.__dict__["__mro__"].__get__
+flags_of: Any = type.__dict__["__flags__"].__get__
+name_of: Any = type.__dict__["__name__"].__get__
 class_space: Any = type.__dict__["__dict__"].__get__
 """What a metaclass of the program cannot hide."""
 module_space: Any = vars(types.ModuleType)["__dict__"].__get__
@@ -313,12 +317,9 @@ def instance_space(obj: Any) -> dict[str, Any] | None:
     if issubclass(type(obj), threading.local):
         space: dict[str, Any] = _LOCAL_GET(obj, "__dict__")
         return space
-    if type(obj).__dictoffset__ == 0:
-        return None
-    try:
-        return object.__getattribute__(obj, "__dict__")
-    except (AttributeError, TypeError):
-        return getattr(obj, "__dict__", None)
+    if issubclass(type(obj), type):
+        return class_space(obj)  # type: ignore[no-any-return]
+    return guards.instance_dict(obj)
 
 
 _LOCAL_GET: Any = threading.local.__getattribute__

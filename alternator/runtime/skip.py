@@ -6,7 +6,6 @@ A frame that is run plainly may still call code that is captured, unless the ver
 
 from __future__ import annotations
 
-import collections
 import enum
 import importlib.util
 import os
@@ -17,7 +16,10 @@ import torch
 
 from alternator import marks
 from alternator.bytecode.assemble import origin_of
-from alternator.provenance.world import SCALARS, module_of
+from alternator.provenance import storage
+from alternator.provenance.ends import held
+from alternator.provenance.keys import special
+from alternator.provenance.world import MISSING, SCALARS, class_space, module_of, mro_of
 from alternator.registry import Table
 
 
@@ -206,42 +208,42 @@ def _is_of_torch(obj: object) -> bool:
     if kind is types.ModuleType:
         name = obj.__name__  # type: ignore[attr-defined]
         return name in ("torch", "numpy") or name.startswith(("torch.", "alternator"))
-    if kind in (types.FunctionType, types.BuiltinFunctionType) or isinstance(obj, type):
-        module = getattr(obj, "__module__", None)
+    if kind in (types.FunctionType, types.BuiltinFunctionType) or issubclass(kind, type):
+        module = module_of(obj) if issubclass(kind, type) else obj.__module__  # type: ignore[arg-type, union-attr]
         # A function of the user's may do tensor work: its own frame is asked about when it is called.
         return isinstance(module, str) and (module == "torch" or module.startswith("torch."))
-    return kind not in _SCALARS and isinstance(obj, (torch.Tensor, torch.nn.Module))
+    return kind not in _SCALARS and issubclass(kind, (torch.Tensor, torch.nn.Module))
 
 
 def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
     kind = type(obj)
     if kind in _SCALARS:
         return False
-    if isinstance(obj, (torch.Tensor, torch.nn.Module, torch.Generator, torch.SymInt, torch.SymFloat, torch.SymBool)):
+    if issubclass(kind, (torch.Tensor, torch.nn.Module, torch.Generator, torch.SymInt, torch.SymFloat, torch.SymBool)):
         return True
     if id(obj) in seen or depth == 0:
         return False
     seen.add(id(obj))
-    if isinstance(obj, (list, tuple, set, frozenset, collections.deque)):
-        return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj)[:64])  # type: ignore[call-overload]
-    if isinstance(obj, dict):
-        return any(_leads_to_tensors(item, seen, depth - 1) for item in list(obj.values())[:64])
+    base = storage.container_base(kind)
+    if base is not None:
+        items = dict.values(obj) if base is dict else storage.items(obj)  # type: ignore[arg-type]
+        return any(_leads_to_tensors(item, seen, depth - 1) for item in list(items)[:64])
     if module_of(kind) == "numpy" or module_of(kind).startswith("torch"):
         return True
-    if isinstance(obj, types.MethodType):
-        return _leads_to_tensors(obj.__self__, seen, depth)
-    if isinstance(obj, types.FunctionType) or hasattr(kind, "__next__"):
+    if kind is types.MethodType:
+        return _leads_to_tensors(obj.__self__, seen, depth)  # type: ignore[attr-defined]
+    if kind is types.FunctionType or special(kind, "__next__") is not MISSING:
         return True
     if any(_leads_to_tensors(raw.__get__(obj), seen, depth - 1) for raw in _slots(kind) if _is_set(raw, obj)):
         return True
-    inner = getattr(kind, "__dictoffset__", 0) and getattr(obj, "__dict__", None)
-    return isinstance(inner, dict) and any(_leads_to_tensors(item, seen, depth - 1) for item in list(inner.values())[:64])
+    inner = held("attribute", obj, "__dict__") if not issubclass(kind, type) else None  # it is not made for this look
+    return issubclass(type(inner), dict) and any(_leads_to_tensors(item, seen, depth - 1) for item in [*dict.values(inner)][:64])  # type: ignore[arg-type]
 
 
 def _slots(kind: type) -> list[types.MemberDescriptorType]:
     if not kind.__flags__ & 0x200:
         return []
-    spaces = [vars(base) for base in kind.__mro__ if "__slots__" in vars(base)]
+    spaces = [class_space(base) for base in mro_of(kind) if "__slots__" in class_space(base)]
     return [raw for space in spaces for raw in space.values() if type(raw) is types.MemberDescriptorType]
 
 

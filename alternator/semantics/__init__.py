@@ -13,6 +13,7 @@ from alternator.semantics import (  # noqa: F401
     contexts,
     control_flow,
     copying,
+    dicts,
     distributed,
     enums,
     flex_attention,

@@ -15,7 +15,9 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import CODES, IN_GRAPH, READABLE, RULES
+from alternator.provenance import storage
 from alternator.provenance.source import Source
+from alternator.provenance.storage import exception_args
 from alternator.provenance.world import ADMIT, World
 
 ADMIT.constants(torch.dtype, torch.layout, torch.memory_format, torch.device, torch.Size, torch.qscheme)
@@ -150,10 +152,10 @@ def admit_exception(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     world.record(obj, source)
     if not issubclass(type(obj), _MORE_THAN_ARGUMENTS):
-        world.vm.close(world.admit(obj.args, source.child("attr", "args")))
+        world.vm.close(world.admit(exception_args(obj), source.child("call", exception_args)))
     if issubclass(type(obj), BaseExceptionGroup):
-        for name in ("message", "exceptions"):
-            world.vm.close(world.admit(getattr(obj, name), source.child("attr", name)))
+        for read in (storage.group_message, storage.group_exceptions):
+            world.vm.close(world.admit(read(obj), source.child("call", read)))
     return obj
 
 

@@ -10,10 +10,10 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import assertions, attributes, calls, floats, operations, rests, tensor_ops, unread
+from alternator.interpreter.collecting import ask_length, collect
 from alternator.interpreter.generators import TracedFilter, TracedGenerator, TracedMap, TracedUntil
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import finishes
-from alternator.interpreter.opcodes.build import is_taken_whole, mapping_items, put_item
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
@@ -31,7 +31,7 @@ def _consuming(fn: Any) -> None:
     """all, any, sorted: their iterable is read by the interpreter first, lazily where that can be seen."""
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        return calls.run_pure(vm, fn, DEEP, (operations.unpack(vm, args[0]), *args[1:]), kwargs)
+        return calls.run_pure(vm, fn, DEEP, (collect(vm, args[0]), *args[1:]), kwargs)
 
     RULES.put(fn, rule)
 
@@ -275,7 +275,7 @@ def rule_getattr(vm: Any, args: Any, kwargs: Any) -> Any:
     try:
         return attributes.load(vm, args[0], name)
     except UserRaise as raised:
-        if len(args) > 2 and isinstance(raised.exc, AttributeError):
+        if len(args) > 2 and issubclass(type(raised.exc), AttributeError):
             return args[2]
         raise
 
@@ -300,7 +300,7 @@ def rule_hasattr(vm: Any, args: Any, kwargs: Any) -> Any:
     try:
         attributes.load(vm, args[0], name)
     except UserRaise as raised:
-        if isinstance(raised.exc, AttributeError):
+        if issubclass(type(raised.exc), AttributeError):
             return False
         raise
     return True
@@ -389,7 +389,7 @@ def rule_next(vm: Any, args: Any, kwargs: Any) -> Any:
         try:
             return iterator.resume(None, None)
         except UserRaise as raised:
-            if isinstance(raised.exc, StopIteration) and len(args) > 1:
+            if issubclass(type(raised.exc), StopIteration) and len(args) > 1:
                 return args[1]
             raise
     value = operations.advance(vm, iterator)
@@ -479,7 +479,7 @@ def _collect(kind: type) -> Any:
             raise vm.user_raise(TypeError(f"'{type(args[0]).__name__}' object is not iterable"))
         if kind in (set, frozenset):
             return vm.native(kind, (operations.members_for_set(vm, args[0]),))
-        items = operations.unpack(vm, args[0])
+        items = collect(vm, args[0])
         if kind is list:
             return items
         return args[0] if type(args[0]) is tuple else tuple(items)
@@ -489,49 +489,6 @@ def _collect(kind: type) -> Any:
 
 for _kind in (list, tuple, set, frozenset):
     RULES.put(_kind, _collect(_kind))
-
-
-@RULES.rule(dict)
-def rule_dict(vm: Any, args: Any, kwargs: Any) -> Any:
-    made: dict[Any, Any] = {}
-    update_dict(vm, made, args, kwargs)
-    return made
-
-
-def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
-    if len(args) > 1:
-        raise vm.user_raise(TypeError(f"dict expected at most 1 argument, got {len(args)}"))
-    if args:
-        source = args[0]
-        if is_taken_whole(vm, source):  # C code sees when a key's __eq__ changes it meanwhile
-            vm.native(dict.update, (target, vm.close(source, SHALLOW)))
-        elif issubclass(type(source), dict) or hasattr(type(source), "keys"):
-            for key, value in mapping_items(vm, source):
-                put_item(vm, target, key, value)
-        else:
-            for at, pair in enumerate(operations.unpack(vm, source)):
-                put_item(vm, target, *_pair(vm, at, pair))
-    dict.update(target, kwargs)
-
-
-def _pair(vm: Any, at: int, value: Any) -> tuple[Any, Any]:
-    found = tuple(operations.unpack(vm, value))
-    if len(found) != 2:
-        raise vm.user_raise(ValueError(f"dictionary update sequence element #{at} has length {len(found)}; 2 is required"))
-    return found
-
-
-@RULES.rule(dict.update)
-def rule_dict_update(vm: Any, args: Any, kwargs: Any) -> Any:
-    operations.writable(vm, args[0])
-    vm.ticks += 1
-    if type(args[0]) is not dict and type(args[0]).__setitem__ is not dict.__setitem__:
-        merged: dict[Any, Any] = {}
-        update_dict(vm, merged, args[1:], kwargs)
-        for key, value in merged.items():
-            operations.setitem(vm, args[0], key, value)
-        return
-    update_dict(vm, args[0], args[1:], kwargs)
 
 
 @RULES.rule(list.extend)
@@ -544,19 +501,9 @@ def rule_list_extend(vm: Any, args: Any, kwargs: Any) -> Any:
         list.extend(target, operations.unpack(vm, items))
         return
     iterator = operations.iterate(vm, items)  # what gives the items sees the list grow
+    ask_length(vm, items)
     while (item := operations.advance(vm, iterator)) is not MISSING:
         operations.append(vm, target, item)
-
-
-@RULES.rule(dict.get)
-def rule_dict_get(vm: Any, args: Any, kwargs: Any) -> Any:
-    default = args[2] if len(args) > 2 else None
-    rec = vm.records.get(id(args[0]))
-    if rec is not None and not rec.filled and rec.partial is not None:
-        value = operations.read_key(vm, rec, args[1])
-        return default if value is MISSING else value
-    vm.close(args[1])
-    return vm.native(dict.get, (vm.fill_value(args[0]), hashable(vm, args[1]), default))
 
 
 @RULES.rule(bool)

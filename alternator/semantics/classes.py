@@ -8,7 +8,7 @@ from typing import Any
 
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, flags_of
 
 
 @RULES.rule(object.__init__)
@@ -88,4 +88,4 @@ def type_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
 def _is_write(args: Any, count: int) -> bool:
     """Whether native code would write, and not complain about what it is given."""
     named = len(args) == count and issubclass(type(args[0]), type) and type(args[1]) is str
-    return named and bool(args[0].__flags__ & 0x200)
+    return named and bool(flags_of(args[0]) & 0x200)

@@ -18,15 +18,16 @@ from alternator.exc import Break
 from alternator.interpreter import attributes, operations
 from alternator.interpreter.namespaces import owner_of
 from alternator.interpreter.tables import PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW
+from alternator.provenance import storage
 from alternator.provenance.iterators import dict_items
-from alternator.provenance.keys import any_asks, asks, put
+from alternator.provenance.keys import any_asks, asks, put, special
 from alternator.provenance.sets import arrangement, is_plain, is_value, items_of, same_value
 from alternator.provenance.source import Source
-from alternator.provenance.world import ADMIT, MISSING, Outside, World
+from alternator.provenance.world import ADMIT, MISSING, Outside, World, module_of, mro_of
 
 
 def _new(kind: type) -> Any:
-    for base in kind.__mro__:
+    for base in mro_of(kind):
         if not base.__flags__ & 0x200 or base in (collections.OrderedDict, collections.defaultdict, collections.deque):
             return cast(Any, base).__new__(kind)
     raise AssertionError(kind)
@@ -62,13 +63,14 @@ def rule_append(vm: Any, args: Any, kwargs: Any) -> None:
 @ADMIT.register(tuple)
 def admit_tuple(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
-    if hasattr(type(obj), "n_sequence_fields") and type(obj).__module__ != "torch.return_types":
+    of_torch = module_of(type(obj)) == "torch.return_types"
+    if special(type(obj), "n_sequence_fields") is not MISSING and not of_torch:
         return _admit_record(world, obj, source)
     source.guard("LEN", tuple.__len__(obj))  # what a class of the program says may be another number
     items = [world.admit(item, source.child("index", i)) for i, item in enumerate(tuple.__iter__(obj))]
     if not items and type(obj) is tuple:
         return ()
-    if type(obj).__module__ == "torch.return_types":
+    if of_torch:
         made = type(obj)(items)
     else:
         made = tuple.__new__(type(obj), items)
@@ -123,7 +125,8 @@ def admit_dict(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
     standin = _new(type(obj))
     if issubclass(type(obj), collections.defaultdict):
-        standin.default_factory = world.admit(obj.default_factory, source.child("attr", "default_factory"))
+        factory = world.admit(storage.default_factory(obj), source.child("call", storage.default_factory))
+        storage.set_default_factory(standin, factory)
     rec = world.record(obj, source, standin, filled=False)
     rec.state = fill_dict
     rec.partial = {}
@@ -140,7 +143,7 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     if obj is sys.modules:
         raise Break("IMPORT", "a look at all modules, of which the capture itself may load some")
     if rec.snapshot is not None:  # it holds what was written before anybody looked at the rest
-        written = dict(rec.standin)
+        written = dict(dict_items(rec.standin))
         dict.clear(rec.standin)
         rec.snapshot = None
         fill_dict(vm, rec)
@@ -275,20 +278,22 @@ def _read_items(world: World, source: Source, members: Any) -> list[Any] | None:
 @ADMIT.register(collections.deque)
 def admit_deque(world: World, obj: Any, source: Source) -> Any:
     source.guard("TYPE", type(obj))
-    limit = obj.maxlen
-    source.guard_predicate(lambda value: value.maxlen == limit, f"maxlen == {limit}")
-    rec = world.record(obj, source, collections.deque((), limit), filled=False)
+    limit = storage.deque_limit(obj)
+    source.guard_predicate(lambda value: storage.deque_limit(value) == limit, f"maxlen == {limit}")
+    standin = _new(type(obj))
+    collections.deque.__init__(standin, (), limit)
+    rec = world.record(obj, source, standin, filled=False)
     rec.state = fill_deque
     return rec.standin
 
 
 def fill_deque(vm: Any, rec: Outside) -> None:
-    count = len(rec.obj)
-    items = rec.source.child("call", list)
-    items.guard("LEN", count)
-    for i, item in enumerate(rec.obj):
-        rec.standin.append(vm.world.admit(item, items.child("index", i)))
-    rec.snapshot = list(rec.standin)
+    held = storage.items(rec.obj)
+    items = rec.source.child("call", storage.items)
+    items.guard("LEN", len(held))
+    for i, item in enumerate(held):
+        collections.deque.append(rec.standin, vm.world.admit(item, items.child("index", i)))
+    rec.snapshot = storage.items(rec.standin)
 
 
 for _kind in (list, dict, set, frozenset, tuple, collections.deque, collections.OrderedDict, collections.defaultdict):

@@ -17,7 +17,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
-from alternator.provenance.world import ADMIT, MISSING
+from alternator.provenance.world import ADMIT, MISSING, instance_space
 from alternator.semantics import parameters
 from alternator.tensors.graph import SYMBOLIC
 from alternator.tensors.sharing import memory_layout
@@ -47,7 +47,7 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
         raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
     if is_simple(vm, value):
         made = vm.plain(object.__new__, kind)
-        made.__dict__.update(state_of(vm, value))
+        space_of(made).update(state_of(vm, value))
         return made
     _refuse_outside(vm, value)
     return calls.inline(vm, cast(types.FunctionType, copy.copy), args, kwargs)
@@ -106,7 +106,7 @@ class _Copier:
         if is_simple(vm, value):
             made = self.memo[self.address(value)] = vm.plain(object.__new__, kind)
             for name, item in state_of(vm, value).items():
-                made.__dict__[name] = self.copy(item)
+                space_of(made)[name] = self.copy(item)
             return made
         _refuse_outside(vm, value)
         return calls.inline(vm, cast(types.FunctionType, copy.deepcopy), (value, self.memo), {})
@@ -261,15 +261,24 @@ def is_simple(vm: Any, value: Any, hooks: Any = types.MappingProxyType({})) -> b
         return False
     if any(type(raw) is types.MemberDescriptorType for base in kind.__mro__ for raw in base.__dict__.values()):
         return False
+    if type(vm.world.class_attr(kind, "__getattribute__")) is types.FunctionType:
+        return False
+    if (asked := vm.world.class_attr(kind, "__getattr__")) is not MISSING and asked is not torch.nn.Module.__getattr__:
+        return False  # it is asked for the hooks
     found = {name: vm.world.class_attr(kind, name) for name in _HOOKS}
     said = {name: one for name, one in found.items() if type(one) is types.FunctionType}
     return kind.__dictoffset__ != 0 and said == hooks
 
 
+def space_of(value: Any) -> dict[str, Any]:
+    """The ``__dict__`` of an instance that has one."""
+    return cast("dict[str, Any]", instance_space(value))
+
+
 def state_of(vm: Any, value: Any) -> dict[str, Any]:
     """The instance's attributes, read with guards."""
     if id(value) not in vm.records:
-        return dict(object.__getattribute__(value, "__dict__"))
+        return dict(space_of(value))
     return dict(vm.fill_value(attributes.lookup(vm, value, "__dict__")))
 
 

@@ -109,7 +109,7 @@ def example(vm: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     except _NoExample:
         return UNKNOWN
     except Exception as error:
-        if not isinstance(error, numpy.linalg.LinAlgError) or all(map(are_numbers, (*args, *kwargs.values()))):
+        if not issubclass(type(error), numpy.linalg.LinAlgError) or all(map(are_numbers, (*args, *kwargs.values()))):
             raise Break("NUMPY", f"how {fn.__name__}() of such arguments fails") from None
         return UNKNOWN
 

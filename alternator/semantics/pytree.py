@@ -21,7 +21,7 @@ _ATOMS = (torch.Tensor, int, float, str, bool, type(None), torch.dtype, torch.de
 def handler_of(vm: Any, kind: Any) -> Any:
     """How trees of a type are taken apart (None: they are leaves); guarded, since libraries register types late."""
     found = pytree.SUPPORTED_NODES.get(kind)
-    if kind.__flags__ & 0x200 if isinstance(kind, type) else False:
+    if issubclass(type(kind), type) and kind.__flags__ & 0x200:
         source = vm.world.tree.object(pytree).child("dict").child("dictitem", "SUPPORTED_NODES").child("dictitem", kind)
         if found is None:
             source.guard("ABSENT")
@@ -41,7 +41,7 @@ def children_of(vm: Any, node: Any) -> tuple[Any, Any, list[Any]] | None:
     if kind is dict:
         vm.close(node, SHALLOW)
         return kind, list(dict.keys(node)), list(dict.values(node))
-    if isinstance(node, _ATOMS):
+    if issubclass(kind, _ATOMS):
         return None
     kind = attributes.type_of(vm, node)
     if pytree.is_namedtuple_class(kind):

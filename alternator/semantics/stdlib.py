@@ -23,6 +23,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, operations
+from alternator.interpreter.collecting import length_hint
 from alternator.interpreter.opcodes.exceptions import traceback_of
 from alternator.interpreter.tables import (
     CODES,
@@ -35,6 +36,7 @@ from alternator.interpreter.tables import (
     RULES,
     SHALLOW,
 )
+from alternator.provenance.storage import context_of
 from alternator.provenance.world import MISSING
 
 # ---- pure native types and functions
@@ -159,29 +161,7 @@ def rule_length_hint(vm: Any, args: Any, kwargs: Any) -> Any:
         stands_in = kind is not type(args[0]) or id(args[0]) in vm.records
         if stands_in and hint is not MISSING and type(hint) is not types.FunctionType:
             raise Break("UNKNOWN_C_FUNCTION", f"operator.length_hint of a {kind.__name__}")
-    return calls.call(vm, _length_hint, args, kwargs)
-
-
-def _length_hint(obj: Any, default: int = 0) -> Any:
-    kind = type(obj)
-    if hasattr(kind, "__len__"):
-        try:
-            return len(obj)
-        except TypeError:
-            pass
-    if not hasattr(kind, "__length_hint__"):
-        return default
-    try:
-        hint = kind.__length_hint__(obj)
-    except TypeError:
-        return default
-    if hint is NotImplemented:
-        return default
-    if not isinstance(hint, int):
-        raise TypeError(f"__length_hint__ must be an integer, not {type(hint).__name__}")
-    if hint < 0:
-        raise ValueError("__length_hint__() should return >= 0")
-    return hint
+    return calls.call(vm, length_hint, args, kwargs)
 
 
 # ---- functools
@@ -322,7 +302,7 @@ def _context_of(vm: Any, error: Any) -> Any:
         return vm.context_of(error)
     if rec.attrs is not None and "__context__" in rec.attrs:
         return rec.attrs["__context__"]
-    return vm.world.admit(rec.obj.__context__, rec.inner.child("attr", "__context__"))
+    return vm.world.admit(context_of(rec.obj), rec.inner.child("call", context_of))
 
 
 GETTERS.put(BaseException.__dict__["__context__"], _context_of)

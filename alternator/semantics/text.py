@@ -15,6 +15,7 @@ from alternator.interpreter import attributes, calls, operations, pending
 from alternator.interpreter.identity import TracedId
 from alternator.interpreter.pending import PendingText, Shown, ShownNumber, ShownSizes
 from alternator.interpreter.tables import DEEP, REBUILD, RULES
+from alternator.provenance import storage
 from alternator.provenance.world import SCALARS
 from alternator.tensors.graph import SYMBOLIC
 
@@ -54,16 +55,16 @@ def check_shown(vm: Any, value: Any, depth: int = 0) -> Any:
     if any(type(one) is types.FunctionType for one in found[:2]):
         return value  # its own code says what is shown: interpreted
     if issubclass(type(value), BaseException):
-        changed = _check_items(vm, value.args, depth)
+        changed = _check_items(vm, storage.exception_args(value), depth)
         if changed is not None and id(value) not in vm.records:
-            value.args = tuple(changed)
+            storage.set_exception_args(value, tuple(changed))
         return value
     vm.fill_value(value)
     if issubclass(type(value), dict):
         changed = _check_items(vm, list(dict.items(value)), depth)
         return value if changed is None or kind is not dict else dict(changed)
     if issubclass(type(value), _CONTAINERS):
-        changed = _check_items(vm, value, depth)
+        changed = _check_items(vm, storage.items(value), depth)
         return value if changed is None or kind not in (list, tuple) else kind(changed)
     if (found[0] is object.__repr__ or kind in _WITH_ADDRESS) and not _address_is_known(vm, id(value)):
         raise Break("IDENTITY", f"the address of a {kind.__name__} in its text")

@@ -55,8 +55,8 @@ class _Zeros:
 
 
 def _real(value: Any, number: Callable[[Any], Any]) -> Any:
-    if isinstance(value, FakeTensor):
+    if issubclass(type(value), FakeTensor):
         return _Zeros(value, number)
-    if isinstance(value, torch.Tensor):
+    if issubclass(type(value), torch.Tensor):
         raise CannotBeTried
-    return number(value) if isinstance(value, SYMBOLIC) else value
+    return number(value) if issubclass(type(value), SYMBOLIC) else value

@@ -301,11 +301,11 @@ class Recorder:
     def args(self, value: Any) -> Any:
         """Arguments of an operation with every tensor and symbolic scalar replaced by its node."""
         kind = type(value)
-        if kind is FakeTensor or isinstance(value, torch.Tensor):
+        if kind is FakeTensor or issubclass(kind, torch.Tensor):
             return self.node_of(value)
         if kind in (int, float, str, bool, type(None), torch.dtype, torch.device):
             return value
-        if isinstance(value, SYMBOLIC):
+        if issubclass(kind, SYMBOLIC):
             return self.symbolic_node(value)
         if kind is tuple or kind is list:
             return kind([self.args(v) for v in value])
@@ -315,27 +315,27 @@ class Recorder:
             return {k: self.args(v) for k, v in value.items()}
         if kind is slice:
             return slice(self.args(value.start), self.args(value.stop), self.args(value.step))
-        if isinstance(value, tuple):
-            items = [self.args(v) for v in value]
-            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if issubclass(kind, tuple):
+            items = [self.args(v) for v in tuple.__iter__(value)]
+            return kind(*items) if hasattr(kind, "_fields") else tuple(items)
         if kind is type:
             return _DTYPES.get(value, value)
-        if isinstance(value, numpy.generic):
+        if issubclass(kind, numpy.generic):
             return value.item()
-        if isinstance(value, torch._numpy.ndarray):  # a number of NumPy as the bound of a slice
+        if issubclass(kind, torch._numpy.ndarray):  # a number of NumPy as the bound of a slice
             return self.args(value.tensor)
         if issubclass(kind, list):  # native code takes its items
             return [self.args(v) for v in list.__iter__(value)]
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(kind):
             return self._dataclass(value)
         if kind is complex and not is_written(value):
             return self.graph.call_function(complex, (value.real, value.imag))
-        if isinstance(value, _WRITTEN):
+        if issubclass(kind, _WRITTEN):
             return value
         if kind in EXACT:
             return EXACT[kind](value)
         for base, plain in EXACT.items():  # what a subclass says of itself is not how it is made
-            if isinstance(value, base):
+            if issubclass(kind, base):
                 return plain(value)
         raise Break("UNSUPPORTED_CALL", f"a {kind.__name__} passed to a graph operation")
 

@@ -111,7 +111,7 @@ def _numbers(values: Any) -> tuple[Any, ...]:
 def _tensors(values: Any) -> list[FakeTensor]:
     found = []
     for value in values:
-        if isinstance(value, FakeTensor):
+        if issubclass(type(value), FakeTensor):
             found.append(value)
         elif type(value) in (tuple, list):
             found += _tensors(value)

@@ -294,3 +294,86 @@ def test_import_errors() -> None:
             return x, str(e)
 
     same(f, X)
+
+
+class Whole(int):
+    pass
+
+
+class Apart(int):
+    __match_args__ = ("real", "imag")
+
+
+class Asked(dict):
+    def get(self, key, default=None):
+        print("get", key)
+        return 5 if key == "five" else super().get(key, default)
+
+    def __contains__(self, key):
+        print("contains", key)
+        return super().__contains__(key)
+
+
+def test_patterns_of_classes_made_of_builtin_ones() -> None:
+    def f(x, o):
+        match o:
+            case Apart(a, b):
+                return x + a, b
+            case Whole(a):
+                return x * a, type(a) is Whole
+            case float(a):
+                return x - a
+
+    def wrong(x, o):
+        match o:
+            case Whole(a, b):
+                return x + a + b
+
+    same(f, X, Whole(2), graphs=1, breaks=0, then=[(X, Apart(3)), (X, 1.5)])
+    same(wrong, X, Whole(2))
+
+
+def test_mapping_patterns_ask_for_get() -> None:
+    def f(x, d):
+        match d:
+            case {"b": v, "a": _}:
+                return x + v
+            case {"five": v, "a": w}:
+                return x * v + w
+            case {"c": v, **rest}:
+                return x - v, rest
+            case {}:
+                return x
+
+    same(f, X, Asked(a=1, c=2), graphs=1, breaks=0, then=[(X, {"a": 1, "b": 2}), (X, {"d": 2, "c": 4}), (X, {"e": 1})])
+
+
+class Steps:
+    """An iterator that tells what it is asked."""
+
+    def __init__(self) -> None:
+        self.left = 4
+
+    def __iter__(self):
+        print("iter")
+        return self
+
+    def __next__(self):
+        print("next")
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration
+        return self.left
+
+    def __length_hint__(self):
+        print("hint")
+        return 4
+
+
+def test_what_makes_lists_asks_how_many() -> None:
+    def f(x):
+        a, *b = Steps()
+        c, d, e, g = Steps()
+        return x + 1, a, b, c, list(Steps()), [*Steps()], sorted(Steps()), (lambda *args: args)(*Steps()), [].extend(Steps())
+
+    same(f, X, graphs=1, breaks=0)

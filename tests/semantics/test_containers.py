@@ -676,3 +676,80 @@ def test_nobody_asks_a_changed_container_for_its_class_but_the_program():
     with contextlib.redirect_stdout(io.StringIO()) as out:
         compiled(torch.ones(2))
     assert (list.__len__(box), out.getvalue()) == (2, "")
+
+
+class Padded(collections.deque):
+    """Overrides what native code of a deque does not ask."""
+
+    def append(self, item):
+        super().append(item)
+        super().append(0)
+
+    def __len__(self):
+        return super().__len__() + 100
+
+    def __repr__(self):
+        return "Padded(" + ", ".join(map(repr, self)) + ")"
+
+
+def test_subclasses_of_deque_are_what_they_are():
+    def fn(x, queue):
+        y = x + len(queue)
+        queue.append(7)
+        return y, type(queue), isinstance(queue, Padded), repr(queue), list(queue), queue.maxlen
+
+    same(fn, X, Padded([1, 2], maxlen=5), graphs=1, breaks=0, then=[(X, Padded([1, 2], maxlen=3)), (X, collections.deque([1]))])
+
+
+class Disguised(dict):
+    """Says that it is a list."""
+
+    @property
+    def __class__(self):
+        return list
+
+
+def test_a_dict_that_says_it_is_a_list_is_written_as_a_dict():
+    def fn(x, d):
+        d["b"] = x + 1
+        return x * 2, isinstance(d, list), isinstance(d, dict), d.__class__
+
+    d = Disguised(a=1)
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    assert compiled(X, d)[1:] == (True, True, list)
+    assert list(d) == ["a", "b"]
+    assert_same(d["b"], X + 1, "written")
+
+
+class MadeBy(collections.defaultdict):
+    def __init__(self, *args):
+        print("made")
+        super().__init__(*args)
+
+    def __setattr__(self, name, value):
+        print("set", name)
+        super().__setattr__(name, value)
+
+
+def test_defaultdicts_of_a_class_are_rebuilt_without_its_methods():
+    def fn(x):
+        d = MadeBy(list)
+        d["k"].append(x + 1)
+        return d
+
+    same(fn, X, graphs=1, breaks=0)
+
+
+class LoudDict(dict):
+    def __setitem__(self, key, value):
+        print("set", key)
+        super().__setitem__(key, value)
+
+
+def test_update_of_a_dict_does_not_set_items():
+    def fn(x, d):
+        d.update({"z": 1}, y=2)
+        d.update([("w", 3)])
+        return x + 1, dict(d)
+
+    same(fn, X, LoudDict(a=1), graphs=1, breaks=0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import types
 from typing import Any, Iterator
 
 import torch
 
 from alternator.interpreter import calls, operations, pending
+from alternator.interpreter.collecting import collect
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcode_table import op
@@ -52,7 +54,7 @@ def build_map(f: Any, i: Any) -> None:
 def put_item(vm: Any, target: Any, key: Any, value: Any) -> None:
     """``target[key] = value`` of a dict of the program's, which may ask the key."""
     if type(key) is str:
-        target[key] = value
+        dict.__setitem__(target, key, value)
     else:
         key = hashable(vm, key)
         vm.native(dict.__setitem__, (target, key, value))
@@ -107,7 +109,7 @@ def list_extend(f: Any, i: Any) -> None:
     value = f.stack.pop()
     if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
         raise f.vm.user_raise(TypeError(f"Value after * must be an iterable, not {type(value).__name__}"))
-    _target(f, i).extend(operations.unpack(f.vm, value))
+    _target(f, i).extend(collect(f.vm, value))
 
 
 @op("SET_UPDATE")
@@ -121,13 +123,22 @@ def is_taken_whole(vm: Any, value: Any) -> bool:
     return issubclass(type(value), dict) and vm.world.class_attr(type(value), "__iter__") is dict.__dict__["__iter__"]
 
 
+def is_asked_for_keys(vm: Any, value: Any) -> bool:
+    """Whether ``dict.update``, which looks for a method ``keys``, runs code of the program."""
+    kind = type(value)
+    if kind in (dict, collections.OrderedDict, collections.defaultdict):
+        return False
+    get, keys = (type(vm.world.class_attr(kind, name)) for name in ("__getattribute__", "keys"))
+    return get is not types.WrapperDescriptorType or keys not in (types.MethodDescriptorType, types.FunctionType)
+
+
 def mapping_items(vm: Any, value: Any) -> Iterator[tuple[Any, Any]]:
     """What ``**value`` gives, one by one: of a dict that is iterated as one natively, else by ``keys`` and ``__getitem__``."""
     if is_taken_whole(vm, value):
         vm.close(value, SHALLOW)
         yield from list(dict.items(value))
         return
-    for key in operations.unpack(vm, vm.call(vm.getattr(value, "keys"), ())):
+    for key in collect(vm, operations.iterate(vm, vm.call(vm.getattr(value, "keys"), ()))):
         yield key, operations.getitem(vm, value, key)
 
 
@@ -136,7 +147,7 @@ def dict_update(f: Any, i: Any) -> None:
     value = f.stack.pop()
     if not issubclass(type(value), dict) and not hasattr(type(value), "keys"):
         raise f.vm.user_raise(TypeError(f"'{type(value).__name__}' object is not a mapping"))
-    if is_taken_whole(f.vm, value):
+    if is_taken_whole(f.vm, value) and not is_asked_for_keys(f.vm, value):
         f.vm.native(dict.update, (_target(f, i), f.vm.close(value, SHALLOW)))
         return
     for key, item in mapping_items(f.vm, value):
@@ -186,7 +197,10 @@ def _unpack_at_most(vm: Any, value: Any, limit: int) -> list[Any]:
         and not hasattr(type(value), "__getitem__")
     ):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
-    iterator = operations.iterate(vm, value)
+    return _take_at_most(vm, operations.iterate(vm, value), limit)
+
+
+def _take_at_most(vm: Any, iterator: Any, limit: int) -> list[Any]:
     items: list[Any] = []
     while len(items) < limit:
         item = operations.advance(vm, iterator)
@@ -207,7 +221,13 @@ def unpack_ex(f: Any, i: Any) -> None:
         and not hasattr(type(value), "__getitem__")
     ):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
-    items = operations.unpack(vm, value)
+    if type(value) in (tuple, list, torch.Size):
+        items = operations.unpack(vm, value)
+    else:
+        iterator = operations.iterate(vm, value)
+        items = _take_at_most(vm, iterator, before)
+        if len(items) == before:
+            items += collect(vm, iterator)  # as a list is made of it
     if len(items) < before + after:
         raise vm.user_raise(ValueError(f"not enough values to unpack (expected at least {before + after}, got {len(items)})"))
     middle = items[before : len(items) - after]

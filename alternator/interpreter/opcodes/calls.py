@@ -10,12 +10,14 @@ import torch
 
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, loops, operations, rests
+from alternator.interpreter.collecting import collect
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import finishes, passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import SHALLOW
+from alternator.provenance import storage
 
 
 @op("CALL")
@@ -58,7 +60,7 @@ def call_function_ex(f: Any, i: Any) -> None:
         ):
             name = calls.name_for_errors(fn)
             raise vm.user_raise(TypeError(f"{name} argument after * must be an iterable, not {type(args).__name__}"))
-        args = tuple(operations.unpack(vm, args))
+        args = tuple(collect(vm, args))
     if stack and stack[-1] is NULL:
         stack.pop()
     stack.append(calls.call(vm, fn, args, kwargs))
@@ -102,9 +104,9 @@ def send(f: Any, i: Any) -> None:
         else:
             result = calls.call(vm, _method(vm, receiver, "send"), (value,), {})
     except UserRaise as raised:
-        if not isinstance(raised.exc, StopIteration):
+        if not issubclass(type(raised.exc), StopIteration):
             raise
-        f.stack[-1] = raised.exc.value
+        f.stack[-1] = storage.returned(raised.exc)
         f.pc = i.target
         return
     f.stack.append(result)

@@ -14,7 +14,8 @@ from alternator.interpreter.frame import NULL
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.tables import GETATTR
-from alternator.interpreter.tracebacks import not_an_exception
+from alternator.interpreter.tracebacks import not_an_exception, trace_of
+from alternator.provenance import storage
 from alternator.provenance.world import MISSING
 
 
@@ -36,10 +37,10 @@ def traceback_of(vm: Any, error: BaseException) -> Any:
     """``error.__traceback__``: it may be handed on, but not looked at."""
     rec = vm.records.get(id(error))
     if rec is None:
-        return error.__traceback__
+        return trace_of(error)
     if rec.attrs is not None and "__traceback__" in rec.attrs:
         return rec.attrs["__traceback__"]
-    return vm.world.admit(error.__traceback__, rec.source.child("attr", "__traceback__"))
+    return vm.world.admit(trace_of(error), rec.source.child("call", trace_of))
 
 
 @op("RAISE_VARARGS")
@@ -58,13 +59,14 @@ def raise_varargs(f: Any, i: Any) -> None:
     if id(error) in vm.records:
         raise Break("UNSUPPORTED_EFFECT", "raising an exception object that was made outside")
     if cause is not MISSING:
-        error.__cause__ = None if cause is None else _exception(vm, cause, "exception causes must derive from BaseException")
+        complaint = "exception causes must derive from BaseException"
+        storage.set_cause(error, None if cause is None else _exception(vm, cause, complaint))
     handled = vm.current_error()
     if handled is None:
         vm.raised.add(id(error))
     elif handled is not error:
         _break_cycle(error, handled)
-        error.__context__ = handled
+        storage.set_context(error, handled)
     raise UserRaise(error)
 
 
@@ -84,10 +86,11 @@ def _break_cycle(error: BaseException, handled: BaseException) -> None:
     seen: set[int] = set()
     while walker is not None and id(walker) not in seen:  # there may be a cycle that the program made
         seen.add(id(walker))
-        if walker.__context__ is error:
-            walker.__context__ = None
+        before = storage.context_of(walker)
+        if before is error:
+            storage.set_context(walker, None)
             return
-        walker = walker.__context__
+        walker = before
 
 
 @op("PUSH_EXC_INFO")
@@ -116,7 +119,8 @@ def check_exc_match(f: Any, i: Any) -> None:
 
 def _matches(error: BaseException, wanted: Any) -> bool:
     """Whether a handler is for an exception: ``__subclasscheck__`` has no say in it."""
-    return any(cls in type(error).__mro__ for cls in (wanted if type(wanted) is tuple else (wanted,)))
+    classes = storage.mro_of(type(error))
+    return any(cls is base for cls in (wanted if type(wanted) is tuple else (wanted,)) for base in classes)
 
 
 @op("CHECK_EG_MATCH")
@@ -133,7 +137,7 @@ def check_eg_match(f: Any, i: Any) -> None:
 
 def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
     _check_classes(vm, wanted)
-    if isinstance(error, BaseExceptionGroup):
+    if issubclass(type(error), BaseExceptionGroup):
         if type(vm.world.class_attr(type(error), "derive")) is types.FunctionType:
             raise Break("EXCEPTION_STATE", "an exception group with a derive() of its own")
         matched, rest = vm.plain(error.split, wanted)
@@ -174,8 +178,8 @@ def prep_reraise_star(f: Any, i: Any) -> None:
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    if issubclass(type(error), BaseExceptionGroup):
+        return [leaf for part in storage.group_exceptions(error) for leaf in _leaves(part)]
     return [error]
 
 

@@ -129,11 +129,17 @@ def match_mapping(f: Any, i: Any) -> None:
 def match_keys(f: Any, i: Any) -> None:
     keys, subject, vm = f.stack[-1], f.stack[-2], f.vm
     values = []
+    seen: set[Any] = set()
+    get = vm.getattr(subject, "get") if keys else None
     for key in keys:
-        if not operations.contains(vm, subject, key):
+        if vm.native(set.__contains__, (seen, key)):
+            raise vm.user_raise(ValueError(f"mapping pattern checks duplicate key ({vm.call(repr, (key,))})"))
+        vm.native(set.add, (seen, key))
+        value = vm.call(get, (key, MISSING))
+        if value is MISSING:
             f.stack.append(None)
             return
-        values.append(operations.getitem(vm, subject, key))
+        values.append(value)
     f.stack.append(tuple(values))
 
 
@@ -146,14 +152,17 @@ def match_class(f: Any, i: Any) -> None:
         return
     values: list[Any] = []
     if count:
-        if cls in _SELF_MATCH and count == 1:
+        if cls.__flags__ & _MATCH_SELF and vm.world.class_attr(cls, "__match_args__") is MISSING:
+            if count > 1:
+                raise vm.user_raise(TypeError(f"{cls.__name__}() accepts 1 positional sub-pattern ({count} given)"))
             values.append(subject)
         else:
             values.extend(vm.getattr(subject, name) for name in _positional(vm, cls, count))
     f.stack.append(_named(vm, subject, names, values))
 
 
-_SELF_MATCH = (bool, bytearray, bytes, dict, float, frozenset, int, list, set, str, tuple)
+_MATCH_SELF = 1 << 22
+"""The flag of ``int``, ``list`` ... and of the classes that are made of them."""
 
 
 def _positional(vm: Any, cls: type, count: int) -> Any:
