@@ -171,7 +171,8 @@ def can_look_ahead(iterator: Any) -> bool:
         parts = parts_of(iterator)
         if any(type(part) not in KNOWN for part in parts) or len({id(part) for part in parts}) < len(parts):
             return False
-        if any(type(part) is ORDERED and any_asks(table_of(part) or ()) for part in parts):
+        tables = [table_of(part) for part in parts if type(part) is ORDERED]
+        if any(table is not None and any_asks(table) for table in tables):
             return False  # it asks each key that it comes by, and so would another one
         fork(iterator)
     except (RuntimeError, ValueError):  # a dict that changed since; a chain over what gives iterators one after the other
@@ -186,12 +187,23 @@ def fork(iterator: Any) -> Any:
     if row is not None:
         return row[1](iterator)
     if kind in KINDS and position(iterator) >= 0:
-        make, (over,), at = iterator.__reduce__()
-        again = make(over)
+        _, (over,), at = iterator.__reduce__()
+        again = _MAKE[kind](over)
         set_position(again, at)
         return again
     return copy.copy(iterator)
 
+
+_MAKE: dict[type, Callable[[Any], Any]] = {
+    type(iter([])): list.__iter__,
+    type(iter(())): tuple.__iter__,
+    type(iter(range(0))): iter,
+    type(iter("")): str.__iter__,
+    type(iter("\xe9")): str.__iter__,
+    type(reversed([])): list.__reversed__,
+    type(iter(b"")): bytes.__iter__,
+}
+"""How one of ``KINDS`` is made: a class that goes over its instances in another way is not asked."""
 
 KNOWN: frozenset[type] = frozenset({*KINDS, *HASHED, *ALONE, *NESTED})
 """Those that can be looked ahead in, if their parts can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import operator
 import types
 from typing import Any
@@ -176,6 +177,12 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
             if vm.truth(hook(cls, obj)):
                 return True
             continue
+        if kind is type(obj) and kind is not cls and _is_abstract(vm, cls) and _overrides_class(vm, kind):
+            seen = vm.getattr(obj, "__class__")  # is asked for once, and first
+            if any(issubclass(type(one), type) and vm.plain(issubclass, one, cls) for one in (seen, kind)):
+                return True
+            rely_on_denial(vm, kind, cls)
+            continue
         if issubclass(kind, cls) if type(cls) is type else vm.plain(_virtual, cls, obj, kind):
             return True
         if type(cls) is not type:
@@ -209,6 +216,10 @@ def _hook_of(vm: Any, cls: type, name: str) -> Any:
         asked = isinstance if name == "__instancecheck__" else issubclass
         return lambda _, obj: vm.native(asked, (obj, cls))
     return None
+
+
+def _is_abstract(vm: Any, cls: type) -> bool:
+    return type(cls) is not type and vm.world.class_attr(type(cls), "__instancecheck__") is abc.ABCMeta.__instancecheck__
 
 
 def _overrides_class(vm: Any, kind: type) -> bool:

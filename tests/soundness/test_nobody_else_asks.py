@@ -7,6 +7,7 @@ program is run with an instance plainly and captured, twice each: what was writt
 from __future__ import annotations
 
 import collections
+import collections.abc
 import contextlib
 import copy
 import io
@@ -142,6 +143,8 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "type": lambda x, o: (x + 1, type(o)),
     "isinstance": lambda x, o: (x + 1, isinstance(o, list)),
     "isinstance of some": lambda x, o: (x + 1, isinstance(o, (int, str, float))),
+    "isinstance of abstract ones": lambda x, o: (x + 1, isinstance(o, (collections.abc.Mapping, collections.abc.Sized))),
+    "yield from": lambda x, o: (x + 1, [*(lambda: (yield from o))()]),
     "id": lambda x, o: x + 1 if id(o) else x,
     "len": lambda x, o: (x + 1, len(o)),
     "truth": lambda x, o: x + 1 if o else x - 1,
