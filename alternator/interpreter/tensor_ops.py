@@ -270,12 +270,15 @@ def _check(vm: Any, value: Any) -> bool:
 
 def refuse_asked(vm: Any, kind: type) -> None:
     """Torch asks what it is given for its ``__class__``: of fakes other times than in eager, and again for the words of eager."""
-    if type(vm.world.class_attr(kind, "__class__")) is types.GetSetDescriptorType:
-        if type(vm.world.class_attr(kind, "__getattribute__")) is types.WrapperDescriptorType:
-            return
-    raise Break("UNSUPPORTED_CALL", f"a {kind.__name__}, which has a say in what its class is, passed to a graph operation")
+    shown, get, missing, override = (vm.world.class_attr(kind, name) for name in _ASKED)
+    quiet = type(shown) is types.GetSetDescriptorType and type(get) is types.WrapperDescriptorType
+    if not quiet or missing is not MISSING and override is MISSING:
+        raise Break(
+            "UNSUPPORTED_CALL", f"a {kind.__name__}, which says what its class or attributes are, passed to a graph operation"
+        )
 
 
+_ASKED = ("__class__", "__getattribute__", "__getattr__", "__torch_function__")
 _IN_GRAPH = (torch.Tensor, tuple, list, dict, int, float, str, enum.Enum, type, types.ModuleType)
 
 

@@ -220,6 +220,26 @@ def _run(fn: Callable[..., Any], x: torch.Tensor, o: Any) -> tuple[Any, ...]:
     return end, re.sub(r"0x[0-9a-f]+", "", printed.getvalue()), heard
 
 
+class Lenient:
+    """Tells which attributes were looked for in vain."""
+
+    def __getattr__(self, name: str) -> Any:
+        HEARD.append(name)
+        raise AttributeError(name)
+
+    def __rmul__(self, other: Any) -> Any:
+        return other * 2
+
+
+@pytest.mark.parametrize("name", ["x * o", "o * 2", "view", "sum", "copy", "attribute", "returned", "raised", "tree_map"])
+def test_who_looks_for_attributes(name: str) -> None:
+    alternator.reset()
+    x, first, second = torch.ones(2, 2), Lenient(), Lenient()
+    plain = [_run(PROGRAMS[name], x, first) for _ in range(2)]
+    compiled = alternator.compile(PROGRAMS[name], backend="eager")
+    assert [_run(compiled, x, second) for _ in range(2)] == plain
+
+
 @pytest.mark.parametrize("base", INSTANCES, ids=lambda base: base.__name__)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_program_alone_asks(mode: str, base: type) -> None:
