@@ -122,7 +122,8 @@ PyObject* sentinel_repr(PyObject* self) { return PyUnicode_FromString(reinterpre
 // The user's own classes can have a repr that is slow, long or wrong; say what they are instead.
 bool repr_is_ours(PyObject* obj) {
   PyTypeObject* t = Py_TYPE(obj);
-  return is_plain_constant(obj) || PyType_Check(obj) || PyFunction_Check(obj) || PyCFunction_Check(obj) ||
+  const bool is_class = PyType_Check(obj) && t->tp_repr == PyType_Type.tp_repr;
+  return is_plain_constant(obj) || is_class || PyFunction_Check(obj) || PyCFunction_Check(obj) ||
          PyModule_Check(obj) || PyCode_Check(obj) || PyCell_Check(obj) ||
          (!(t->tp_flags & Py_TPFLAGS_HEAPTYPE) && t != &PyMethod_Type && !PyAnySet_Check(obj) && !PyDict_Check(obj) &&
           !PyList_Check(obj) && !PyTuple_Check(obj));

@@ -240,6 +240,20 @@ def test_who_looks_for_attributes(name: str) -> None:
     assert [_run(compiled, x, second) for _ in range(2)] == plain
 
 
+class Shown(type):
+    def __repr__(cls) -> str:
+        HEARD.append("__repr__")
+        return cls.__name__
+
+
+def test_why_a_call_does_not_fit_is_said_without_the_repr_of_a_metaclass() -> None:
+    compiled = alternator.compile(lambda x, o: x + 1 if o is None else x + 2, backend="eager")
+    HEARD.clear()
+    for o in (5, Shown("A", (), {}), Shown("B", (), {}), None):
+        compiled(torch.ones(2), o)
+    assert HEARD == []
+
+
 @pytest.mark.parametrize("base", INSTANCES, ids=lambda base: base.__name__)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_program_alone_asks(mode: str, base: type) -> None:
