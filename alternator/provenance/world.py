@@ -245,6 +245,8 @@ class World:
             source = self.tree.object(cls).child("typeattr", name)
             if raw is MISSING:
                 source.guard("ABSENT")
+            elif type(raw) is types.BuiltinFunctionType and not _is_free(raw):
+                raw = self.admit(raw, source)  # a method bound to some object, which is read with guards, and never written to
             elif type(raw) in _DESCRIPTORS or not ADMIT.is_constant(type(raw)) and hasattr(type(raw), "__get__"):
                 if id(raw) not in self.records:
                     self.by_identity(raw, source)
@@ -340,6 +342,11 @@ _NOWHERE = SourceTree().object(None)
 def _constant(world: World, obj: Any, source: Source) -> Any:
     source.guard("EQ", obj)
     return obj
+
+
+def _is_free(fn: Any) -> bool:
+    """A function in C of a module or a class."""
+    return fn.__self__ is None or issubclass(type(fn.__self__), (types.ModuleType, type))
 
 
 _DESCRIPTORS = frozenset(

@@ -14,7 +14,7 @@ import torch
 
 from alternator.exc import Break
 from alternator.interpreter.identity import descriptor_of
-from alternator.interpreter.tables import CODES, IN_GRAPH, READABLE, RULES
+from alternator.interpreter.tables import CODES, IN_GRAPH, PURE, READABLE, RULES
 from alternator.provenance import storage
 from alternator.provenance.source import Source
 from alternator.provenance.storage import exception_args
@@ -200,7 +200,9 @@ for _kind in (
 
 @ADMIT.register(object)
 def admit_object(world: World, obj: Any, source: Source) -> Any:
-    """Any other object: its class is guarded, its attributes when they are read."""
+    """Any other object: its class is guarded, its attributes when they are read; what the tracer knows by identity is itself."""
+    if RULES.get(obj) is not None or obj in IN_GRAPH or PURE.get(obj) is not None:
+        return world.by_identity(obj, source)
     source.guard("TYPE", type(obj))
     world.record(obj, source)
     return obj

@@ -80,6 +80,8 @@ def admit_array(world: World, obj: Any, source: Source) -> Any:
 def admit_scalar(world: World, obj: Any, source: Source) -> Any:
     """A dtype, or a scalar, which is a constant until it was seen to vary: its type and its bits are guarded."""
     if issubclass(type(obj), numpy.dtype):
+        if obj.names is not None:  # which can be given to it
+            raise Break("NUMPY", f"a dtype with fields at {source.name}")
         source.guard_predicate(lambda value: value == obj, f"== {obj}")
         return obj
     if obj.dtype.kind not in "biufc":

@@ -35,8 +35,16 @@ def collect_parameters(vm: Any, args: Any, kwargs: Any) -> Any:
     return vm.plain(typing._collect_parameters, *args)  # type: ignore[attr-defined]
 
 
+def _parts(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
+    for value in (*args, *kwargs.values()):
+        rec = vm.records.get(id(value))
+        if rec is not None and rec.obj is value:  # what it is made of is its own; typing's caches make equal ones one object
+            rec.source.guard("IS", value)
+    return vm.plain(lambda: fn(*args, **kwargs))
+
+
 for _fn in (typing.get_origin, typing.get_args):
-    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: vm.plain(lambda: fn(*args, **kwargs)))
+    RULES.put(_fn, lambda vm, args, kwargs, fn=_fn: _parts(vm, fn, args, kwargs))
 
 
 # ---- what leaves
