@@ -55,6 +55,7 @@ from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest, EntryInfo
 from alternator.semantics import function_modes, functorch, gradients, memoizing, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
+from alternator.tensors import saved_hooks
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
@@ -540,6 +541,7 @@ def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any]
     mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
     context = TracingContext(mode)
     announce(module, request.compile_id)
+    attempt.vm.world.tree.tail += saved_hooks.install(module)
     try:
         with outside_inference_mode(), tracing(context):
             compiled = call_backend(request.backend, module, examples)

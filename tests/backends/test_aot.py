@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any, Callable
 
@@ -343,3 +344,37 @@ def test_backend_that_fakes_are_not_enough_for() -> None:
     assert torch.equal(compiled(torch.ones(3)), torch.ones(3).sin() + 1)
     with pytest.raises(BackendCompilerFailed):
         alternator.compile(lambda x: x.sin() + 1, backend=needs_data, fullgraph=True)(torch.ones(3))
+
+
+def test_hooks_on_saved_tensors_that_are_graphs_are_those_of_the_call() -> None:
+    """AOTAutograd takes them into what it compiles."""
+    trace = torch.fx.symbolic_trace
+    halved = trace(lambda t: t * 2), trace(lambda t: t / 2)
+    shown: list[float] = []
+
+    def packed(t: torch.Tensor) -> torch.Tensor:
+        shown.append(1.0)
+        return t
+
+    dropped = trace(lambda t: t * 0), trace(lambda t: t * 1)
+    python = packed, lambda t: t
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return ((x.sin() * 2).exp() * 3).cos()
+
+    def gradient(fn: Any, hooks: Any) -> float:
+        x = torch.full((3,), 0.3, requires_grad=True)
+        with contextlib.nullcontext() if hooks is None else torch.autograd.graph.saved_tensors_hooks(*hooks):
+            y = fn(x)
+        y.sum().backward()
+        return float(x.grad[0])
+
+    plain = gradient(f, None)
+    for order in ((dropped, halved, None, python, dropped), (None, halved, dropped, python), (halved, None, python, halved)):
+        alternator.reset()
+        compiled = alternator.compile(f, backend="aot_eager")
+        for hooks in order:
+            shown.clear()
+            found = gradient(compiled, hooks)
+            assert (found == pytest.approx(plain, rel=1e-4)) is (hooks is not dropped), (order.index(hooks), found, plain)
+            assert bool(shown) is (hooks is python)
