@@ -53,7 +53,7 @@ from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest, EntryInfo
-from alternator.semantics import function_modes, functorch, gradients, memoizing, refused
+from alternator.semantics import function_modes, functorch, gradients, memoizing, parameters, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors import saved_hooks
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
@@ -453,6 +453,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     if recorder.calls or builder.outputs:
         gradients.check_leaving(vm, builder.outputs)
         histories.rely_on_written(vm, recorder)
+        parameters.check_shared(vm)
         module = recorder.finish(builder.outputs)
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1

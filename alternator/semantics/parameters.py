@@ -1,7 +1,8 @@
 """Parameters that the program makes: leaves of autograd, which must be so behind the graph too.
 
 Generated code makes each before it calls the graph, as a new parameter with nothing in it; the graph takes it as an input and
-writes into it what it is made of.  So it is one object to the graph, to what leaves, and to autograd.
+writes into it what it is made of.  So it is one object to the graph, to what leaves, and to autograd.  One over the memory of a
+tensor from outside is made over that memory, as long as the graph writes into none of its inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._mode_utils import no_dispatch
 
-from alternator.exc import Break
+from alternator.exc import Break, Restart
 from alternator.interpreter.tables import RULES
 from alternator.tensors.graph import Recorder
 
@@ -25,14 +26,63 @@ def empty_parameter(
         return torch.nn.Parameter(torch.empty_strided(size, stride, dtype=dtype, device=device), requires_grad)
 
 
+def parameter_over(data: torch.Tensor, requires_grad: bool) -> torch.nn.Parameter:
+    """``torch.nn.Parameter(data, requires_grad)``, whatever the program has put over torch's functions."""
+    with torch._C.DisableTorchFunction():
+        return torch.nn.Parameter(data, requires_grad)
+
+
 @RULES.rule(torch.nn.Parameter)
 def parameter(vm: Any, args: Any, kwargs: Any) -> Any:
     """``torch.nn.Parameter(data, requires_grad)``"""
     given = dict(zip(("data", "requires_grad"), args), **kwargs)
     data, wanted = given.pop("data", None), given.pop("requires_grad", True)
-    if given or type(data) is not FakeTensor or type(wanted) is not bool or not _may_become_one(vm, data, wanted):
+    if given or type(data) is not FakeTensor or type(wanted) is not bool:
+        raise Break("TENSOR_SUBCLASS", "construction of Parameter")
+    if _may_be_shared(vm, data, wanted):
+        return _shared(vm, data, wanted)
+    if not _may_become_one(vm, data, wanted):
         raise Break("TENSOR_SUBCLASS", "construction of Parameter")
     return make(vm, data, wanted)
+
+
+_NOT_HERE = "parameters over outside memory"
+"""In the state of a frame: its graph writes into inputs, which may be the same memory."""
+
+
+def _may_be_shared(vm: Any, data: torch.Tensor, requires_grad: bool) -> bool:
+    """A dense tensor from outside, as it came."""
+    rec = vm.records.get(id(data))
+    if rec is None or rec.attrs or type(rec.obj) is not torch.Tensor or not vm.fakes.is_plain(data):
+        return False
+    fits = data.is_floating_point() or data.is_complex() or not requires_grad
+    return fits and _is_outermost(vm) and _is_plain(data) and not vm.root_state.get(_NOT_HERE)
+
+
+def _shared(vm: Any, data: torch.Tensor, requires_grad: bool) -> torch.Tensor:
+    rec = vm.records[id(data)]
+    with no_dispatch():
+        real = parameter_over(rec.obj, requires_grad)
+    with vm.fakes.mode:
+        made: Any = data.detach()
+    made._is_param = True
+    made.requires_grad_(requires_grad)
+
+    def text(builder: Any) -> str:
+        return f"{builder.constant(parameter_over, 'parameter')}({builder.load(rec.source)}, {requires_grad})"
+
+    vm.ticks += 1
+    vm.recorder.new_input(made, real, text)
+    vm.states.setdefault(_NOT_HERE, []).append(made)
+    return made  # type: ignore[no-any-return]
+
+
+def check_shared(vm: Any) -> None:
+    """Nothing may be written into where a parameter shares the memory of an input; else the capture begins anew without."""
+    watch, shared = vm.fakes.watch, vm.states.get(_NOT_HERE, ())
+    written = any(one.untyped_storage()._cdata in watch.written for one in shared)
+    if shared and (written or watch.written_inputs(vm.recorder)):
+        raise Restart(lambda: vm.root_state.__setitem__(_NOT_HERE, True))
 
 
 def make(vm: Any, data: torch.Tensor, requires_grad: bool) -> torch.Tensor:

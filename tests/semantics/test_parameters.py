@@ -348,3 +348,112 @@ def test_a_copy_of_a_parameter_that_the_graph_has_changed() -> None:
         return copied(x) + layer(x), copied.weight, layer.weight
 
     same(f, torch.nn.Linear(2, 2), torch.ones(2), grad=True)
+
+
+# ---- parameters over the memory of what comes from outside
+
+
+class Wrapped(nn.Module):
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+def _used(x: torch.Tensor) -> Any:
+    q = nn.Parameter(x)
+    return (q * 2 + x).sum(), q
+
+
+def _frozen(x: torch.Tensor) -> Any:
+    q = nn.Parameter(x, requires_grad=False)
+    return q * 2, q, q is x, type(q) is nn.Parameter
+
+
+def _in_module(x: torch.Tensor) -> Any:
+    net = Wrapped(x)
+    out = net(torch.ones(4))
+    return out, net, list(net.parameters())[0] is net.weight
+
+
+def _differentiated(x: torch.Tensor) -> Any:
+    q = nn.Parameter(x)
+    (found,) = torch.autograd.grad((q.sin() * x).sum(), [q])
+    return found
+
+
+def _twice(x: torch.Tensor) -> Any:
+    return nn.Parameter(x), nn.Parameter(x), x * 2
+
+
+def _written_through(x: torch.Tensor) -> Any:
+    q = nn.Parameter(x)
+    with torch.no_grad():
+        q.add_(1)
+    return q * 2, q
+
+
+def _written_before(x: torch.Tensor) -> Any:
+    x.mul_(3)
+    return nn.Parameter(x) * 2
+
+
+def _written_behind(x: torch.Tensor) -> Any:
+    q = nn.Parameter(x)
+    x.mul_(3)
+    return (q * 2).sum(), q
+
+
+@pytest.mark.parametrize(
+    "fn", [_used, _frozen, _in_module, _differentiated, _twice, _written_through, _written_before, _written_behind]
+)
+def test_a_parameter_over_an_input(fn: Any) -> None:
+    for backend in BACKENDS:
+        alternator.reset()
+        captured = alternator.compile(fn, backend=backend)
+        for values in ([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]):
+            found = []
+            for one in (fn, captured):
+                x = torch.tensor(values)
+                made = one(x)
+                facts: list[Any] = []
+                numbers: list[torch.Tensor] = []
+                look(made, facts, numbers)
+                parameters = [item for item in (made if type(made) is tuple else ()) if type(item) is nn.Parameter]
+                if isinstance(made, tuple) and made[0].grad_fn is not None:
+                    made[0].sum().backward()
+                x.fill_(7)  # who shares the memory sees it
+                look([x, parameters, [p.data_ptr() == x.data_ptr() for p in parameters]], facts, numbers)
+                found.append((facts, numbers))
+            alike(*found)
+
+
+def test_a_parameter_over_an_input_breaks_only_where_the_graph_writes() -> None:
+    x = torch.ones(4)
+    for fn in (_used, _frozen, _in_module, _differentiated, _twice):
+        recorder = Recorder()
+        alternator.reset()
+        alternator.compile(fn, backend=recorder, fullgraph=True)(x)
+        assert recorder.frame_count == 1
+    for fn in (_written_through, _written_before, _written_behind):
+        alternator.reset()
+        with pytest.raises(alternator.exc.Unsupported):
+            alternator.compile(fn, backend="eager", fullgraph=True)(x)
+
+
+def test_another_input_may_be_the_memory_of_a_parameter() -> None:
+    def f(x: torch.Tensor, y: torch.Tensor) -> Any:
+        q = nn.Parameter(x)
+        y.add_(1)
+        return (q * 2).sum()
+
+    for backend in BACKENDS:
+        captured = alternator.compile(f, backend=backend)
+        for shared in (False, True, False):
+            found = []
+            for fn in (f, captured):
+                x = torch.ones(4)
+                found.append((fn(x, x.detach() if shared else torch.ones(4)), x))
+            torch.testing.assert_close(*found)
