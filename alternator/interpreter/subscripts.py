@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from alternator.interpreter import assertions, tensor_ops
 from alternator.provenance.world import MISSING
@@ -19,9 +20,9 @@ def select_numbers(vm: Any, tensor: torch.Tensor, key: Any) -> tuple[torch.Tenso
     What torch would refuse, in words of its own, or takes by another rule than the single subscripts', is left as it is.
     """
     items = key if type(key) is tuple else (key,)
-    if torch.SymInt not in map(type, items) or not _BASIC.issuperset(map(type, items)):
+    if torch.SymInt not in map(type, items) or not all(type(item) in _BASIC or _are_places(vm, item) for item in items):
         return tensor, key
-    taken = sum(type(item) in (int, torch.SymInt, slice) for item in items)
+    taken = sum(item is not None and item is not Ellipsis for item in items)
     if taken > tensor.dim() or sum(item is Ellipsis for item in items) > 1:
         return tensor, key
     dim, numbers = 0, []
@@ -38,6 +39,13 @@ def select_numbers(vm: Any, tensor: torch.Tensor, key: Any) -> tuple[torch.Tenso
         tensor = tensor_ops.call(vm, torch.select, (tensor, dim, item), {})
     left = tuple([item for item in items if type(item) is not torch.SymInt])
     return tensor, MISSING if all(map(_takes_all, left)) else left
+
+
+def _are_places(vm: Any, item: Any) -> bool:
+    """A tensor or list of places in one dimension, no mask, which torch looks up in what the numbers beside it have selected."""
+    if type(item) is FakeTensor:
+        return item.dim() > 0 and item.dtype in (torch.int32, torch.int64)
+    return type(item) is list and id(item) not in vm.records and bool(item) and all(type(one) is int for one in item)
 
 
 def _is_within(vm: Any, number: Any, size: Any) -> bool:

@@ -78,15 +78,29 @@ BASIC = [
     "x[i, None, j:, ::2]",
     "x[:, -i]",
 ]
+PLACES = [
+    "x[i, [0, 1]]",
+    "x[[4, 1, 1], i]",
+    "x[k, i]",
+    "x[i, k, k]",
+    "x[k, i, k]",
+    "x[:, i, k]",
+    "x[..., k, i]",
+    "x[i, None, k]",
+    "x[k, 1:, i]",
+    "x[i, k.view(3, 1), [1, 2]]",
+    "x[i, k, ..., None]",
+    "x[k.int(), -i]",
+]
 
 
-@pytest.mark.parametrize("place", BASIC)
+@pytest.mark.parametrize("place", [*BASIC, *PLACES])
 @pytest.mark.parametrize("write", [None, "= 7", "+= 1", "= y[0, 0, 0]"])
 @pytest.mark.parametrize("grad", [False, True])
 def test_numbers_that_vary_in_a_tuple_are_no_constants(place, write, grad):
     use = f"x = x * 1\n    {place} {write}\n    return x, {place}" if write else f"return {place} * 2"
     space = {}
-    exec(f"def fn(x, y, i, j):\n    {use}\n", space)
+    exec(f"def fn(x, y, i, j, k=torch.tensor([3, 0, 3])):\n    {use}\n", {"torch": torch}, space)
     x = torch.arange(125.0).view(5, 5, 5).requires_grad_(grad)
     report = same(
         space["fn"], x, x.detach() + 3, 2, 3, then=[(x, x.detach(), i, i + 1) for i in (3, 1, 0, 3, 2, 4)], breaks=0, grad=grad
@@ -94,7 +108,9 @@ def test_numbers_that_vary_in_a_tuple_are_no_constants(place, write, grad):
     assert report.recompiles <= 3, "0 and 1 may be constants of their own"
 
 
-@pytest.mark.parametrize("place", ["x[:, i]", "x[i, 2]", "x[i, i, i, i]", "x[..., i, ...]", "x[i, True]", "x[i, [0, 1]]"])
+@pytest.mark.parametrize(
+    "place", ["x[:, i]", "x[i, 2]", "x[i, i, i, i]", "x[..., i, ...]", "x[i, True]", "x[i, [0, 1]]", "x[[0, 9], i]"]
+)
 @pytest.mark.parametrize("write", ["", "= 1"])
 def test_numbers_in_a_tuple_that_are_out_of_range(place, write):
     space = {}
@@ -104,6 +120,19 @@ def test_numbers_in_a_tuple_that_are_out_of_range(place, write):
         space,
     )
     same(space["fn"], torch.zeros(3, 3), 1, then=[(torch.zeros(3, 3), i) for i in (2, 0, 5, 3, -1, -3, -4)])
+
+
+@pytest.mark.parametrize(
+    "place", ["x[i, m]", "x[m[0], i]", "x[i, m.byte()]", "x[t, i]", "x[i, []]", "x[i, [True, False, True, False]]"]
+)
+def test_numbers_beside_masks_and_single_places(place):
+    """torch reads them by other rules."""
+    space = {}
+    exec(f"def fn(x, i, m, t):\n    return {place}\n", space)
+    x, m = torch.arange(48.0).view(4, 4, 3), torch.tensor([[True, False, True, True]] * 4)
+    rows = torch.tensor([True, False, True, False])
+    for mask in (m, rows):
+        same(space["fn"], x, 2, mask, torch.tensor(1), then=[(x, i, mask, torch.tensor(2)) for i in (1, 3)])
 
 
 @pytest.mark.parametrize("place", ["x[None, i]", "x[:, None, i, ...]", "x[:, :, None, ..., i]", "x[None, None, i, i]"])
