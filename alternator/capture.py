@@ -449,7 +449,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:
             return _without_graph(attempt.func, request)
-    graph = GraphCall(None, None, [])
+    graph = GraphCall(None, None, builder.new_tensors())
     if recorder.calls or builder.outputs:
         gradients.check_leaving(vm, builder.outputs)
         histories.rely_on_written(vm, recorder)

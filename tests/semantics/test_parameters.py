@@ -443,6 +443,27 @@ def test_a_parameter_over_an_input_breaks_only_where_the_graph_writes() -> None:
             alternator.compile(fn, backend="eager", fullgraph=True)(x)
 
 
+def test_a_parameter_over_an_input_without_a_graph() -> None:
+    def f(x: torch.Tensor) -> Any:
+        q = nn.Parameter(x)
+        torch.compiler.is_compiling()
+        alternator.graph_break()
+        return q, (q * 2).sum()
+
+    def g(x: torch.Tensor) -> Any:
+        kept = [nn.Parameter(x, requires_grad=False)]
+        alternator.graph_break()
+        return kept
+
+    for fn in (f, g):
+        x = torch.arange(4.0)
+        captured = alternator.compile(fn, backend="eager")
+        for _ in range(2):
+            facts = [results(one, x) for one in (fn, captured)]
+            alike(*facts)
+            assert captured(x)[0].data_ptr() == x.data_ptr()
+
+
 def test_another_input_may_be_the_memory_of_a_parameter() -> None:
     def f(x: torch.Tensor, y: torch.Tensor) -> Any:
         q = nn.Parameter(x)
