@@ -27,7 +27,7 @@ from alternator.interpreter import assertions, expectations, histories, override
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
 from alternator.provenance.world import MISSING, module_of
-from alternator.tensors.eager_errors import CannotBeTried, eager_error
+from alternator.tensors.eager_errors import CannotBeTried, eager_error, first_line
 from alternator.tensors.from_data import sizes_from_data
 from alternator.tensors.graph import SYMBOLIC
 from alternator.tensors.watched import PartialOverlap
@@ -98,11 +98,11 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
             return Break("OVERLAPPING_WRITE", name)
         cause = cause.__cause__ or cause.__context__
     if issubclass(type(error), NotImplementedError):
-        return Break("NO_FAKE_RULE", f"{name}: {_first_line(error)}")
+        return Break("NO_FAKE_RULE", f"{name}: {first_line(error)}")
     if args is None:
         return UserRaise(vm.adopt(error))
     if type(error) is TypeError and torch.SymBool in map(type, (*args, *(kwargs or {}).values())):
-        return Break("NO_FAKE_RULE", f"{name}: {_first_line(error)}")
+        return Break("NO_FAKE_RULE", f"{name}: {first_line(error)}")
     if type(error) is TypeError and "failed to unpack" in str(error) and _touches_tensor(args, kwargs or {}):
         return Break("DATA_DEPENDENT_VALUE", name)  # a tensor among numbers, such as a size
     try:
@@ -110,16 +110,12 @@ def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any
     except CannotBeTried:
         in_eager = MISSING
     if in_eager is None:
-        return Break("NO_FAKE_RULE", f"{name}: {_first_line(error)}")
+        return Break("NO_FAKE_RULE", f"{name}: {first_line(error)}")
     if type(in_eager) is not type(error):
-        return Break("NO_FAKE_RULE", f"how {name} fails: {_first_line(error)}")
+        return Break("NO_FAKE_RULE", f"how {name} fails: {first_line(error)}")
     histories.rely_on_all(vm, (*args, *(kwargs or {}).values()))
     in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
     return UserRaise(vm.adopt(in_eager))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _tried_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:

@@ -60,3 +60,8 @@ def _real(value: Any, number: Callable[[Any], Any]) -> Any:
     if issubclass(type(value), torch.Tensor):
         raise CannotBeTried
     return number(value) if issubclass(type(value), SYMBOLIC) else value
+
+
+def first_line(error: Exception) -> str:
+    """What PyTorch says of an error, without the C++ frames that it may say it with."""
+    return str(error).partition("\n")[0]
