@@ -6,12 +6,12 @@ import collections
 import copy
 import copyreg
 import types
-from typing import Any, cast
+from typing import Any, Callable, cast
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from alternator.exc import Break
+from alternator.exc import Break, UserRaise
 from alternator.interpreter import attributes, calls, tensor_ops
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId
@@ -46,9 +46,7 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
     if issubclass(type(value), torch.Tensor):
         raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
     if is_simple(vm, value):
-        made = vm.plain(object.__new__, kind)
-        space_of(made).update(state_of(vm, value))
-        return made
+        return copied(vm, value, None, lambda made: None, lambda item: item)
     _refuse_outside(vm, value)
     return calls.inline(vm, cast(types.FunctionType, copy.copy), args, kwargs)
 
@@ -104,10 +102,7 @@ class _Copier:
         if issubclass(type(value), (torch.Tensor, torch.nn.Module)):
             raise Break("TENSOR_EFFECT", f"copy.deepcopy() of a {kind.__name__}")
         if is_simple(vm, value):
-            made = self.memo[self.address(value)] = vm.plain(object.__new__, kind)
-            for name, item in state_of(vm, value).items():
-                space_of(made)[name] = self.copy(item)
-            return made
+            return copied(vm, value, self.memo, lambda made: self.memo.__setitem__(self.address(value), made), self.copy)
         _refuse_outside(vm, value)
         return calls.inline(vm, cast(types.FunctionType, copy.deepcopy), (value, self.memo), {})
 
@@ -261,13 +256,51 @@ def is_simple(vm: Any, value: Any, hooks: Any = types.MappingProxyType({})) -> b
         return False
     if any(type(raw) is types.MemberDescriptorType for base in kind.__mro__ for raw in base.__dict__.values()):
         return False
-    if type(vm.world.class_attr(kind, "__getattribute__")) is types.FunctionType:
+    if hooks and is_asked(vm, kind):
         return False
-    if (asked := vm.world.class_attr(kind, "__getattr__")) is not MISSING and asked is not torch.nn.Module.__getattr__:
-        return False  # it is asked for the hooks
     found = {name: vm.world.class_attr(kind, name) for name in _HOOKS}
     said = {name: one for name, one in found.items() if type(one) is types.FunctionType}
     return kind.__dictoffset__ != 0 and said == hooks
+
+
+def is_asked(vm: Any, kind: type) -> bool:
+    """Whether code of the class says what its instances have."""
+    if type(vm.world.class_attr(kind, "__getattribute__")) is types.FunctionType:
+        return True
+    return vm.world.class_attr(kind, "__getattr__") not in (MISSING, torch.nn.Module.__getattr__)
+
+
+def copied(vm: Any, value: Any, memo: dict[Any, Any] | None, put: Callable[[Any], Any], each: Callable[[Any], Any]) -> Any:
+    """A copy of what is simple, with what ``each`` gives for its attributes; ``put`` is told of it before.
+
+    A class that says itself what its instances have is asked what ``copy`` asks, in the same order."""
+    kind = type(value)
+    asks = is_asked(vm, kind)
+    if asks:
+        for name in (*(["__deepcopy__"] if memo is not None else []), "__reduce_ex__", "__reduce__", "__getstate__"):
+            _must_say(vm, value, name, vars(object).get(name, MISSING))
+    state = state_of(vm, value)
+    made = vm.plain(object.__new__, kind)
+    put(made)
+    items = {name: each(item) for name, item in state.items()}
+    if asks and items:
+        _must_say(vm, made, "__setstate__", MISSING)
+        if attributes.load(vm, made, "__dict__") is not space_of(made):
+            raise Break("UNSUPPORTED_OPERATION", f"a copy of a {kind.__name__}, which has a __dict__ of its own making")
+    space_of(made).update(items)
+    return made
+
+
+def _must_say(vm: Any, value: Any, name: str, expected: Any) -> None:
+    """An instance has what all objects have there."""
+    try:
+        found = attributes.load(vm, value, name)
+    except UserRaise as raised:
+        if expected is MISSING and issubclass(type(raised.exc), AttributeError):
+            return
+        raise
+    if type(found) is not types.BuiltinMethodType or found.__self__ is not value or found.__name__ != name:
+        raise Break("UNSUPPORTED_OPERATION", f"a copy of a {type(value).__name__} with a {name} of its own")
 
 
 def space_of(value: Any) -> dict[str, Any]:

@@ -6,8 +6,11 @@ import collections
 import copy
 import dataclasses
 
+import pytest
 import torch
 from helpers import same
+
+import alternator
 
 X = torch.arange(4.0)
 
@@ -58,3 +61,73 @@ def test_numbers_that_vary_are_atoms() -> None:
         return x * copy.deepcopy(settings).size, dataclasses.asdict(settings), dataclasses.astuple(settings), copy.copy(f"{size}")
 
     same(f, X, Settings(3), then=[(X, Settings(4, 0.25)), (X, Settings(5, 0.75)), (X, Settings(6))], fullgraph=True)
+
+
+ASKED = []
+
+
+class Asked:
+    """Says itself what its instances have."""
+
+    other_names = {"b": "a"}
+
+    def __init__(self):
+        self.a, self.items = 1, [1, 2]
+
+    def __getattribute__(self, name):
+        ASKED.append(name)
+        return super().__getattribute__(super().__getattribute__("other_names").get(name, name))
+
+
+class Empty(Asked):
+    def __init__(self):
+        pass
+
+
+class SaysWhatIsMissing:
+    def __init__(self):
+        self.a, self.items = 1, [1]
+
+    def __getattr__(self, name):
+        ASKED.append(name)
+        raise AttributeError(name)
+
+
+class SaysAnything(SaysWhatIsMissing):
+    def __getattr__(self, name):
+        ASKED.append(name)
+        return 5
+
+
+class HasStateOfItsOwn(Asked):
+    def __getattribute__(self, name):
+        ASKED.append(name)
+        return (lambda: {"a": 7}) if name == "__getstate__" else super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("kind", [Asked, Empty, SaysWhatIsMissing, SaysAnything, HasStateOfItsOwn])
+@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_class_that_says_what_it_has_is_asked_as_often(kind, copier, inside):
+    def fn(x, value):
+        value = kind() if inside else value
+        ASKED.append("-")
+        made = copier(value)
+        ASKED.append("-")
+        return x + 1, made
+
+    def outcome(run):
+        value = kind()
+        ASKED.clear()
+        try:
+            _, made = run(torch.ones(2), value)
+        except TypeError as error:
+            return ASKED.copy(), str(error)
+        return ASKED.copy(), object.__getattribute__(made, "__dict__"), type(made)
+
+    compiled = alternator.compile(fn, backend="eager")
+    expected = outcome(fn)
+    assert [outcome(compiled), outcome(compiled)] == [expected, expected]
+    if kind in (Asked, Empty, SaysWhatIsMissing):
+        alternator.reset()
+        alternator.compile(fn, backend="eager", fullgraph=True)(torch.ones(2), kind())
