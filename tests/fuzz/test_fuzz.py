@@ -60,3 +60,14 @@ def test_the_oracle_sees_shared_memory():
     x, y = torch.zeros(2), torch.zeros(2)
     assert check.Comparison().difference([x, x[:]], [y, y.clone()])
     assert not check.Comparison().difference([x, x[:]], [y, y[:]])
+
+
+def test_what_varies_by_itself_is_no_finding() -> None:
+    head = "def f(x, y, n, text, box, other, numbers, items, table, bag, it, fn):\n"
+    assert check.varies(head + "    return [len(v.shape) if v is x else 0 for v in {x, y, torch.ones(1), weight}]\n", 0)
+    assert not check.varies(head + "    return x + 1, [v for v in numbers]\n", 0)
+
+
+def test_what_grows_without_end_is_no_finding() -> None:
+    source = "def f(x, y, n, text, box, other, numbers, items, table, bag, it, fn):\n    raise MemoryError\n"
+    assert check.check(source) is None
