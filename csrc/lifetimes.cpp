@@ -1,5 +1,7 @@
 #include "lifetimes.h"
 
+#include "tensor_check.h"
+
 #include <cstring>
 #include <string_view>
 #include <tuple>
@@ -322,6 +324,8 @@ static PyObject* py_held(PyObject*, PyObject* args) {
   return value ? value.release() : Py_NewRef(missing);
 }
 
+static PyObject* py_history_is_stale(PyObject*, PyObject* obj) { return PyBool_FromLong(history_is_stale(obj)); }
+
 static PyObject* py_instance_dict(PyObject*, PyObject* obj) {
   if (Py_TYPE(obj)->tp_dictoffset == 0) Py_RETURN_NONE;
   return PyObject_GenericGetDict(obj, nullptr);
@@ -334,6 +338,7 @@ bool init_lifetimes(PyObject* module) {
       {"is_apart", py_is_apart, METH_O, "is_apart(cls) -> whether the ends of its objects are not looked at"},
       {"held_by", py_held_by, METH_O, "held_by(obj) -> a tuple of what it holds"},
       {"held", py_held, METH_VARARGS, "held(how, holder, name, missing) -> what it has there"},
+      {"history_is_stale", py_history_is_stale, METH_O, "history_is_stale(tensor) -> whether to ask for its history would change it"},
       {"instance_dict", py_instance_dict, METH_O, "instance_dict(obj) -> its __dict__, whatever its class makes of that; or None"},
       {nullptr, nullptr, 0, nullptr}};
   return PyModule_AddFunctions(module, methods) == 0;

@@ -275,6 +275,20 @@ bool tensor_span(PyObject* obj, MemorySpan* out) noexcept {
   }
 }
 
+bool history_is_stale(PyObject* obj) noexcept {
+  if (!is_tensor(obj)) return false;
+  const at::Tensor& t = tensor_of(obj);
+  try {
+    const torch::autograd::AutogradMeta* meta = torch::autograd::impl::get_autograd_meta(t);
+    if (!meta || meta->grad_fn_ || !meta->requires_grad_ || !meta->is_view_) return false;
+    const auto* view = static_cast<const torch::autograd::DifferentiableViewMeta*>(meta);
+    return view->has_bw_view() && view->get_attr_version() != t._version() && view->get_backward_view().base_.requires_grad();
+  } catch (...) {
+    PyErr_Clear();
+    return false;
+  }
+}
+
 bool torch_is_tracing() { return c10::impl::tls_local_dispatch_key_set().included_.has(c10::DispatchKey::Tracer); }
 
 // ---- global state ---------------------------------------------------------------------------------------------------

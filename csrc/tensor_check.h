@@ -56,6 +56,10 @@ using RandomStatePtr = std::unique_ptr<RandomState, RandomStateDelete>;
 RandomStatePtr save_random_state();
 void restore_random_state(const RandomState& state);
 
+// The tensor is a leaf that requires gradients, and a view of what has been written to since: asking for its history makes it
+// another one, which is no leaf.
+bool history_is_stale(PyObject* obj) noexcept;
+
 bool torch_is_tracing();  // by torch.jit.trace
 
 struct GlobalState;

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, UnsupportedFakeTensorException
 
+from alternator._C.guards import history_is_stale
 from alternator.exc import Break
 from alternator.interpreter import operations, tensor_classes, tensor_ops, wrappers
 from alternator.interpreter.histories import READERS
@@ -39,6 +40,8 @@ def admit_tensor(world: World, obj: torch.Tensor, source: Source) -> Any:
 
 
 def _is_leaf(obj: torch.Tensor, source: Source) -> bool:
+    if history_is_stale(obj):  # who asks for it makes it another one
+        raise Break("TENSOR_EFFECT", f"{source.name} is a leaf, and a view of what was written to since")
     try:
         return obj.is_leaf
     except RuntimeError:  # one of several views of one operation, whose base was written to meanwhile

@@ -186,3 +186,38 @@ def test_whether_two_tensors_are_the_same_memory_is_asked_plainly() -> None:
     captured = alternator.compile(f, backend="eager")
     for one in (a, plain(), a.detach(), a[1:]):
         assert torch.equal(captured(a, one), f(a, one))
+
+
+def test_nobody_asks_a_leaf_whose_base_was_written_to_for_its_history() -> None:
+    """Torch makes it another tensor, one that is no leaf, when somebody does."""
+
+    def fn(x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> None:
+        x.copy_(y.relu())
+        alternator.graph_break()
+        y[mask] = 1
+
+    def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = torch.ones(3)
+        y = x[:]
+        y.requires_grad_()
+        return x, y, torch.tensor([True, False])
+
+    compiled = alternator.compile(fn, backend="eager")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+            fn(*given())
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+            compiled(*given())
+
+
+def test_parts_of_a_flat_parameter_are_captured() -> None:
+    def fn(part: torch.Tensor) -> torch.Tensor:
+        return part * 2
+
+    flat = torch.ones(4)
+    part = flat[:2].requires_grad_()
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    for _ in range(2):
+        with torch.no_grad():
+            flat.add_(1)
+        assert torch.equal(compiled(part), fn(part))
