@@ -32,7 +32,7 @@ from alternator._C.eval_frame import (
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
-from alternator.codegen import checks, exceptions, numbers, rebuild  # noqa: F401  (fill the REBUILD table)
+from alternator.codegen import checks, exceptions, numbers, rebuild, rebuild_iterators  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
 from alternator.codegen.calling import call_backend, run_late

@@ -12,7 +12,7 @@ import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import floats, tensor_ops
+from alternator.interpreter import floats, tensor_errors
 from alternator.interpreter.identity import hashable
 from alternator.tensors.graph import SYMBOLIC
 
@@ -64,7 +64,7 @@ def run(vm: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     except (Break, InternalError, SkipFrame, UserRaise):
         raise
     except Exception as error:
-        found = tensor_ops.classify(vm, fn, error)
+        found = tensor_errors.classify(vm, fn, error)
         if not isinstance(found, UserRaise) or all(not issubclass(type(arg), SYMBOLIC) for arg in args):
             raise found from None
     _make_constant(vm, args)

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import torch
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, calls, masks, namespaces, overrides, subscripts, tensor_ops, unread
+from alternator.interpreter import attributes, calls, masks, namespaces, overrides, subscripts, tensor_errors, tensor_ops, unread
 from alternator.interpreter.generators import TracedGenerator, TracedIndexing
 from alternator.interpreter.identity import TracedId, hashable, settled
 from alternator.interpreter.links import passes_on
@@ -182,9 +182,9 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     if vm.overrides.active and vm.overrides.apply(vm, (left, right)):
         return overrides.seen_natively(vm, fn, (left, right))
     if fn in _DIFFERENCES and (kind is bool or torch.bool in (getattr(left, "dtype", None), getattr(right, "dtype", None))):
-        tensor_ops.try_in_eager(vm, fn, (left, right), {})
+        tensor_errors.try_in_eager(vm, fn, (left, right), {})
     elif fn in NOT_IN_PLACE:
-        tensor_ops.try_written(vm, fn, (left, right), {})
+        tensor_errors.try_written(vm, fn, (left, right), {})
     result = tensor_ops.execute(vm, fn, (left, right), {})
     return tensor_ops.record(vm, "call_function", fn, (left, right), {}, result)
 
@@ -381,7 +381,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
             overrides.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
             return
         if issubclass(type(key), torch.Tensor) and not _fits(vm, key, obj):
-            tensor_ops.try_in_eager(vm, operator.setitem, (obj, key, value), {})
+            tensor_errors.try_in_eager(vm, operator.setitem, (obj, key, value), {})
         if issubclass(type(value), torch.Tensor):
             masks.note_assignment(vm, key, value)
         obj, key = subscripts.select_numbers(vm, obj, key)

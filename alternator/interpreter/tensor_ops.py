@@ -13,24 +13,17 @@ import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
-    DynamicOutputShapeException,
     FakeTensor,
-    UnsupportedFakeTensorException,
-    UnsupportedOperatorException,
     unset_fake_temporarily,
 )
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from alternator import interrupts
-from alternator.exc import Break, InternalError, SkipFrame, UserError, UserErrorType, UserRaise
-from alternator.interpreter import assertions, expectations, histories, overrides, wrappers
+from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.interpreter import assertions, expectations, overrides, tensor_errors, wrappers
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
+from alternator.interpreter.tensor_errors import touches_tensor
 from alternator.provenance.world import MISSING, module_of
-from alternator.tensors.eager_errors import CannotBeTried, eager_error, first_line
-from alternator.tensors.from_data import sizes_from_data
 from alternator.tensors.graph import SYMBOLIC
-from alternator.tensors.watched import PartialOverlap
 
 METHODS = IdentityTable("tensor methods with a rule")
 """raw attribute of torch.Tensor -> ``rule(vm, args, kwargs)``."""
@@ -80,82 +73,6 @@ _METADATA_METHODS = frozenset(
 _OURS = (Break, InternalError, SkipFrame, UserRaise)
 
 
-def classify(vm: Any, what: Any, error: Exception, args: Any = None, kwargs: Any = None) -> BaseException:
-    """An exception of fake execution: what eager would raise too is the user's; what only a fake cannot know is a break."""
-    interrupts.check(error)
-    name = getattr(what, "__name__", str(what))
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, DynamicOutputShapeException):
-            return Break("DYNAMIC_OUTPUT_SHAPE", name, brings=args and sizes_from_data(vm.fakes, what, args, kwargs or {}))
-        if isinstance(cause, GuardOnDataDependentSymNode):
-            return Break("DATA_DEPENDENT_VALUE", name, raises=_needs_rewriting)
-        if isinstance(cause, DataDependentOutputException):
-            return Break("DATA_DEPENDENT_VALUE", name)
-        if isinstance(cause, (UnsupportedOperatorException, UnsupportedFakeTensorException)):
-            return Break("NO_FAKE_RULE", f"{name}: {cause}")
-        if isinstance(cause, PartialOverlap):
-            return Break("OVERLAPPING_WRITE", name)
-        cause = cause.__cause__ or cause.__context__
-    if issubclass(type(error), NotImplementedError):
-        return Break("NO_FAKE_RULE", f"{name}: {first_line(error)}")
-    if args is None:
-        return UserRaise(vm.adopt(error))
-    if type(error) is TypeError and torch.SymBool in map(type, (*args, *(kwargs or {}).values())):
-        return Break("NO_FAKE_RULE", f"{name}: {first_line(error)}")
-    if type(error) is TypeError and "failed to unpack" in str(error) and _touches_tensor(args, kwargs or {}):
-        return Break("DATA_DEPENDENT_VALUE", name)  # a tensor among numbers, such as a size
-    try:
-        in_eager = _tried_in_eager(vm, what, args, kwargs)
-    except CannotBeTried:
-        in_eager = MISSING
-    if in_eager is None:
-        return Break("NO_FAKE_RULE", f"{name}: {first_line(error)}")
-    if type(in_eager) is not type(error):
-        return Break("NO_FAKE_RULE", f"how {name} fails: {first_line(error)}")
-    histories.rely_on_all(vm, (*args, *(kwargs or {}).values()))
-    in_eager.__context__ = None  # it was raised while that of the fakes was handled, which is nothing of the program's
-    return UserRaise(vm.adopt(in_eager))
-
-
-def _tried_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    return eager_error(fn, args, kwargs, lambda symbol: vm.symbolic(_NUMBERS[type(symbol)], symbol))
-
-
-def try_written(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """An in-place operation with numbers of a larger kind than the tensor's: not all rules of fakes see that they do not fit."""
-    kind = _number_kind(args[0])
-    if kind < 3 and any(_number_kind(value) > kind for value in args[1:]):
-        try_in_eager(vm, fn, args, kwargs)
-
-
-def _number_kind(value: Any) -> int:
-    """0 bool, 1 int, 2 float, 3 complex; -1 for what is no number."""
-    if issubclass(type(value), torch.Tensor):
-        dtype = value.dtype
-        return 3 if dtype.is_complex else 2 if dtype.is_floating_point else dtype is not torch.bool
-    return _NUMBER_KINDS.get(type(value), -1)
-
-
-_NUMBERS: Any = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool, int: int}
-_NUMBER_KINDS = {bool: 0, torch.SymBool: 0, int: 1, torch.SymInt: 1, float: 2, torch.SymFloat: 2, complex: 3}
-
-
-def try_in_eager(vm: Any, fn: Any, args: Any, kwargs: Any) -> None:
-    """Raise what the kernel raises where fakes are known to let pass what it does not."""
-    try:
-        error = _tried_in_eager(vm, fn, args, kwargs)
-    except CannotBeTried:
-        return
-    if error is not None:
-        raise UserRaise(vm.adopt(error))
-
-
-def _needs_rewriting(text: str) -> UserError:
-    """Where no break is allowed: the program decides on a number that only the graph knows."""
-    return UserError(UserErrorType.ANTI_PATTERN, text)
-
-
 def execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on fakes."""
     if vm.overrides.active:  # who overrides it has been asked
@@ -181,10 +98,10 @@ def _execute(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     except _OURS:
         raise
     except Exception as error:
-        raise classify(vm, fn, error, args, kwargs) from None
+        raise tensor_errors.classify(vm, fn, error, args, kwargs) from None
     if vm.fakes.watch.overlapping:
         vm.fakes.watch.overlapping = False
-        try_in_eager(vm, fn, args, kwargs)
+        tensor_errors.try_in_eager(vm, fn, args, kwargs)
     return result
 
 
@@ -293,7 +210,7 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         _check_compliant(fn, args, kwargs)
     if not _prepare(vm, args, kwargs):
         return _overridden(vm, fn, args, kwargs)
-    if kwargs and kwargs.get("requires_grad") and not _touches_tensor(args, kwargs):
+    if kwargs and kwargs.get("requires_grad") and not touches_tensor(args, kwargs):
         made = call(vm, fn, args, {**kwargs, "requires_grad": False})
         return call_method(vm, "requires_grad_", None, (made,), {})
     if kwargs and fn in _DRAWN and kwargs.get("generator", fn) is None:  # that overload takes no symbolic sizes
@@ -304,7 +221,7 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         if (settled := with_truths(vm, broken, args, kwargs)) is None:
             raise
         return call(vm, fn, *settled)
-    if not _is_tensor_work(result) and not _touches_tensor(args, kwargs):
+    if not _is_tensor_work(result) and not touches_tensor(args, kwargs):
         return result
     return record(vm, "call_function", fn, args, kwargs, result)
 
@@ -349,16 +266,6 @@ def _is_tensor_work(result: Any) -> bool:
     return result is None or type(result) is dict and any(_is_tensor_work(item) for item in result.values())
 
 
-def _touches_tensor(args: Any, kwargs: Any) -> bool:
-    for value in args:
-        if issubclass(type(value), torch.Tensor) or issubclass(type(value), (list, tuple)) and _touches_tensor(value, {}):
-            return True
-    return any(
-        issubclass(type(v), torch.Tensor) or issubclass(type(v), (list, tuple)) and _touches_tensor(v, {})
-        for v in kwargs.values()
-    )
-
-
 def call_method(vm: Any, name: str, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A method of a tensor (``args[0]`` is the tensor)."""
     raw = class_attribute(type(args[0]), name)
@@ -378,7 +285,7 @@ def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, A
     if not _prepare(vm, args[1:], kwargs):
         return _overridden(vm, _unbound(name), args, kwargs)
     if name[-1] == "_" != name[-2]:
-        try_written(vm, _unbound(name), args, kwargs)
+        tensor_errors.try_written(vm, _unbound(name), args, kwargs)
     try:
         result = execute(vm, _unbound(name), args, kwargs)
     except Break as broken:
