@@ -496,8 +496,9 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     if name in _NOT_AS_EFFECTS or kind is types.FunctionType and name in ("__code__", "__defaults__", "__kwdefaults__"):
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
     space = instance_space(rec.obj)
-    if raw is MISSING and space is None:
-        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
+    if space is None and type(raw) not in _DATA_SETTERS:
+        text = f"has no attribute '{name}'" if raw is MISSING else f"attribute '{name}' is read-only"
+        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object {text}"))
     if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
         raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
     vm.attr_memo.pop((id(obj), name), None)

@@ -8,6 +8,7 @@ import operator
 import threading
 import types
 
+import pytest
 import torch
 from helpers import Recorder, assert_same, same
 
@@ -663,3 +664,34 @@ def test_a_call_of_a_method_of_a_pybind11_class_is_one_break() -> None:
 
     codes = [reason.code for reason in same(fn, X).breaks]
     assert codes.count("UNKNOWN_C_FUNCTION") == 1 and "UNSUPPORTED_ATTRIBUTE" not in codes
+
+
+class OnlySlots:
+    __slots__ = ("value",)
+    shared = 7
+
+    def method(self):
+        pass
+
+
+class HasSpace:
+    shared = 7
+
+
+@pytest.mark.parametrize("kind", [OnlySlots, HasSpace])
+@pytest.mark.parametrize("name", ["value", "shared", "method", "nothing"])
+@pytest.mark.parametrize("change", [lambda o, name: setattr(o, name, 1), delattr])
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_an_object_without_a_dict_refuses_meets_the_handlers(kind, name, change, inside):
+    def fn(x, o):
+        o = kind() if inside else o
+        y = x + 1
+        try:
+            change(o, name)
+        except AttributeError as error:
+            return y * 2, str(error), error.name
+        return y, getattr(o, name, "gone")
+
+    compiled = alternator.compile(fn, backend="eager")
+    for _ in range(2):
+        assert repr(compiled(torch.ones(2), kind())) == repr(fn(torch.ones(2), kind()))
