@@ -496,11 +496,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     if name in _NOT_AS_EFFECTS or kind is types.FunctionType and name in ("__code__", "__defaults__", "__kwdefaults__"):
         raise Break("UNSUPPORTED_EFFECT", f"assignment to {name}")
     space = instance_space(rec.obj)
-    if space is None and type(raw) not in _DATA_SETTERS:
-        text = f"has no attribute '{name}'" if raw is MISSING else f"attribute '{name}' is read-only"
-        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object {text}"))
-    if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
-        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'", name=name, obj=obj))
+    _check_it_can_be(vm, obj, rec, name, value, raw)
     vm.attr_memo.pop((id(obj), name), None)
     if rec.space is None:
         if id(space) in vm.records:
@@ -515,6 +511,22 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
     vm.world.write_attr(rec, name, value)
     if rec.space is not None:
         _show(vm, rec, name, value)
+
+
+@passes_on
+def _check_it_can_be(vm: Any, obj: Any, rec: Outside, name: str, value: Any, raw: Any) -> None:
+    """Raise what writing or deleting an attribute of an outside object raises: effects come too late for the program's handlers."""
+    kind = type(obj)
+    if instance_space(rec.obj) is None and type(raw) not in _DATA_SETTERS:
+        text = f"has no attribute '{name}'" if raw is MISSING else f"attribute '{name}' is read-only"
+        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object {text}"))
+    if value is MISSING and instance_value(vm, obj, rec, name) is MISSING and type(raw) not in _DATA_SETTERS:
+        raise vm.user_raise(AttributeError(f"'{kind.__name__}' object has no attribute '{name}'"))
+    if value is MISSING and type(raw) is types.MemberDescriptorType:
+        try:
+            lookup(vm, obj, name)
+        except UserRaise:
+            raise vm.user_raise(AttributeError(name)) from None
 
 
 @passes_on
