@@ -515,7 +515,7 @@ def store_default(vm: Any, obj: Any, name: str, value: Any) -> None:
 
 @passes_on
 def _check_it_can_be(vm: Any, obj: Any, rec: Outside, name: str, value: Any, raw: Any) -> None:
-    """Raise what writing or deleting an attribute of an outside object raises: effects come too late for the program's handlers."""
+    """Raise what writing an attribute of an outside object raises: when effects are replayed is too late for handlers."""
     kind = type(obj)
     if instance_space(rec.obj) is None and type(raw) not in _DATA_SETTERS:
         text = f"has no attribute '{name}'" if raw is MISSING else f"attribute '{name}' is read-only"

@@ -32,6 +32,9 @@ _MAY_FAIL = re.compile(
 )
 """Operators that may raise because of what is in their arguments, as far as names tell."""
 
+_BY_PLACES = re.compile("_?(index_put|index_copy|index_add|scatter|masked_scatter)")
+"""Operators whose kernels write while they read, at other places."""
+
 _OF_INTS = re.compile("_?(div|floor_divide|remainder|fmod|pow)")
 """Those of them that do so for whole numbers only."""
 
@@ -129,7 +132,7 @@ class Watch:
             for argument in schema.arguments:
                 if argument.alias_info is not None and argument.alias_info.is_write:
                     self._write(given.get(argument.name))
-                    if _reads_a_part_of(given.get(argument.name), given.values()):
+                    if _reads_a_part_of(given.get(argument.name), given.values(), _BY_PLACES.match(name) is not None):
                         raise PartialOverlap
         elif not seeded and not moving and not may_fail and not of_data:
             self.pure.add(func)
@@ -147,16 +150,18 @@ class Watch:
                 self._write(item)
 
 
-def _reads_a_part_of(written: Any, values: Any) -> bool:
-    """Whether one of the values shares some of the memory that is written, but not all: kernels refuse that, in their own order
-    (before or after they resize), and graphs that a compiler makes compute something."""
+def _reads_a_part_of(written: Any, values: Any, or_all: bool) -> bool:
+    """Whether one of the values shares some of the memory that is written, but not all (``or_all``: or all of it): kernels refuse
+    that, in their own order (before or after they resize), and graphs that a compiler makes compute something."""
     if not isinstance(written, torch.Tensor):
         return False
+    if or_all and sum(one is written for one in values) > 1:
+        return True
     memory = written.untyped_storage()._cdata
     others = [one for one in values if isinstance(one, torch.Tensor) and one is not written]
     others = [one for one in others if one.untyped_storage()._cdata == memory]
     place = _place(written) if others else None
-    return place is not None and any(_overlap_in_part(place, _place(one)) for one in others)
+    return place is not None and any(_overlap(place, _place(one), or_all) for one in others)
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, Any, tuple[Any, ...]] | None:
@@ -172,8 +177,8 @@ def _place(tensor: torch.Tensor) -> tuple[Any, Any, tuple[Any, ...]] | None:
     return begin, begin + size * tensor.numel(), tensor.stride()
 
 
-def _overlap_in_part(one: tuple[Any, Any, tuple[Any, ...]], other: tuple[Any, Any, tuple[Any, ...]] | None) -> bool:
-    return other is not None and bool(one != other and one[0] < other[1] and other[0] < one[1])
+def _overlap(one: tuple[Any, Any, tuple[Any, ...]], other: tuple[Any, Any, tuple[Any, ...]] | None, or_all: bool) -> bool:
+    return other is not None and bool((or_all or one != other) and one[0] < other[1] and other[0] < one[1])
 
 
 def _has_fraction(args: Any) -> bool:

@@ -113,7 +113,9 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     args[-2] = list(args[-2])
     scales = [vars(kind)["scale"] for kind in (m.Box, m.Twin)] + [m.Tall.made]
     seen.update(
-        out=_END_OF_STACK.sub(r"\1", out.getvalue()).replace(UnboundLocalError.__name__, NameError.__name__),
+        out=_FREE.sub(
+            _as_local, _END_OF_STACK.sub(r"\1", out.getvalue()).replace(UnboundLocalError.__name__, NameError.__name__)
+        ),
         args=args[:-1],
         counter=m.COUNTER,
         log=[NameError.__name__ if row == UnboundLocalError.__name__ else row for row in m.LOG],
@@ -128,6 +130,7 @@ def run(m: Any, fn: Any, variant: int) -> dict[str, Any]:
     return seen
 
 
+_FREE = re.compile(r"free(?= variable '\w+')| in enclosing scope$", re.MULTILINE)
 _END_OF_STACK = re.compile("(maximum recursion depth exceeded).*")
 """How the end of the stack is worded: see below; and there, which NameError it is."""
 
@@ -145,6 +148,11 @@ def error_chain(error: BaseException | None) -> list[Any]:
         rows.append((kind.__name__, text, error.__cause__ is not None, error.__suppress_context__))
         error = None if kind is RecursionError else error.__cause__ or error.__context__
     return rows
+
+
+def _as_local(found: re.Match[str]) -> str:
+    """What is printed of a local variable where the text is of a free one."""
+    return "local" if found.group() == "free" else ""
 
 
 class Comparison:

@@ -18,6 +18,9 @@ REFUSED: list[Callable[..., Any]] = [
     lambda x: x.t().mul_(x),
     lambda x: torch.add(x[0], x[1:], out=x),
     lambda x: x.cumsum_(0).sub_(x[0]),
+    lambda x: x.index_put_((x > 3,), x),
+    lambda x: x.index_put_((torch.tensor([0, 1, 2]),), x[:]),
+    lambda x: x.index_copy_(0, torch.tensor([2, 1, 0]), x),
 ]
 ALLOWED: list[Callable[..., Any]] = [
     lambda x: x[0].add_(x[1]),
