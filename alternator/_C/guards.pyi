@@ -3,7 +3,7 @@ from typing import Any, Sequence, final
 
 @final
 class GuardTree:
-    """What a compiled entry relies on; docs/interfaces.md has the table's format."""
+    """What a compiled entry relies on; docs/native.md has the table's format."""
 
     def __new__(
         cls,
