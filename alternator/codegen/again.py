@@ -8,8 +8,10 @@ start, if what the graph has done so far cannot be told, or can be undone.
 
 from __future__ import annotations
 
-from typing import Any
+import random
+from typing import Any, Callable, NamedTuple
 
+import numpy
 import torch
 
 from alternator import interrupts
@@ -30,24 +32,28 @@ class RunAgain:
     if nothing is raised, the exception is the compiled graph's own, and is raised after all.
 
     ``possible``: what the graph has done can be undone, and is worth it: the program has handlers or effects; ``copied``: the
-    inputs that are restored then.
+    inputs that are restored then; ``generators``: the sources of Python's and NumPy's, of which numbers are drawn for the graph.
     """
 
     def __init__(self, vm: Any, before: GlobalState) -> None:
         watch, recorder = vm.fakes.watch, vm.recorder
         written = watch.written_inputs(recorder)
         small = not written or (watch.may_fail or _may_not_be_saved(recorder)) and _are_small(written)
-        told = vm.has_handlers or has_effects(vm) or bool(vm.states.get("expected"))  # whether it is raised here or there
+        expected = bool(vm.states.get("expected"))
+        told = vm.has_handlers or has_effects(vm) or expected  # whether it is raised here or there
+        generators = {id(entry.generator): entry.generator for entry in recorder.inputs if entry.kind == "made"}
+        worth = not generators or watch.may_fail or expected  # a state of theirs is thousands of bytes in Python objects
         self.before = before
         self.handles = vm.has_handlers
-        self.possible = (told or not (written or watch.draws)) and small and watch.only_writes(recorder)
+        self.possible = (told or not (written or watch.draws or generators)) and worth and small and watch.only_writes(recorder)
         self.copied = written if self.possible else []
+        self.generators = list(generators.values()) if self.possible else []
         self.draws = self.possible and watch.draws
 
     @property
     def is_prepared(self) -> bool:
         """More is remembered before each call than the CPU's random state: generated code calls the graph."""
-        return bool(self.copied) or self.draws and torch.cuda.is_initialized()
+        return bool(self.copied or self.generators) or self.draws and torch.cuda.is_initialized()
 
     def __call__(self, failed: BaseException) -> bool | None:
         self.before.restore()
@@ -65,9 +71,11 @@ class RunAgain:
         """The statements of a call of the graph by generated code; its results stand only if what is ``expected`` is true."""
         failed = b.constant(GraphFailed, "GraphFailed")
         raised, lines = failed, []
-        if self.draws or self.copied:
+        if self.draws or self.copied or self.generators:
             copied = "".join(f"{b.load(entry.source)}, " for entry in self.copied)
-            raised, lines = f"{failed}(before)", [f"before = {b.constant(_Before, 'Before')}({self.draws}, ({copied}))"]
+            drawn = "".join(f"{b.load(source)}, " for source in self.generators)
+            make = f"{b.constant(_Before, 'Before')}({self.draws}, ({copied}), ({drawn}))"
+            raised, lines = f"{failed}(before)", [f"before = {make}"]
         lines += ["try:", f"    {call}"]
         if expected:
             lines.append(f"    expected = {' and '.join(f'bool({b.output(one)})' for one in expected)}")
@@ -78,9 +86,10 @@ class RunAgain:
 
 
 class _Before:
-    """What a graph is about to change: the states of torch's generators, if it draws, and tensors."""
+    """What a call of a graph is about to change: the states of torch's generators, if it draws, tensors, and the states of
+    Python's and NumPy's generators."""
 
-    def __init__(self, draws: bool, written: tuple[torch.Tensor, ...]) -> None:
+    def __init__(self, draws: bool, written: tuple[torch.Tensor, ...], generators: tuple[Any, ...]) -> None:
         cuda = torch.cuda.is_initialized()
         self.lost = cuda and torch.cuda.is_current_stream_capturing()  # the states belong to the CUDA graph
         if self.lost:
@@ -88,6 +97,7 @@ class _Before:
         self.cpu = torch.get_rng_state() if draws else None
         self.cuda = torch.cuda.get_rng_state_all() if draws and cuda else None
         self.tensors = [(tensor, tensor.detach().clone()) for tensor in written]
+        self.generators = [(one, _GENERATORS[type(one)], _GENERATORS[type(one)].state(one)) for one in generators]
 
     def restore(self) -> bool:
         """False if that is not possible."""
@@ -100,7 +110,27 @@ class _Before:
         for tensor, copy in self.tensors:
             with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(tensor):
                 tensor.copy_(copy)
+        for generator, kind, state in self.generators:
+            kind.set_state(generator, state)
         return True
+
+
+class _Kind(NamedTuple):
+    """How the state of a generator of a type is had and set."""
+
+    state: Callable[[Any], Any]
+    set_state: Callable[[Any, Any], None]
+
+
+def _set_numpy_state(generator: numpy.random.Generator, state: Any) -> None:
+    generator.bit_generator.state = state
+
+
+_GENERATORS = {
+    random.Random: _Kind(random.Random.getstate, random.Random.setstate),
+    numpy.random.RandomState: _Kind(numpy.random.RandomState.get_state, numpy.random.RandomState.set_state),
+    numpy.random.Generator: _Kind(lambda generator: generator.bit_generator.state, _set_numpy_state),
+}
 
 
 def _may_not_be_saved(recorder: Recorder) -> bool:

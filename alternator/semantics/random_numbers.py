@@ -19,6 +19,7 @@ from alternator.exc import Break
 from alternator.interpreter import calls, tensor_ops
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.tables import DESCRIPTORS, INSTANCE_CALLS, RULES
+from alternator.provenance.source import Source
 from alternator.semantics.numpy_scalars import no_scalar
 from alternator.tensors.graph import Recorder
 
@@ -64,26 +65,26 @@ def _drawing(name: str, example: Any) -> None:
             words = ", ".join([*map(builder.value, given), *(f"{key}={builder.value(value)}" for key, value in named.items())])
             return f"{builder.constant(_as_tensor, 'number')}({builder.load(rec.source)}.{name}({words}))"
 
-        return _number(vm, name, example, draw)
+        return _number(vm, name, example, draw, rec.source)
 
     RULES.put(fn, rule)
 
 
-def _made(vm: Any, name: str, make: Callable[[], torch.Tensor], draw: Callable[[Any], str]) -> Any:
-    """An input of the graph that generated code draws; ``make`` gives an example of it."""
+def _made(vm: Any, name: str, make: Callable[[], torch.Tensor], draw: Callable[[Any], str], generator: Source) -> Any:
+    """An input of the graph that generated code draws of a generator; ``make`` gives an example of it."""
     if type(vm.recorder) is not Recorder:
         raise Break("RNG", f"{name}() in the body of an operator, which may run it again")
     vm.ticks += 1
     with no_dispatch():  # a real one, in the midst of fakes
         real = make()
     fake = vm.fakes.of(real, None, None)
-    vm.recorder.made_input(fake, real, name, draw)
+    vm.recorder.made_input(fake, real, name, draw, generator)
     return fake
 
 
-def _number(vm: Any, name: str, example: Any, draw: Callable[[Any], str]) -> Any:
+def _number(vm: Any, name: str, example: Any, draw: Callable[[Any], str], generator: Source) -> Any:
     recorded = vm.recorder.calls
-    number = tensor_ops.symbol_of(vm, _made(vm, name, lambda: _as_tensor(example), draw))
+    number = tensor_ops.symbol_of(vm, _made(vm, name, lambda: _as_tensor(example), draw, generator))
     vm.weigh(vm.recorder.calls - recorded)
     return number
 
@@ -156,8 +157,8 @@ def _draw_of_numpy(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
         return f"{make}({builder.load(rec.source)}.{name}({', '.join(words)}))"
 
     if not is_array:
-        return _number(vm, name, example, draw)
-    return no_scalar(vm, tnp.ndarray(_made(vm, name, lambda: torch.from_numpy(example), draw)))
+        return _number(vm, name, example, draw, rec.source)
+    return no_scalar(vm, tnp.ndarray(_made(vm, name, lambda: torch.from_numpy(example), draw, rec.source)))
 
 
 def _constant(vm: Any, value: Any) -> Any:

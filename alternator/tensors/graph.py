@@ -52,11 +52,13 @@ class Input:
 
     ``kind`` is "tensor", "array" (a NumPy array over the same memory), "int" (the number itself), or "size" or
     "stride" (of dimension ``dim`` of the tensor at the source); "number" (a float in a tensor of its own) or "made" (drawn, in
-    order): by an expression, ``make(builder)``, without a source; "new": likewise, a parameter that the program makes.
+    order, of the ``generator`` at a source): by an expression, ``make(builder)``, without a source; "new": likewise, a parameter
+    that the program makes.
     """
 
-    __slots__ = ("node", "source", "kind", "dim", "example", "make")
+    __slots__ = ("node", "source", "kind", "dim", "example", "make", "generator")
     make: Callable[[Any], str]
+    generator: Source | None
 
     def __init__(self, node: torch.fx.Node, source: Any, kind: str, dim: int, example: Any) -> None:
         self.node, self.source, self.kind, self.dim, self.example = node, source, kind, dim, example
@@ -122,18 +124,20 @@ class Recorder:
         self._nodes[id(fake)] = pending
         self._pins.append(fake)
 
-    def made_input(self, fake: torch.Tensor, example: torch.Tensor, name: str, make: Callable[[Any], str]) -> None:
+    def made_input(
+        self, fake: torch.Tensor, example: torch.Tensor, name: str, make: Callable[[Any], str], generator: Source | None
+    ) -> None:
         """A tensor that generated code makes before it calls the graph, in the order of these calls."""
         node = self._placeholder(name, fake)
         node.meta["tensor_dict"] = {}
         entry = Input(node, None, "made", -1, example)
-        entry.make = make
+        entry.make, entry.generator = make, generator
         self.inputs.append(entry)
         self.bind(fake, node)
 
     def new_input(self, fake: torch.Tensor, example: torch.Tensor, make: Callable[[Any], str]) -> None:
         """A tensor that generated code makes before it calls the graph, and which may leave as itself."""
-        self.made_input(fake, example, "parameter", make)
+        self.made_input(fake, example, "parameter", make, None)
         entry = self.new[id(fake)] = self.inputs[-1]
         entry.kind, entry.dim = "new", len(self.new)
 

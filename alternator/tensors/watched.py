@@ -92,8 +92,7 @@ class Watch:
 
     def only_writes(self, recorder: Recorder) -> bool:
         """All that the graph as it is now does outside is to write into its inputs, and to draw random numbers."""
-        made = any(entry.kind == "made" for entry in recorder.inputs)
-        return not self.shows and not made and _is_known(recorder.graph, recorder.attributes)
+        return not self.shows and _is_known(recorder.graph, recorder.attributes)
 
     def changes_nothing(self, recorder: Recorder) -> bool:
         """Nobody can tell, but by random numbers, that the graph as it is now has run, or has run a part of the way."""

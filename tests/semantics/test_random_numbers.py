@@ -250,3 +250,32 @@ def test_a_replaced_function_of_numpys(monkeypatch) -> None:
     compiled(X)
     monkeypatch.setattr(np.random, "rand", np.random.randn)
     assert from_numpy_seeds(compiled, X) == from_numpy_seeds(f, X)
+
+
+@pytest.mark.parametrize("kind", ["random", "own", "numpy", "numpy's own", "generator"])
+def test_numbers_are_drawn_once_where_the_graph_raises(kind) -> None:
+    """The generators go back to where they were, and the frame runs plainly: with its effects, and at its own place."""
+
+    def run(compiled, index):
+        random.seed(5)
+        np.random.seed(5)
+        made = {"random": random, "own": random.Random(5), "numpy": np.random}
+        made |= {"numpy's own": np.random.RandomState(5), "generator": np.random.default_rng(5)}
+        log = []
+        try:
+            log.append(compiled(made[kind], index, log))
+        except IndexError as error:
+            log.append(str(error))
+        return log, [one.random() for one in made.values()]
+
+    def f(generator, index, log):
+        log.append("before")
+        a = generator.random()
+        y = torch.index_select(X, 0, index) * a
+        log.append("after")
+        return y + generator.random()
+
+    compiled = alternator.compile(f, backend="eager")
+    for index in (0, 7, 1):
+        expected = run(f, torch.tensor([index]))
+        assert repr(run(compiled, torch.tensor([index]))) == repr(expected) and expected[0][0] == "before"
