@@ -19,6 +19,7 @@ class Log:
     def __init__(self) -> None:
         self.items: list[Any] = []
         self.last: Any = None
+        self.weight = torch.nn.Parameter(torch.zeros(4))
 
 
 def pick(table: Any, index: Any) -> Any:
@@ -91,6 +92,15 @@ def before_a_break(index: Any, log: Any) -> Any:
         return index
 
 
+def with_written_parameter(index: Any, log: Any) -> Any:
+    log.items.append("before")
+    with torch.no_grad():
+        log.weight.add_(1)
+    y = pick(log.weight, index)
+    log.items.append("picked")
+    return y
+
+
 def with_written_local(index: Any, log: Any) -> Any:
     y = torch.zeros(4)
     y.add_(1)
@@ -101,7 +111,16 @@ def with_written_local(index: Any, log: Any) -> Any:
 
 @pytest.mark.parametrize(
     "fn",
-    [effects_before, handled, handled_by_a_caller, in_a_with, behind_a_break, before_a_break, with_written_local],
+    [
+        effects_before,
+        handled,
+        handled_by_a_caller,
+        in_a_with,
+        behind_a_break,
+        before_a_break,
+        with_written_local,
+        with_written_parameter,
+    ],
 )
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_as_if_it_ran_plainly(fn: Any, dynamic: Any) -> None:

@@ -140,12 +140,20 @@ def _may_not_be_saved(recorder: Recorder) -> bool:
     return any(isinstance(entry.example, torch.Tensor) and entry.example.is_inference() for entry in recorder.inputs)
 
 
+def _stays_without_history(example: torch.Tensor, fake: torch.Tensor) -> bool:
+    """Nothing requires a gradient, or a leaf is written into where gradients are not recorded."""
+    return example.is_leaf and fake.is_leaf and example.requires_grad == fake.requires_grad
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
 def _are_small(written: list[Input]) -> bool:
     """Copies of these inputs cost little, and are all that is needed to have them as they were."""
     if len(written) > MOST_TENSORS or any(entry.kind != "tensor" for entry in written):
         return False
-    if any(type(entry.example) is not torch.Tensor or entry.example.is_inference() for entry in written):
+    if any(type(entry.example) not in _PLAIN or entry.example.is_inference() for entry in written):
         return False
-    if any(value.requires_grad for entry in written for value in (entry.example, entry.node.meta["example_value"])):
-        return False  # a copy has no history
+    if not all(_stays_without_history(entry.example, entry.node.meta["example_value"]) for entry in written):
+        return False  # and a copy has none
     return sum(entry.example.untyped_storage().nbytes() for entry in written) <= MOST_BYTES
