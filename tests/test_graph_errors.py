@@ -20,6 +20,7 @@ class Log:
         self.items: list[Any] = []
         self.last: Any = None
         self.weight = torch.nn.Parameter(torch.zeros(4))
+        self.plain = torch.ones(4)
 
 
 def pick(table: Any, index: Any) -> Any:
@@ -101,6 +102,22 @@ def with_written_parameter(index: Any, log: Any) -> Any:
     return y
 
 
+def with_a_history(index: Any, log: Any) -> Any:
+    log.items.append("before")
+    log.plain += log.weight
+    y = pick(log.plain, index)
+    log.items.append("picked")
+    return y
+
+
+def of_classes(index: Any, log: Any) -> Any:
+    log.items.append("before")
+    log.plain += 1
+    y = torch.nn.functional.one_hot(index, 5)
+    log.items.append("coded")
+    return y
+
+
 def with_written_local(index: Any, log: Any) -> Any:
     y = torch.zeros(4)
     y.add_(1)
@@ -120,6 +137,8 @@ def with_written_local(index: Any, log: Any) -> Any:
         before_a_break,
         with_written_local,
         with_written_parameter,
+        with_a_history,
+        of_classes,
     ],
 )
 @pytest.mark.parametrize("dynamic", [None, True])
@@ -282,6 +301,20 @@ def test_effects_before_what_fakes_do_not_show(wrong: torch.Tensor, dynamic: boo
         assert captured.seen.tolist() == plain.seen.tolist()
         assert captured.norm.running_mean.tolist() == plain.norm.running_mean.tolist()
         assert captured.norm.num_batches_tracked.item() == plain.norm.num_batches_tracked.item()
+
+
+def test_effects_before_a_refused_write() -> None:
+    def fn(x: torch.Tensor, items: list[int]) -> None:
+        items.append(1)
+        x.add_(1)
+        x[x > 9] = 1.0
+
+    compiled = alternator.compile(fn, backend="eager")
+    for make in (of_inference, of_inference, lambda: torch.ones(2)):
+        expect: list[int] = []
+        items: list[int] = []
+        assert outcome(lambda x: fn(x, expect) or x, make()) == outcome(lambda x: compiled(x, items) or x, make())
+        assert items == expect == [1]
 
 
 def outcome(fn: Any, x: torch.Tensor) -> Any:

@@ -38,11 +38,12 @@ class RunAgain:
     def __init__(self, vm: Any, before: GlobalState) -> None:
         watch, recorder = vm.fakes.watch, vm.recorder
         written = watch.written_inputs(recorder)
-        small = not written or (watch.may_fail or _may_not_be_saved(recorder)) and _are_small(written)
+        may_raise = watch.may_raise(recorder)
+        small = not written or (may_raise or _may_not_be_saved(recorder)) and _are_small(recorder, written)
         expected = bool(vm.states.get("expected"))
         told = vm.has_handlers or has_effects(vm) or expected  # whether it is raised here or there
         generators = {id(entry.generator): entry.generator for entry in recorder.inputs if entry.kind == "made"}
-        worth = not generators or watch.may_fail or expected  # a state of theirs is thousands of bytes in Python objects
+        worth = not generators or may_raise or expected  # a state of theirs is thousands of bytes in Python objects
         self.before = before
         self.handles = vm.has_handlers
         self.possible = (told or not (written or watch.draws or generators)) and worth and small and watch.only_writes(recorder)
@@ -96,19 +97,25 @@ class _Before:
             return
         self.cpu = torch.get_rng_state() if draws else None
         self.cuda = torch.cuda.get_rng_state_all() if draws and cuda else None
-        self.tensors = [(tensor, tensor.detach().clone()) for tensor in written]
+        self.tensors = [(tensor, tensor.detach().clone(), tensor.requires_grad) for tensor in written]
         self.generators = [(one, _GENERATORS[type(one)], _GENERATORS[type(one)].state(one)) for one in generators]
 
     def restore(self) -> bool:
         """False if that is not possible."""
-        if self.lost:
+        if self.lost or any(tensor.requires_grad and not required and tensor._is_view() for tensor, _, required in self.tensors):
             return False
         if self.cpu is not None:
             torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state_all(self.cuda)
-        for tensor, copy in self.tensors:
+        for tensor, copy, required in self.tensors:
+            if tensor.is_inference():
+                with torch.inference_mode():
+                    tensor.copy_(copy)
+                continue
             with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(tensor):
+                if tensor.requires_grad and not required:  # a leaf, which has got a history
+                    tensor.detach_()
                 tensor.copy_(copy)
         for generator, kind, state in self.generators:
             kind.set_state(generator, state)
@@ -140,20 +147,28 @@ def _may_not_be_saved(recorder: Recorder) -> bool:
     return any(isinstance(entry.example, torch.Tensor) and entry.example.is_inference() for entry in recorder.inputs)
 
 
-def _stays_without_history(example: torch.Tensor, fake: torch.Tensor) -> bool:
-    """Nothing requires a gradient, or a leaf is written into where gradients are not recorded."""
-    return example.is_leaf and fake.is_leaf and example.requires_grad == fake.requires_grad
+def _can_be_as_before(entry: Input, memories: list[int]) -> bool:
+    """A leaf that is one afterwards, too, or does not share its memory (``memories``: of all inputs) and has got a history, which
+    it can lose again.  A history that was there before the graph cannot be had again."""
+    example, fake = entry.example, entry.node.meta["example_value"]
+    if example.is_inference():
+        return True
+    if not example.is_leaf or example.requires_grad and not fake.is_leaf:
+        return False
+    alone = not example._is_view() and memories.count(example.untyped_storage()._cdata) == 1
+    return alone or fake.is_leaf and example.requires_grad == fake.requires_grad
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def _are_small(written: list[Input]) -> bool:
+def _are_small(recorder: Recorder, written: list[Input]) -> bool:
     """Copies of these inputs cost little, and are all that is needed to have them as they were."""
     if len(written) > MOST_TENSORS or any(entry.kind != "tensor" for entry in written):
         return False
-    if any(type(entry.example) not in _PLAIN or entry.example.is_inference() for entry in written):
+    if any(type(entry.example) not in _PLAIN for entry in written):
         return False
-    if not all(_stays_without_history(entry.example, entry.node.meta["example_value"]) for entry in written):
-        return False  # and a copy has none
+    memories = [entry.example.untyped_storage()._cdata for entry in recorder.tensor_inputs.values()]
+    if not all(_can_be_as_before(entry, memories) for entry in written):
+        return False
     return sum(entry.example.untyped_storage().nbytes() for entry in written) <= MOST_BYTES

@@ -27,10 +27,13 @@ _MOVING = frozenset({"running_mean", "running_var"})
 _CHANGE_THE_MEMORY = frozenset({"resize_", "resize_as_", "set_", "set_data"})
 _MAY_FAIL = re.compile(
     "_?(unsafe_)?(index|embedding|gather|scatter|take|put|nll_loss|cross_entropy|binary_cross|ctc_loss|one_hot|multinomial"
-    "|bernoulli|normal|poisson|binomial|linalg(?!_vector_norm)|cholesky|lu_|inverse|masked_scatter|repeat_interleave|bincount|histc"
-    "|local_scalar|assert|div|floor_divide|remainder|fmod|pow)"
+    "|bernoulli|normal|poisson|binomial|linalg(?!_vector_norm)|cholesky|lu_|inverse|masked_scatter|repeat_interleave|bincount|hist"
+    "|multi_margin|multilabel_margin|max_unpool|searchsorted|segment_reduce|local_scalar|assert|div|floor_divide|remainder|fmod|pow)"
 )
 """Operators that may raise because of what is in their arguments, as far as names tell."""
+
+_CHECKED_BEFORE = frozenset({torch.nn.functional.one_hot})
+"""Functions that look at real data before they come to their operators, and at fakes not."""
 
 _BY_PLACES = re.compile("_?(index_put|index_copy|index_add|scatter|masked_scatter)")
 """Operators whose kernels write while they read, at other places."""
@@ -93,6 +96,10 @@ class Watch:
     def only_writes(self, recorder: Recorder) -> bool:
         """All that the graph as it is now does outside is to write into its inputs, and to draw random numbers."""
         return not self.shows and _is_known(recorder.graph, recorder.attributes)
+
+    def may_raise(self, recorder: Recorder) -> bool:
+        """The graph as it is now may raise because of what is in its inputs."""
+        return self.may_fail or any(node.target in _CHECKED_BEFORE for node in recorder.graph.nodes)
 
     def changes_nothing(self, recorder: Recorder) -> bool:
         """Nobody can tell, but by random numbers, that the graph as it is now has run, or has run a part of the way."""
