@@ -53,7 +53,7 @@ from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest, EntryInfo
-from alternator.semantics import function_modes, functorch, gradients, memoizing, parameters, refused
+from alternator.semantics import contexts, function_modes, functorch, gradients, memoizing, parameters, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
 from alternator.tensors import saved_hooks
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
@@ -126,6 +126,7 @@ class Attempt:
         self.frame = Frame(self.vm, func, slots, None)
         if origin_of(func.__code__) is not None:  # nobody else holds what it was called with
             watch_generators(self.frame)
+            contexts.enter_again(self.vm, values)
         self.lifetimes = Lifetimes(self.vm, self.frame)
         for i, cell in enumerate(func.__closure__ or ()):
             world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))
@@ -422,7 +423,10 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     expected = check_expected(vm)
     for one in expected:
         builder.output(one)
-    replay(builder, attempt.before, attempt.after)
+    before = attempt.before
+    if stop is not None and contexts.leave_for_now(vm, [link.frame for link in stop], attempt.after):
+        before = before.with_grad(not attempt.after.grad)
+    replay(builder, before, attempt.after)
     if attempt.breaks_are_errors is not attempt.asked:
         hand_on = builder.constant(utils.hand_on_error_on_graph_break, "breaks_are_errors")
         builder.emit(f"{hand_on}({attempt.breaks_are_errors}, {attempt.asked})")

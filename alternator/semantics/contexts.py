@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import types
+from typing import Any, Iterable, Iterator
 
 import torch
 import torch.amp.autocast_mode as autocast_mode
@@ -11,7 +12,7 @@ import torch.amp.autocast_mode as autocast_mode
 from alternator.exc import Break
 from alternator.interpreter import calls
 from alternator.interpreter.tables import REBUILD, RULES
-from alternator.tensors.state import set_deterministic
+from alternator.tensors.state import GlobalState, set_deterministic
 
 _GRAD_MODE = vars(torch.autograd.grad_mode)
 
@@ -43,6 +44,47 @@ for _fn in (
     torch._C._set_float32_matmul_precision,
 ):
     _recorded_setter(_fn)
+
+
+_GRAD_MANAGERS = frozenset({torch.no_grad, torch.enable_grad, torch.set_grad_enabled})
+
+
+def _mode_around(vm: Any, values: Iterable[Any]) -> bool | None:
+    """The grad mode in front of the first of PyTorch's managers of it whose exits are among the values; None if none is."""
+    for value in values:
+        if type(value) is types.MethodType and type(value.__self__) in _GRAD_MANAGERS:
+            rec = vm.records.get(id(value.__self__))
+            mode = vars(value.__self__ if rec is None else rec.obj).get("prev")
+            return mode if type(mode) is bool else None
+    return None
+
+
+def _all_of(values: list[Any], seen: set[int]) -> Iterator[Any]:
+    """What a function goes on with: its own values, and those of its callees in lists."""
+    for value in values:
+        yield value
+        if type(value) is list and id(value) not in seen:
+            seen.add(id(value))
+            yield from _all_of(value, seen)
+
+
+def enter_again(vm: Any, values: list[Any]) -> None:
+    """The graph of what goes on inside of managers of the grad mode switches it itself, as do those in front of a break.
+
+    Thus each graph says in which mode it runs, also to who runs it elsewhere: the mode is one of the thread.
+    """
+    now = torch.is_grad_enabled()
+    if _mode_around(vm, _all_of(values, set())) is (not now):
+        vm.recorder.graph.call_function(torch._C._set_grad_enabled, (now,))
+
+
+def leave_for_now(vm: Any, frames: Iterable[Any], after: GlobalState) -> bool:
+    """A graph that ends inside of such managers ends in the mode around them; whether generated code has to switch back."""
+    modes = (_mode_around(vm, frame.stack) for frame in frames)
+    if next((mode for mode in modes if mode is not None), None) is not (not after.grad):
+        return False
+    vm.recorder.graph.call_function(torch._C._set_grad_enabled, (not after.grad,))
+    return True
 
 
 def _quietly(vm: Any, fn: Any, args: Any) -> Any:
