@@ -84,9 +84,6 @@ def _global_hooks_empty(vm: Any) -> bool:
 
 def _forward_of(vm: Any, module: Any) -> Any:
     """``module.forward`` where there are no hooks, else MISSING."""
-    rec = vm.records.get(id(module))
-    if attributes.instance_value(vm, module, rec, "_compiled_call_impl") is MISSING:
-        attributes.load(vm, module, "_compiled_call_impl")
     return attributes.load(vm, module, "forward") if without_hooks(vm, module) else MISSING
 
 
@@ -147,10 +144,29 @@ def _call_with_hooks(module: Any, args: Any, kwargs: Any) -> Any:
     return result
 
 
+def _is_torchs(vm: Any, module: Any, name: str, method: Any) -> bool:
+    """Neither the class nor the module itself has another method of this name."""
+    if vm.world.class_attr(type(module), name) is not method:
+        return False
+    return attributes.instance_value(vm, module, vm.records.get(id(module)), name) is MISSING
+
+
 @RULES.rule(Module._wrapped_call_impl)
 @passes_on
 def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
-    """Calling a module: straight to ``forward`` where there are no hooks, else as PyTorch's own code does it."""
+    """Calling a module: to PyTorch's ``_call_impl``, unless the module has another one, or has been compiled."""
+    compiled = attributes.load(vm, args[0], "_compiled_call_impl")
+    if compiled is not None:
+        return calls.call(vm, compiled, args[1:], kwargs)
+    if not _is_torchs(vm, args[0], "_call_impl", Module._call_impl):
+        return calls.call(vm, attributes.load(vm, args[0], "_call_impl"), args[1:], kwargs)
+    return module_call_impl(vm, args, kwargs)
+
+
+@RULES.rule(Module._call_impl)
+@passes_on
+def module_call_impl(vm: Any, args: Any, kwargs: Any) -> Any:
+    """Straight to ``forward`` where there are no hooks, else as PyTorch's own code does it."""
     module = args[0]
     forward = _forward_of(vm, module)
     if forward is MISSING:
@@ -164,12 +180,6 @@ def module_call(vm: Any, args: Any, kwargs: Any) -> Any:
         return calls.call(vm, forward, args[1:], kwargs)
     finally:
         vm.module_stack.pop(name, None)
-
-
-@RULES.rule(Module._call_impl)
-@passes_on
-def module_call_impl(vm: Any, args: Any, kwargs: Any) -> Any:
-    return module_call(vm, args, kwargs)
 
 
 def _unmade_buffers(module: torch.nn.Module) -> dict[int, Any]:

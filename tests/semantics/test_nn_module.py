@@ -137,3 +137,27 @@ def test_a_hook_that_forward_registers_runs_in_the_same_call() -> None:
     compiled = alternator.compile(captured, backend="eager")
     for _ in range(2):
         assert compiled(torch.ones(2)).tolist() == plain(torch.ones(2)).tolist()
+
+
+INSTEAD = {
+    "_call_impl of the class": lambda m: setattr(type(m), "_call_impl", lambda self, x: torch.nn.Module._call_impl(self, x) * 5),
+    "_call_impl": lambda m: setattr(m, "_call_impl", lambda x: x - 6),
+    "_compiled_call_impl": lambda m: setattr(m, "_compiled_call_impl", lambda x: x - 7),
+    "_compiled_call_impl of the class": lambda m: setattr(type(m), "_compiled_call_impl", lambda self, x: self.forward(x) - 8),
+    "__call__": lambda m: setattr(type(m), "__call__", lambda self, x: torch.nn.Module.__call__(self, x) - 9),
+}
+
+
+@pytest.mark.parametrize("how", INSTEAD)
+@pytest.mark.parametrize("hooked", (False, True))
+def test_what_stands_in_for_the_call_of_a_module_is_called(how: str, hooked: bool) -> None:
+    mod = type("Mine", (torch.nn.Module,), {"forward": lambda self, x: x + 1})()
+    if hooked:
+        mod.register_forward_hook(lambda module, args, result: result * 2)
+    compiled = alternator.compile(lambda x: mod(x) * 3, backend="eager", fullgraph=True)
+    x = torch.ones(2)
+    assert torch.equal(compiled(x), mod(x) * 3)
+    INSTEAD[how](mod)
+    for _ in range(2):
+        assert torch.equal(compiled(x), mod(x) * 3)
+    assert torch.equal(alternator.compile(lambda x: mod(x) * 3, backend="eager", fullgraph=True)(x), mod(x) * 3)
