@@ -193,6 +193,7 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
 def state_kept() -> Iterator[None]:
     """What a capture must leave as it was, on every way out; and no garbage collection in between, which costs seconds."""
     asked = utils.error_on_graph_break()
+    hooks_are_off = torch._C._autograd._saved_tensors_hooks_set_tracing(True)  # fakes are nothing that the program has saved
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     python_random = random.getstate()
     torch_random = torch.random.get_rng_state()
@@ -201,6 +202,7 @@ def state_kept() -> Iterator[None]:
     try:
         yield
     finally:
+        torch._C._autograd._saved_tensors_hooks_set_tracing(hooks_are_off)
         utils.set_error_on_graph_break(asked)
         if collecting:
             gc.enable()

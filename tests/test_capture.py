@@ -248,3 +248,23 @@ def test_fullgraph_without_tensor_work_runs_plainly_with_all_that_it_calls() -> 
     for _ in range(20):
         with pytest.raises(IndexError):
             compiled([7, 1])
+
+
+def test_hooks_on_saved_tensors_see_no_fakes() -> None:
+    def packed(fn):
+        seen = []
+
+        def pack(tensor):
+            seen.append(type(tensor))
+            return tensor
+
+        x = torch.ones(3, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            fn(x)
+        return seen
+
+    def fn(x):
+        return (x * x).sin().sum()
+
+    compiled = alternator.compile(fn, backend="eager")
+    assert packed(fn) == packed(compiled) == packed(compiled)
