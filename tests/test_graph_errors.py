@@ -333,3 +333,49 @@ def test_torch_does_not_log_what_the_program_gets_wrong(caplog: pytest.LogCaptur
 
     same(fn, torch.ones(1, 4))
     assert not caplog.records
+
+
+class Full(Exception):
+    """What a hook on saved tensors raises in the tests below."""
+
+
+def test_a_hook_on_saved_tensors_that_raises_is_called_once() -> None:
+    packed: list[Any] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        packed.append(tensor)
+        if len(packed) > 2:
+            raise Full
+        return tensor
+
+    def fn(x: torch.Tensor, seen: list[int]) -> torch.Tensor:
+        seen.append(1)
+        return (x * x).sin().sum()
+
+    compiled = alternator.compile(fn, backend="eager")
+    for one in (fn, compiled, compiled):
+        packed.clear()
+        x = torch.ones(3, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), pytest.raises(Full):
+            one(x, [])
+        assert len(packed) == 3
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+        same(lambda x, i, seen: (seen.append(1), x.index_select(0, i))[1], torch.ones(3), torch.tensor([5]), [])
+
+
+@pytest.mark.parametrize("early", (True, False))
+def test_under_checkpoints(early: bool) -> None:
+    linear = torch.nn.Linear(3, 3)
+
+    def fn(x: torch.Tensor, seen: list[int]) -> torch.Tensor:
+        seen.append(1)
+        return linear(x).relu().sin()
+
+    gradients = []
+    compiled = alternator.compile(fn, backend="eager")
+    for one in (fn, compiled, compiled):
+        x = torch.ones(2, 3, requires_grad=True)
+        with torch.utils.checkpoint.set_checkpoint_early_stop(early):
+            torch.utils.checkpoint.checkpoint(one, x, [], use_reentrant=False).sum().backward()
+        gradients.append(x.grad)
+    assert torch.allclose(gradients[0], gradients[1]) and torch.allclose(gradients[0], gradients[2])

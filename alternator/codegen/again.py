@@ -3,12 +3,14 @@
 A graph raises what an operation raises because of its data: an index out of range, a singular matrix, a failed check.  In plain
 Python that happens at its own place: behind the effects up to there, under the handlers that are around it.  And a branch that
 only raises is expected not to (``interpreter/expectations.py``).  In both cases the native side runs the frame plainly from its
-start, if what the graph has done so far cannot be told, or can be undone.
+start, if what the graph has done so far cannot be told, or can be undone.  What hooks on saved tensors have done cannot.
 """
 
 from __future__ import annotations
 
 import random
+import traceback
+import types
 from typing import Any, Callable, NamedTuple
 
 import numpy
@@ -58,11 +60,11 @@ class RunAgain:
 
     def __call__(self, failed: BaseException) -> bool | None:
         self.before.restore()
-        error: BaseException | None = failed
-        if type(failed) is GraphFailed:
-            error = failed.__cause__
-            if failed.args and not failed.args[0].restore():
-                return None
+        error = failed.__cause__ if type(failed) is GraphFailed else failed
+        if error is not None and _is_from_hook(error):
+            return None
+        if type(failed) is GraphFailed and failed.args and not failed.args[0].restore():
+            return None
         if error is None:  # the graph has not raised: what was expected is not true
             return True
         ours = issubclass(type(error), AlternatorException) or interrupts.is_from_handler(error)
@@ -138,6 +140,17 @@ _GENERATORS = {
     numpy.random.RandomState: _Kind(numpy.random.RandomState.get_state, numpy.random.RandomState.set_state),
     numpy.random.Generator: _Kind(lambda generator: generator.bit_generator.state, _set_numpy_state),
 }
+
+
+def _is_from_hook(error: BaseException) -> bool:
+    """A hook on saved tensors around the frame has raised it: another run would save the same again, which hooks may count."""
+    hooks: Any = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    if not hooks:
+        return False
+    pack = getattr(hooks[0], "__func__", hooks[0])
+    if type(pack) is not types.FunctionType:
+        return True  # nobody can tell
+    return any(frame.f_code is pack.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _may_not_be_saved(recorder: Recorder) -> bool:
