@@ -326,6 +326,14 @@ static PyObject* py_held(PyObject*, PyObject* args) {
 
 static PyObject* py_history_is_stale(PyObject*, PyObject* obj) { return PyBool_FromLong(history_is_stale(obj)); }
 
+static PyObject* py_history_of(PyObject*, PyObject* obj) { return history_of(obj); }
+
+static PyObject* py_set_history(PyObject*, PyObject* args) {
+  PyObject *obj, *history;
+  if (!PyArg_ParseTuple(args, "OO", &obj, &history) || !set_history(obj, history)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 static PyObject* py_instance_dict(PyObject*, PyObject* obj) {
   if (Py_TYPE(obj)->tp_dictoffset == 0) Py_RETURN_NONE;
   return PyObject_GenericGetDict(obj, nullptr);
@@ -339,6 +347,8 @@ bool init_lifetimes(PyObject* module) {
       {"held_by", py_held_by, METH_O, "held_by(obj) -> a tuple of what it holds"},
       {"held", py_held, METH_VARARGS, "held(how, holder, name, missing) -> what it has there"},
       {"history_is_stale", py_history_is_stale, METH_O, "history_is_stale(tensor) -> whether to ask for its history would change it"},
+      {"history_of", py_history_of, METH_O, "history_of(tensor) -> what set_history() takes; None for leaves, views, and hooks"},
+      {"set_history", py_set_history, METH_VARARGS, "set_history(tensor, history): the history that it had before a write"},
       {"instance_dict", py_instance_dict, METH_O, "instance_dict(obj) -> its __dict__, whatever its class makes of that; or None"},
       {nullptr, nullptr, 0, nullptr}};
   return PyModule_AddFunctions(module, methods) == 0;

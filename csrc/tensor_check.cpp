@@ -289,6 +289,49 @@ bool history_is_stale(PyObject* obj) noexcept {
   }
 }
 
+namespace {
+
+constexpr const char* kHistory = "alternator.history";
+
+void drop_history(PyObject* capsule) {
+  delete static_cast<torch::autograd::Edge*>(PyCapsule_GetPointer(capsule, kHistory));
+}
+
+// That of a tensor whose history is one edge, and nothing else.
+torch::autograd::AutogradMeta* meta_of_plain(const at::Tensor& t) {
+  torch::autograd::AutogradMeta* meta = torch::autograd::impl::get_autograd_meta(t);
+  if (!meta || !meta->grad_fn_ || meta->is_view_ || !meta->hooks_.empty() || meta->retains_grad_) return nullptr;
+  return meta;
+}
+
+}  // namespace
+
+PyObject* history_of(PyObject* obj) noexcept {
+  if (!is_tensor(obj)) Py_RETURN_NONE;
+  const torch::autograd::AutogradMeta* meta = meta_of_plain(tensor_of(obj));
+  if (!meta) Py_RETURN_NONE;
+  auto edge = std::make_unique<torch::autograd::Edge>(meta->grad_fn_, meta->output_nr_);
+  PyObject* capsule = PyCapsule_New(edge.get(), kHistory, drop_history);
+  if (capsule) edge.release();
+  return capsule;
+}
+
+bool set_history(PyObject* obj, PyObject* history) noexcept {
+  auto* edge = static_cast<torch::autograd::Edge*>(PyCapsule_GetPointer(history, kHistory));
+  if (!edge) return false;
+  if (!is_tensor(obj) || tensor_of(obj).is_view()) {
+    PyErr_SetString(PyExc_TypeError, "set_history() takes a tensor that is no view");
+    return false;
+  }
+  try {
+    torch::autograd::impl::set_gradient_edge(tensor_of(obj), *edge);
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return false;
+  }
+  return true;
+}
+
 bool torch_is_tracing() { return c10::impl::tls_local_dispatch_key_set().included_.has(c10::DispatchKey::Tracer); }
 
 // ---- global state ---------------------------------------------------------------------------------------------------

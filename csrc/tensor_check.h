@@ -60,6 +60,11 @@ void restore_random_state(const RandomState& state);
 // another one, which is no leaf.
 bool history_is_stale(PyObject* obj) noexcept;
 
+// The tensor's place in autograd's graph (a new reference), which it can be given again after it was written into: None for a leaf,
+// a view, and a tensor with hooks, whose places are more than that.
+PyObject* history_of(PyObject* obj) noexcept;
+bool set_history(PyObject* obj, PyObject* history) noexcept;
+
 bool torch_is_tracing();  // by torch.jit.trace
 
 struct GlobalState;

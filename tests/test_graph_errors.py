@@ -110,6 +110,20 @@ def with_a_history(index: Any, log: Any) -> Any:
     return y
 
 
+def with_another_history(index: Any, log: Any) -> Any:
+    made = log.weight * 3
+    alternator.graph_break()
+    log.items.append("before")
+    made *= log.weight
+    try:
+        y = pick(made, index)
+    except IndexError:
+        log.items.append("no")
+        y = made
+    (y * 2).sum().backward()
+    return made
+
+
 def of_classes(index: Any, log: Any) -> Any:
     log.items.append("before")
     log.plain += 1
@@ -138,6 +152,7 @@ def with_written_local(index: Any, log: Any) -> Any:
         with_written_local,
         with_written_parameter,
         with_a_history,
+        with_another_history,
         of_classes,
     ],
 )

@@ -18,6 +18,7 @@ import torch
 
 from alternator import interrupts
 from alternator._C.eval_frame import GraphFailed
+from alternator._C.guards import history_of, set_history
 from alternator.codegen.builder import Builder
 from alternator.codegen.effects import has_effects
 from alternator.exc import AlternatorException
@@ -99,29 +100,48 @@ class _Before:
             return
         self.cpu = torch.get_rng_state() if draws else None
         self.cuda = torch.cuda.get_rng_state_all() if draws and cuda else None
-        self.tensors = [(tensor, tensor.detach().clone(), tensor.requires_grad) for tensor in written]
+        self.tensors = [_Tensor(tensor, tensor.detach().clone(), tensor.requires_grad, history_of(tensor)) for tensor in written]
         self.generators = [(one, _GENERATORS[type(one)], _GENERATORS[type(one)].state(one)) for one in generators]
 
     def restore(self) -> bool:
         """False if that is not possible."""
-        if self.lost or any(tensor.requires_grad and not required and tensor._is_view() for tensor, _, required in self.tensors):
+        if self.lost or not all(one.can_be_restored() for one in self.tensors):
             return False
         if self.cpu is not None:
             torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state_all(self.cuda)
-        for tensor, copy, required in self.tensors:
-            if tensor.is_inference():
-                with torch.inference_mode():
-                    tensor.copy_(copy)
-                continue
-            with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(tensor):
-                if tensor.requires_grad and not required:  # a leaf, which has got a history
-                    tensor.detach_()
-                tensor.copy_(copy)
+        for one in self.tensors:
+            one.restore()
         for generator, kind, state in self.generators:
             kind.set_state(generator, state)
         return True
+
+
+class _Tensor(NamedTuple):
+    """One that is written into: what it holds, whether it requires a gradient, and its history, if it has one."""
+
+    tensor: torch.Tensor
+    copy: torch.Tensor
+    required: bool
+    history: Any
+
+    def can_be_restored(self) -> bool:
+        """Unless it has a history that is more than one place: that of a view, or of a tensor with hooks."""
+        tensor = self.tensor
+        return self.history is not None or not tensor.requires_grad or tensor.is_leaf or not (self.required or tensor._is_view())
+
+    def restore(self) -> None:
+        if self.tensor.is_inference():
+            with torch.inference_mode():
+                self.tensor.copy_(self.copy)
+            return
+        with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(self.tensor):
+            if self.history is not None:
+                set_history(self.tensor, self.history)
+            elif self.tensor.requires_grad and not self.required:  # a leaf, which has got one
+                self.tensor.detach_()
+            self.tensor.copy_(self.copy)
 
 
 class _Kind(NamedTuple):
@@ -161,15 +181,13 @@ def _may_not_be_saved(recorder: Recorder) -> bool:
 
 
 def _can_be_as_before(entry: Input, memories: list[int]) -> bool:
-    """A leaf that is one afterwards, too, or does not share its memory (``memories``: of all inputs) and has got a history, which
-    it can lose again.  A history that was there before the graph cannot be had again."""
+    """A leaf that is one afterwards, too, or what does not share its memory (``memories``: of all inputs), so that its history,
+    or that it has none, can be had again."""
     example, fake = entry.example, entry.node.meta["example_value"]
     if example.is_inference():
         return True
-    if not example.is_leaf or example.requires_grad and not fake.is_leaf:
-        return False
     alone = not example._is_view() and memories.count(example.untyped_storage()._cdata) == 1
-    return alone or fake.is_leaf and example.requires_grad == fake.requires_grad
+    return alone or example.is_leaf and fake.is_leaf and example.requires_grad == fake.requires_grad
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
