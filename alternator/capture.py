@@ -10,11 +10,10 @@ import sys
 import threading
 import traceback
 import types
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator
 
 import torch
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._guards import tracing
 from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
@@ -24,7 +23,6 @@ from alternator._C.eval_frame import (
     NULL,
     SKIP_CODE,
     SKIP_CODE_RECURSIVE,
-    DisabledCall,
     _CacheEntry,
     hide_code,
     skip_code,
@@ -33,13 +31,12 @@ from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
 from alternator.bytecode.decode import decode
 from alternator.codegen import checks, exceptions, numbers, rebuild, rebuild_iterators  # noqa: F401  (fill the REBUILD table)
-from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
-from alternator.codegen.calling import call_backend, run_late
 from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, local_may_be_missed, resume
-from alternator.exc import BackendCompilerFailed, Break, Restart, SkipFrame, UserRaise
-from alternator.interpreter import histories, masks, overrides
+from alternator.exc import Break, Restart, SkipFrame, UserRaise
+from alternator.graph_calls import GraphCall, graph_call
+from alternator.interpreter import histories
 from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
@@ -50,21 +47,17 @@ from alternator.interpreter.machine import Machine
 from alternator.interpreter.namespaces import has_other_builtins
 from alternator.interpreter.outside_generators import watch_generators
 from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
-from alternator.provenance.source import Source
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest, EntryInfo
 from alternator.semantics import contexts, function_modes, functorch, gradients, memoizing, parameters, refused
 from alternator.semantics.numpy_arrays import SCALARS_VARY
-from alternator.tensors import saved_hooks
 from alternator.tensors.dynamic import DynamicPolicy, Shapes
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import Recorder
 from alternator.tensors.inference import leave_all
 from alternator.tensors.recheck import Recheck
 from alternator.tensors.shape_guards import shape_facts
-from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState, outside_inference_mode
-from alternator.tensors.static_inputs import announce
 
 IDLE_PIECES = 16
 """So many pieces of a function without tensor work are tolerated, if those with tensor work are few."""
@@ -463,108 +456,12 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
         module = recorder.finish(builder.outputs)
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1
-        graph = _graph_call(builder, attempt, module, expected, keep_hook=stop is not None)
+        graph = graph_call(builder, attempt, module, expected, keep_hook=stop is not None)
     code = attempt.func.__code__
     fn, params, text = builder.compile(graph.lines, graph.first, "entry", f"<alternator {code.co_name}>", code.co_firstlineno)
     skip_code(fn.__code__)
     hide_code(fn.__code__)
     return _entry(attempt, values, fn, params, text, stop is not None, graph)
-
-
-class GraphCall(NamedTuple):
-    """How an entry calls its graph.
-
-    ``inputs``: what it is called with, where all of it comes straight from the guards: then the native side calls it, and
-    hands ``results`` to the entry's function.  None: the function calls it itself.  ``single``: the function would return
-    the only result.  ``recover``: what to do when it raises.
-    """
-
-    compiled: Any
-    inputs: tuple[Source, ...] | None
-    lines: list[str]
-    single: bool = False
-    recover: RunAgain | None = None
-
-    @property
-    def first(self) -> tuple[str, ...]:
-        """What comes before the other parameters of the function."""
-        return ("results",) if self.inputs is not None else ()
-
-
-def _graph_call(b: Builder, attempt: Attempt, module: torch.fx.GraphModule, expected: list[Any], keep_hook: bool) -> GraphCall:
-    """Compile the graph, and say how to call it."""
-    before = gradients.flags_before(b) + b.new_tensors()
-    with torch._C.DisableTorchFunctionSubclass():
-        recover = RunAgain(attempt.vm, attempt.before)
-        with outside_inference_mode():
-            mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
-    attempt.vm.world.tree.tail += facts
-    inputs = attempt.recorder.inputs
-    nodes = {node: i for i, node in enumerate(n for n in module.graph.nodes if n.op == "placeholder")}
-    inputs.sort(key=lambda entry: nodes[entry.node])
-    examples = [entry.example for entry in inputs]
-    rows = {} if recover.possible else attempt.vm.states.get("checks", {})  # the plain run raises what they stand for
-    asserted = {text: checks.Check(*row) for text, row in rows.items()}
-    conditions = checks.conditions_of(module, asserted)
-    compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
-    if attempt.vm.overrides.active:
-        compiled = overrides.without(compiled, examples)
-    compiled = checks.raising(compiled, asserted, conditions)
-    if keep_hook:
-        compiled = DisabledCall(compiled)
-    names = ", ".join(f"g{i}" for i in range(len(b.outputs)))
-    names += "," if len(b.outputs) == 1 else ""
-    if not expected and not before and not recover.is_prepared and all(entry.kind in ("tensor", "int") for entry in inputs):
-        sources = tuple(entry.source.want() for entry in inputs)
-        lines = [f"# results = graph({', '.join(source.name for source in sources)})".replace("\n", " ")]
-        if b.outputs:
-            lines.append(f"{names} = results")
-        return GraphCall(compiled, sources, lines, b.lines == ["return g0"] and len(b.outputs) == 1, recover)
-    call = f"{b.constant(compiled, 'graph')}({', '.join(_input_text(b, entry) for entry in inputs)})"
-    line = f"{names} = {call}" if b.outputs else call
-    return GraphCall(compiled, None, before + recover.statements(b, line, expected), False, recover)
-
-
-def _input_text(b: Builder, entry: Any) -> str:
-    if entry.kind in ("made", "number"):
-        return str(entry.make(b))
-    if entry.kind == "new":
-        return b.new_tensor(entry)
-    name = b.load(entry.source)
-    if entry.kind in ("tensor", "int"):
-        return name
-    if entry.kind == "array":
-        return f"{b.constant(torch.as_tensor, 'as_tensor')}({name})"
-    if entry.kind == "offset":
-        return f"{name}.storage_offset()"
-    return f"{name}.{entry.kind}({entry.dim})"
-
-
-def _compile(attempt: Attempt, module: torch.fx.GraphModule, examples: list[Any], mode: FakeTensorMode) -> Any:
-    """Hand the graph to the backend, in the tracing context that AOTAutograd expects."""
-    request = attempt.request
-    state = GlobalState()
-    levels = functorch.TransformState()
-    mode.allow_scalar_outputs = True  # Inductor decomposes operators into ones that need it
-    context = TracingContext(mode)
-    announce(module, request.compile_id)
-    attempt.vm.world.tree.tail += saved_hooks.install(module)
-    try:
-        with outside_inference_mode(), tracing(context):
-            compiled = call_backend(request.backend, module, examples)
-    except Exception as error:
-        if isinstance(error, (Break, UserRaise, SkipFrame, BackendCompilerFailed)):
-            raise
-        masks.begin_anew(attempt.vm, error)
-        raise BackendCompilerFailed(request.backend_name, error, module.print_readable(print_output=False)).with_traceback(
-            error.__traceback__
-        ) from error
-    finally:
-        levels.restore()
-        state.restore()
-    if not callable(compiled):
-        raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
-    return run_late(module) if compiled is module or compiled == module.forward else compiled
 
 
 def _entry(attempt: Attempt, values: list[Any], fn: Any, params: Any, text: str, keep_hook: bool, graph: GraphCall) -> Any:

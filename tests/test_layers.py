@@ -24,6 +24,7 @@ tensors
 interpreter
 codegen
 semantics
+graph_calls
 capture
 runtime
 backends
