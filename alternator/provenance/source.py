@@ -8,6 +8,7 @@ prints, and what a recompile is explained with: one table for all.
 
 from __future__ import annotations
 
+import enum
 import types
 from typing import Any, Callable, Iterator
 
@@ -107,7 +108,30 @@ def _item_name(parent: str, key: Any) -> str:
         return f"{parent[: -len('.__dict__')]}.{key}"
     if parent == "globals()" and type(key) is str:
         return key
-    return f"{parent}[{key!r}]"
+    return f"{parent}[{_key_name(key)}]"
+
+
+def _key_name(key: Any) -> str:
+    """The same for a key as long as it lives.  Its ``__repr__`` may be the program's, and that of a tensor shows its values."""
+    kind = type(key)
+    if kind in _HASHABLE:
+        return _literal(key)
+    if issubclass(kind, tuple):
+        parts = [_key_name(part) for part in tuple.__iter__(key)]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if issubclass(kind, (type, types.ModuleType)):
+        return _object_name(key)
+    if issubclass(kind, enum.Enum):
+        member = object.__getattribute__(key, "__dict__").get("_name_")
+        return f"{_QUALNAME(kind)}.{member}" if type(member) is str else f"<{_QUALNAME(kind)}>"
+    return f"<{_QUALNAME(kind)} at {id(key):#x}>"
+
+
+def _literal(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an int of very many digits
+        return f"<{type(value).__name__}>"
 
 
 _NAMES = {
@@ -277,10 +301,7 @@ def _short(value: Any) -> str:
     if type(value) in _HASHABLE:
         if type(value) in (str, bytes) and len(value) > _LONG:
             return f"{value[:_LONG]!r}... ({len(value)} long)"
-        try:
-            return repr(value)
-        except ValueError:  # an int of very many digits
-            return f"<{type(value).__name__}>"
+        return _literal(value)
     if type(value) is tuple:
         return "(" + ", ".join(map(_short, value)) + ")"
     return _object_name(value)

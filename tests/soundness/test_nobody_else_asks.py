@@ -254,6 +254,23 @@ def test_why_a_call_does_not_fit_is_said_without_the_repr_of_a_metaclass() -> No
     assert HEARD == []
 
 
+class Silent:
+    def __repr__(self) -> str:
+        HEARD.append("__repr__")
+        raise ValueError("not shown")
+
+
+def test_keys_of_outside_dicts_are_named_without_their_repr() -> None:
+    keys = [Silent(), (Silent(), 1)]
+    table = {keys[0]: 1, keys[1]: torch.ones(2)}
+    compiled = alternator.compile(lambda x: x * table[keys[0]] + table[keys[1]], backend="eager")
+    HEARD.clear()
+    for number in range(3):
+        table[keys[0]] = number
+        assert compiled(torch.ones(2)).equal(torch.full((2,), number + 1.0))
+    assert HEARD == []
+
+
 @pytest.mark.parametrize("base", INSTANCES, ids=lambda base: base.__name__)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_program_alone_asks(mode: str, base: type) -> None:

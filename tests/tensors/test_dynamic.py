@@ -295,6 +295,38 @@ def test_a_learning_rate_that_is_scheduled(name):
     assert recorder.frame_count <= 3
 
 
+class ByCount(torch.optim.Optimizer):
+    """Counts steps in a plain number of each parameter's state, as most optimizers outside of torch do."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+
+    def step(self):
+        for group in self.param_groups:
+            for param in group["params"]:
+                state = self.state[param]
+                if not state:
+                    state["step"], state["mean"] = 0, torch.zeros_like(param)
+                state["step"] += 1
+                state["mean"].mul_(0.9).add_(param.grad, alpha=0.1)
+                param.data.add_(state["mean"], alpha=-group["lr"] / (1 - 0.9 ** state["step"]))
+
+
+def test_a_number_that_changes_under_a_tensor_as_key():
+    recorder = Recorder()
+    nets = [torch.nn.Linear(2, 2) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    optimizers = [ByCount(net.parameters()) for net in nets]
+    step = alternator.compile(lambda: optimizers[0].step(), backend=recorder)
+    for x in torch.randn(7, 3, 2):
+        for net, take in zip(nets, (step, optimizers[1].step)):
+            net.zero_grad()
+            net(x).pow(2).sum().backward()
+            take()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight)
+    assert recorder.frame_count <= 3
+
+
 GLOBAL_STEP = 0
 
 
