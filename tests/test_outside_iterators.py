@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import pytest
 import torch
-from helpers import Recorder, assert_same
+from helpers import Recorder, assert_same, same
 
 import alternator
 from alternator import utils
@@ -224,3 +224,70 @@ def test_a_function_that_raises_leaves_a_map_of_the_program_as_it_was() -> None:
 
     compiled = alternator.compile(run, backend="eager")
     assert_same(run(X, [3, 2, 1]), compiled(X, [3, 2, 1]))
+
+
+def _over_ordered(view: str, backwards: bool, change: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def run(x: Any, made: Any) -> Any:
+        table = collections.OrderedDict(a=x, b=x * 2, c=x + 3) if made is None else made
+        seen = []
+        for one in (reversed if backwards else iter)(getattr(table, view)()):
+            x = x + (1 if type(one) is str else one[1] if type(one) is tuple else one)
+            change(table, one)
+            alternator.graph_break()
+            x = x * 2
+            seen.append(one)
+        return x, seen, table
+
+    return run
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("view", ["keys", "values", "items"])
+def test_a_loop_over_an_ordered_dict_goes_on_behind_a_break(view: str, backwards: bool) -> None:
+    run = _over_ordered(view, backwards, lambda table, one: None)
+    for made in (None, collections.OrderedDict(a=X, b=X * 3), collections.OrderedDict(a=2, b=3, c=4)):
+        report = same(run, X, made)
+        assert len(report.graphs) > 1 and {reason.code for reason in report.breaks} == {"GRAPH_BREAK_CALL"}
+    same(run, X, collections.OrderedDict(a=2, b=2, c=2))  # the place in the middle is not known: runs plainly
+
+
+CHANGES: dict[str, Callable[[Any, Any], Any]] = {
+    "a value": lambda table, one: table.__setitem__("b", X),
+    "a new key": lambda table, one: table.__setitem__("z", X),
+    "a key less": lambda table, one: table.pop("a", None),
+    "moved": lambda table, one: table.move_to_end("a"),
+    "moved back": lambda table, one: (table.move_to_end("a"), table.move_to_end("a", last=False)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("view", ["keys", "values", "items"])
+def test_an_ordered_dict_that_changes_in_front_of_the_break(view: str, change: str) -> None:
+    run = _over_ordered(view, False, CHANGES[change])
+    for made in (None, collections.OrderedDict(a=X, b=X * 3)):
+        same(run, X, made)
+
+
+def test_what_an_ordered_dict_gave_dies_where_it_did() -> None:
+    class Loud:
+        def __del__(self) -> None:
+            deaths.append(len(steps))
+
+    def run(x: Any, table: Any) -> Any:
+        for pair in table.items():
+            steps.append(1)
+            table[pair[0]] = None
+            alternator.graph_break()
+            x = x + 1
+        return x
+
+    deaths: list[int] = []
+    steps: list[int] = []
+    compiled = alternator.compile(run, backend="eager")
+    told = []
+    for fn in (run, compiled, compiled):
+        deaths.clear()
+        steps.clear()
+        fn(X, collections.OrderedDict(a=Loud(), b=Loud(), c=Loud()))
+        told.append(list(deaths))
+    assert told[0] == told[1] == told[2]

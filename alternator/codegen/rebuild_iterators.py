@@ -11,6 +11,9 @@ from alternator.exc import Break
 from alternator.interpreter import loops
 from alternator.interpreter.tables import REBUILD
 from alternator.provenance import iterators
+from alternator.provenance.changes import has_changed
+from alternator.provenance.ends import is_plain
+from alternator.provenance.world import Unread
 
 
 def _by_reduce(b: Builder, value: Any) -> str:
@@ -76,6 +79,38 @@ def rebuild_dict_iterator(b: Builder, value: Any) -> str:
     name = b.assign(f"iter(dict.{_VIEWS_OF[type(value)]}({b.value(table)}))")
     b.emit(f"{b.constant(iterators.take, 'take')}({name}, {len(table) - left})")
     return name
+
+
+@REBUILD.rule(iterators.ORDERED)
+def rebuild_ordered_iterator(b: Builder, value: Any) -> str:
+    """Likewise over an OrderedDict, which it must not meet while that is changed."""
+    table = iterators.table_of(value)
+    if table is None:
+        return b.assign(f"iter({b.constant(collections.OrderedDict, 'OrderedDict')}())")
+    rec = b.vm.records.get(id(table))
+    place = iterators.ordered_place(value, table) if rec is None or not has_changed(rec) else None
+    if place is None:
+        raise Break("UNREBUILDABLE_OUTPUT", "an iterator over an OrderedDict whose place is not known")
+    view, backwards, taken = place
+    if view == "items" and taken:
+        last = list(iterators.dict_items(table))[-taken if backwards else taken - 1]
+        if not all(_ends_unseen(b, one) for one in last):
+            raise Break("UNREBUILDABLE_OUTPUT", "an iterator over an OrderedDict that may be the last to hold what it gave")
+    shown = f"{b.constant(collections.OrderedDict, 'OrderedDict')}.{view}({b.value(table)})"
+    name = b.assign(f"{'reversed' if backwards else 'iter'}({shown})")
+    if taken:
+        b.emit(f"{b.constant(iterators.take, 'take')}({name}, {taken})")
+    return name
+
+
+def _ends_unseen(b: Builder, one: Any) -> bool:
+    """Whether nobody can tell how long the value lives: the iterator keeps it, in a tuple that it does not show."""
+    if type(one) is Unread:
+        if is_plain(one.obj):
+            one.source.guard("TYPE", type(one.obj))
+        return is_plain(one.obj)
+    rec = b.vm.records.get(id(one))
+    return is_plain(one if rec is None else rec.obj)
 
 
 for _name in (

@@ -81,6 +81,38 @@ def table_of(iterator: Any) -> Any:
     return next((obj for obj in gc.get_referents(iterator) if issubclass(type(obj), (dict, set, frozenset))), None)
 
 
+def ordered_place(iterator: Any, table: Any) -> tuple[str, bool, int] | None:
+    """Where one over an OrderedDict is: which view it goes over, whether backwards, and how many were taken.
+
+    It shows what is left, and its next key; None if that may be several places, or the dict changed since.
+    """
+    if any_asks(table):
+        return None  # it looks each key up
+    try:
+        left = iterator.__reduce__()[1][0]
+    except RuntimeError:
+        return None
+    keys, values = build.contents(table)[:2]
+    at = len(keys) - len(left)
+    if not left:
+        return "keys", False, at
+    found: list[tuple[str, bool, int]] = []
+    for backwards in (False, True) if len(keys) > 1 else (False,):
+        step = -1 if backwards else 1
+        ahead = list(zip(keys[::step], values[::step]))[at:]
+        if at >= 0 and any(one is ahead[0][0] for one in gc.get_referents(iterator)):
+            found += [(name, backwards, at) for name, shown in _SHOWN.items() if all(map(shown, left, ahead))]
+    return found[0] if len(found) == 1 else None
+
+
+_SHOWN: dict[str, Callable[[Any, tuple[Any, Any]], bool]] = {
+    "keys": lambda one, item: one is item[0],
+    "values": lambda one, item: one is item[1],
+    "items": lambda one, item: type(one) is tuple and len(one) == 2 and one[0] is item[0] and one[1] is item[1],
+}
+"""What the views of a dict show of an item."""
+
+
 def _chained(iterator: Any) -> tuple[Any, list[Any]]:
     """What a chain takes from now, None if it is at its start or end; and what comes behind that."""
     made = iterator.__reduce__()
