@@ -29,7 +29,7 @@ from alternator.interpreter.type_facts import TypeFacts
 from alternator.provenance import storage
 from alternator.provenance.keys import special
 from alternator.provenance.source import Source
-from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World
+from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World, class_space, mro_of
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import SYMBOLIC, Recorder
@@ -264,6 +264,8 @@ class Machine:
                     return repr(hashable(self, values[0]))  # not the name of the symbol
                 return seen_natively(self, formulas.asked(self, func, values))
             self.ticks += 1
+            if values:
+                self._guard_names(func, type(values[0]))
             result = seen_natively(self, calls.run_bound(self, func, values))
             if type(result) is TracedId:
                 self.hashed_by_address.add(id(values[0]))
@@ -274,6 +276,14 @@ class Machine:
             if mode is not None:
                 torch._C._push_on_torch_function_stack(mode)
         raise error  # here, where nothing is being handled that would become its context
+
+    def _guard_names(self, func: types.FunctionType, kind: type) -> None:
+        """Native code has found the function in the class, if it is there: it would not find it if another one stood there."""
+        seen = self.states.setdefault("called by native code", {})
+        if (id(func), id(kind)) not in seen:
+            seen[id(func), id(kind)] = func, kind
+            for name in [name for base in mro_of(kind) for name, raw in class_space(base).items() if raw is func]:
+                self.world.class_attr(kind, name)
 
     def adopt(self, error: BaseException) -> BaseException:
         """Make an exception that native code raised look as if the user's frame had raised it."""
