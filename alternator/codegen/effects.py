@@ -20,7 +20,7 @@ from alternator.interpreter.lookahead import Ahead, Counting
 from alternator.interpreter.outside_generators import OutsideGenerator
 from alternator.provenance import iterators, storage
 from alternator.provenance.changes import has_changed, records
-from alternator.provenance.keys import any_asks, hash_of, take_out
+from alternator.provenance.keys import any_asks, hash_of, special, take_out
 from alternator.provenance.sets import arrangement, is_value, same_but_for_one
 from alternator.provenance.world import MISSING, Outside, module_space
 from alternator.tensors.state import GlobalState
@@ -300,7 +300,7 @@ def _target(effect: tuple[Any, ...]) -> Any:
 def _attr(b: Builder, rec: Outside, name: str, value: Any) -> None:
     target = b.load(rec.source)
     plain = issubclass(type(rec.obj), (torch.Tensor, types.ModuleType, types.FunctionType))
-    plain = plain or type(rec.obj).__setattr__ is threading.local.__setattr__  # C code knows which thread's they are
+    plain = plain or special(type(rec.obj), "__setattr__") is threading.local.__setattr__  # C code knows which thread's they are
     if value is MISSING:
         writer = "delattr" if plain else f"{b.constant(object.__delattr__, 'delete')}"
         if _was_there(rec.obj, name):

@@ -17,7 +17,7 @@ from alternator.interpreter.namespaces import keep_space, namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
-from alternator.provenance.world import MISSING, Outside, class_space, flags_of, instance_space
+from alternator.provenance.world import MISSING, Outside, class_space, flags_of, instance_space, is_foreign
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -63,7 +63,7 @@ def _ordinary(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
     """The lookup without ``__getattr__``: MISSING where that is to be asked."""
     try:
         if known.getattribute is not None:
-            return calls.call(vm, known.getattribute, (obj, name), {})
+            return calls.call_method(vm, known.getattribute, obj, "__getattribute__", name)
         return lookup(vm, obj, name)
     except UserRaise as raised:
         if known.getattr is None or not issubclass(type(raised.exc), AttributeError):
@@ -78,7 +78,7 @@ def load_missing(vm: Any, obj: Any, name: str, known: TypeFacts) -> Any:
         rule = OBJECT_GETATTR.get(known.getattr)
         if rule is not None:
             return rule(vm, obj, name)
-        return calls.call(vm, known.getattr, (obj, name), {})
+        return calls.call_method(vm, known.getattr, obj, "__getattr__", name)
     raise vm.user_raise(AttributeError(f"'{type(obj).__name__}' object has no attribute '{name}'", name=name, obj=obj))
 
 
@@ -362,6 +362,8 @@ def load_class(vm: Any, cls: type, name: str) -> Any:
     if type(getter) is types.FunctionType:
         vm.world.trusted(raw)
         return calls.call(vm, getter, (raw, None, cls), {})
+    if is_foreign(raw_kind):
+        raise Break("UNSUPPORTED_ATTRIBUTE", f"descriptor of type {raw_kind.__name__}")
     return vm.world.class_value(cls, name, raw)
 
 
@@ -454,7 +456,8 @@ def store(vm: Any, obj: Any, name: str, value: Any) -> None:
     known = facts(vm, kind)
     override = known.setattr if value is not MISSING else known.delattr
     if override is not None:
-        calls.call(vm, override, (obj, name, value) if value is not MISSING else (obj, name), {})
+        what = (name, value) if value is not MISSING else (name,)
+        calls.call_method(vm, override, obj, "__setattr__" if value is not MISSING else "__delattr__", *what)
         return
     store_default(vm, obj, name, value)
 

@@ -34,6 +34,7 @@ from alternator.interpreter.tables import (
     SHALLOW,
     UNKNOWN_AS,
 )
+from alternator.provenance.keys import has_special
 from alternator.provenance.world import MISSING, Unread, class_space, flags_of, module_of, mro_of, name_of
 from alternator.tensors.graph import SYMBOLIC
 
@@ -105,6 +106,22 @@ def call_instance(vm: Any, obj: Any, args: tuple[Any, ...], kwargs: dict[str, An
         vm.close_all(args, kwargs, depth)
         return vm.native(obj, args, kwargs)
     raise Break("UNKNOWN_C_FUNCTION", f"call of a {type(obj).__name__} object")
+
+
+def is_of_c(found: Any) -> bool:
+    """What a class has for a special method is C code that is known to do what a type of Python's own does, or there is none."""
+    return found is MISSING or found is None or type(found) in _OF_C
+
+
+_OF_C = (types.WrapperDescriptorType, types.MethodDescriptorType, types.BuiltinFunctionType)
+
+
+@passes_on
+def call_method(vm: Any, found: Any, obj: Any, name: str, *args: Any) -> Any:
+    """A special method that was found in the class: a function, or what somebody has made of one."""
+    if type(found) is types.FunctionType:
+        return call(vm, found, (obj, *args), {})
+    return call(vm, attributes.bind(vm, found, obj, type(obj), name), args, {})
 
 
 # ---- Python functions
@@ -287,7 +304,7 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
             args = (hashable(vm, args[0]), *args[1:])
             if issubclass(type(owner), (set, frozenset)) and fn.__name__ not in _OF_MEMBERS:
                 args = tuple([[hashable(vm, item) for item in arg] if type(arg) in _SEQUENCES else arg for arg in args])
-                if fn.__name__ == "update" and any(hasattr(type(arg), "__next__") for arg in args):
+                if fn.__name__ == "update" and any(has_special(type(arg), "__next__") for arg in args):
                     return _update(vm, owner, args)
     return run_pure(vm, fn, depth, args, kwargs)
 
@@ -295,7 +312,7 @@ def call_native_method(vm: Any, fn: Any, owner: Any, args: tuple[Any, ...], kwar
 def _update(vm: Any, owner: Any, args: tuple[Any, ...]) -> None:
     """``set.update`` of iterators that may give symbolic numbers: item by item, as it does."""
     for arg in args:
-        if not hasattr(type(arg), "__next__"):
+        if not has_special(type(arg), "__next__"):
             run_pure(vm, owner.update, SHALLOW, (arg,), {})
             continue
         while (item := vm.native(next, (arg, _SEQUENCES))) is not _SEQUENCES:

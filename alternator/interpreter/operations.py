@@ -16,6 +16,7 @@ from alternator.interpreter.links import passes_on
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.loops import Lazy
 from alternator.interpreter.tables import DEEP, SHALLOW
+from alternator.provenance.keys import has_special
 from alternator.provenance.world import MISSING, SCALARS, module_of, name_of
 from alternator.tensors.graph import SYMBOLIC
 
@@ -254,8 +255,8 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
     kind = type(obj)
     rec = vm.records.get(id(obj))
     found = vm.world.class_attr(kind, "__getitem__")
-    if rec is not None and not rec.filled and rec.partial is not None and type(found) is not types.FunctionType:
-        if not hasattr(kind, "__missing__"):
+    if rec is not None and not rec.filled and rec.partial is not None and calls.is_of_c(found):
+        if not has_special(kind, "__missing__"):
             value = read_key(vm, rec, key)
             if value is MISSING:
                 raise vm.user_raise(KeyError(key))
@@ -277,10 +278,11 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
             key = hashable(vm, key)
         if type(key).__flags__ & _HEAP or type(key) in _HOLDERS:
             vm.compare(key)
+            vm.world.class_attr(type(key), "__index__")
             return vm.native(operator.getitem, (obj, key))
         return vm.plain(operator.getitem, obj, key)
-    if type(found) is types.FunctionType:
-        return calls.call(vm, found, (obj, key), {})
+    if not calls.is_of_c(found):
+        return calls.call_method(vm, found, obj, "__getitem__", key)
     if issubclass(type(obj), type):
         hook = vm.world.class_attr(type(obj), "__getitem__")
         if type(hook) is types.FunctionType:
@@ -325,6 +327,8 @@ def tensor_key(vm: Any, key: Any) -> Any:
         and not issubclass(type(key), (torch.Tensor, *SYMBOLIC))
         and vm.world.class_attr(kind, "__index__") is not MISSING
     ):
+        if vm.world.class_attr(kind, "__getitem__") is not MISSING:
+            raise Break("UNSUPPORTED_OPERATION", f"a {kind.__name__}, which may be a number or a sequence, as a subscript")
         return vm.native(operator.index, (key,))
     vm.close(key)
     return key
@@ -388,8 +392,8 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
         tensor_ops.call(vm, operator.setitem, (obj, Ellipsis if key is MISSING else tensor_key(vm, key), value), {})
         return
     found = vm.world.class_attr(type(obj), "__setitem__")
-    if type(found) is types.FunctionType:
-        calls.call(vm, found, (obj, key, value), {})
+    if not calls.is_of_c(found):
+        calls.call_method(vm, found, obj, "__setitem__", key, value)
         return
     if issubclass(type(key), SYMBOLIC) or issubclass(type(obj), dict):
         key = hashable(vm, key)
@@ -419,8 +423,8 @@ def delitem(vm: Any, obj: Any, key: Any) -> None:
     """``del obj[key]``"""
     vm.ticks += 1
     found = vm.world.class_attr(type(obj), "__delitem__")
-    if type(found) is types.FunctionType:
-        calls.call(vm, found, (obj, key), {})
+    if not calls.is_of_c(found):
+        calls.call_method(vm, found, obj, "__delitem__", key)
         return
     writable(vm, obj)
     vm.native(operator.delitem, (obj, hashable(vm, key)))
@@ -453,16 +457,16 @@ def contains(vm: Any, container: Any, item: Any) -> Any:
         return result if issubclass(type(result), torch.SymBool) else vm.truth(result)
     if rec is not None and not rec.filled and rec.partial is not None and type(item) in _ASKED:
         found = vm.world.class_attr(kind, "__contains__")
-        if type(found) is not types.FunctionType:
+        if calls.is_of_c(found):
             return read_key(vm, rec, item) is not MISSING
     found = vm.world.class_attr(kind, "__contains__")
-    if type(found) is types.FunctionType:
-        return vm.truth(calls.call(vm, found, (container, item), {}))
+    if not calls.is_of_c(found):
+        return vm.truth(calls.call_method(vm, found, container, "__contains__", item))
     if issubclass(type(container), type):
         hook = vm.world.class_attr(type(container), "__contains__")
         if type(hook) is types.FunctionType:
             return vm.truth(calls.call(vm, hook, (container, item), {}))
-    if found is MISSING and not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+    if found is MISSING and not has_special(kind, "__iter__") and not has_special(kind, "__getitem__"):
         raise vm.user_raise(TypeError(f"argument of type '{kind.__name__}' is not iterable"))
     vm.close_members(container, DEEP)
     item = hashable(vm, item) if issubclass(type(container), (dict, set, frozenset, *_VIEWS)) else vm.close(item, DEEP)

@@ -16,7 +16,7 @@ class TypeFacts:
     def __init__(self, vm: Any, cls: type) -> None:
         attr = vm.world.class_attr
         found = attr(cls, "__getattribute__")
-        self.getattribute = found if type(found) is types.FunctionType else None
+        self.getattribute = None if found is MISSING or type(found) in _C_METHODS else found
         found = attr(cls, "__getattr__")
         self.getattr = None if found is MISSING else found
         found = attr(cls, "__setattr__")
@@ -28,11 +28,9 @@ class TypeFacts:
 
 
 def _is_hook(found: Any) -> bool:
-    """Whether what stands there for ``__setattr__`` or ``__delattr__`` is the program's: a function, or a method of a builtin
-    that has another name (``__setattr__ = dict.__setitem__``)."""
-    if type(found) is types.FunctionType:
-        return True
-    return type(found) in _C_METHODS and found.__name__ not in ("__setattr__", "__delattr__")
+    """Whether what stands there for ``__setattr__`` or ``__delattr__`` is no method of this name of a type in C: a function, what
+    somebody made of one, or a method that has another name (``__setattr__ = dict.__setitem__``)."""
+    return type(found) not in _C_METHODS or found.__name__ not in ("__setattr__", "__delattr__")
 
 
 _C_METHODS = (types.WrapperDescriptorType, types.MethodDescriptorType)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import collections
 import operator
+import types
 from typing import Any
 
 import torch
 
-from alternator.provenance.keys import any_asks
+from alternator.provenance.keys import any_asks, special
 from alternator.provenance.world import MISSING, SCALARS
 
 
@@ -52,7 +53,7 @@ def store(vm: Any, target: Any, key: Any) -> bool:
 
 def length(vm: Any, rec: Any) -> Any:
     """How long it is: a constant, unless that was seen to vary."""
-    measure = _LENGTHS[type(rec.obj).__len__]
+    measure = _LENGTHS[special(type(rec.obj), "__len__")]
     count = measure(rec.obj)
     if length_varies(vm, rec):
         count = vm.world.admit(count, rec.source.child("call", measure))
@@ -64,7 +65,9 @@ def length(vm: Any, rec: Any) -> Any:
 
 def length_varies(vm: Any, rec: Any) -> bool:
     """Whether the length was seen to differ from capture to capture."""
-    varies: bool = vm.dynamic.varies(_LENGTHS[type(rec.obj).__len__](rec.obj), f"__len__({rec.source.name})", rec.source.static)
+    varies: bool = vm.dynamic.varies(
+        _LENGTHS[special(type(rec.obj), "__len__")](rec.obj), f"__len__({rec.source.name})", rec.source.static
+    )
     return varies
 
 
@@ -75,7 +78,8 @@ def last(items: Any) -> Any:
 
 def has_length(rec: Any) -> bool:
     """Whether ``length`` tells: what a dict holds may have been there before it was written."""
-    return type(rec.obj).__len__ in _LENGTHS and (not rec.overlaid or type(rec.obj) is list)
+    found = special(type(rec.obj), "__len__")
+    return type(found) is types.WrapperDescriptorType and found in _LENGTHS and (not rec.overlaid or type(rec.obj) is list)
 
 
 _LENGTHS: dict[Any, Any] = {kind.__len__: kind.__len__ for kind in (list, dict, set, collections.deque)}

@@ -48,6 +48,11 @@ def special(kind: type, name: str) -> Any:
     return MISSING
 
 
+def has_special(kind: type, name: str) -> bool:
+    """Whether native code finds a special method in a class; hasattr() would ask descriptors of the program's."""
+    return special(kind, name) is not MISSING
+
+
 def any_asks(table: Any) -> bool:
     """Whether a key of the dict or set, or an item of the list, does."""
     keys = storage.items(table)

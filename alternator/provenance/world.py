@@ -6,11 +6,15 @@ for an outside list or dict, the object itself for everything else.  ``World.adm
 
 from __future__ import annotations
 
+import collections
+import functools
 import threading
 import types
 from typing import Any, Callable
 
-from alternator._C import guards
+import torch
+
+from alternator._C import eval_frame, guards
 from alternator.exc import Break
 from alternator.provenance.source import Source, SourceTree
 
@@ -238,6 +242,8 @@ class World:
             rec = self.records.get(id(base))
             if rec is not None and rec.attrs is not None and name in rec.attrs:
                 return rec.attrs[name]
+        if type(raw) not in _UNDERSTOOD and name[:2] == "__" and name not in _ASKED_BY_US and is_foreign(type(raw)):
+            raise Break("UNKNOWN_C_FUNCTION", f"{name_of(cls)}.{name}, which is a {name_of(type(raw))}")
         if id(cls) in self._made:
             self._bases_of_made(cls, name)
             return raw
@@ -349,6 +355,12 @@ def _is_free(fn: Any) -> bool:
     return fn.__self__ is None or issubclass(type(fn.__self__), (types.ModuleType, type))
 
 
+def is_foreign(kind: type) -> bool:
+    """Methods of this type are C code of a library: where native code calls such a special method, nobody sees what it reads."""
+    get = getattr(kind, "__get__", None)
+    return type(get) is types.WrapperDescriptorType and kind not in _UNDERSTOOD and not issubclass(kind, property)
+
+
 _DESCRIPTORS = frozenset(
     {
         types.FunctionType,
@@ -363,3 +375,19 @@ _DESCRIPTORS = frozenset(
         types.BuiltinFunctionType,
     }
 )
+_UNDERSTOOD = _DESCRIPTORS | {
+    types.MethodType,
+    type(functools.lru_cache(len)),
+    type(collections.namedtuple("_P", "x").__dict__["x"]),
+    type(vars(torch._C.Graph)["nodes"]),  # of pybind11's classes: a function in C
+    eval_frame.CompiledFunction,
+    type(None),
+    bool,
+    int,
+    str,
+}
+"""Types of class attributes for which somebody else knows what to do."""
+_ASKED_BY_US = frozenset(
+    {"__getattribute__", "__getattr__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__", "__call__"}
+)
+"""Special methods that the interpreter calls by itself, whatever they are; native code does not."""

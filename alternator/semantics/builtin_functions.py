@@ -18,6 +18,7 @@ from alternator.interpreter.links import finishes
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
+from alternator.provenance.keys import has_special
 from alternator.provenance.world import MISSING
 from alternator.semantics.protocols import instance_check
 from alternator.semantics.registrations import rely_on_denial
@@ -363,7 +364,7 @@ def rule_vars(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(len)
 def rule_len(vm: Any, args: Any, kwargs: Any) -> Any:
     kind = type(args[0])
-    if not hasattr(kind, "__len__"):
+    if not has_special(kind, "__len__"):
         raise vm.user_raise(TypeError(f"object of type '{kind.__name__}' has no len()"))
     return vm.length(args[0])
 
@@ -372,7 +373,7 @@ def rule_len(vm: Any, args: Any, kwargs: Any) -> Any:
 def rule_iter(vm: Any, args: Any, kwargs: Any) -> Any:
     if len(args) == 1:
         kind = type(args[0])
-        if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        if not has_special(kind, "__iter__") and not has_special(kind, "__getitem__"):
             raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not iterable"))
         return operations.iterate(vm, args[0])
     made = calls.call(vm, _iterate_until, args, kwargs)
@@ -484,8 +485,8 @@ def _collect(kind: type) -> Any:
             return kind()
         if (
             not issubclass(type(args[0]), torch.Tensor)
-            and not hasattr(type(args[0]), "__iter__")
-            and not hasattr(type(args[0]), "__getitem__")
+            and not has_special(type(args[0]), "__iter__")
+            and not has_special(type(args[0]), "__getitem__")
         ):
             raise vm.user_raise(TypeError(f"'{type(args[0]).__name__}' object is not iterable"))
         if kind in (set, frozenset):

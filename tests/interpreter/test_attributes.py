@@ -695,3 +695,145 @@ def test_what_an_object_without_a_dict_refuses_meets_the_handlers(kind, name, ch
     compiled = alternator.compile(fn, backend="eager")
     for _ in range(2):
         assert repr(compiled(torch.ones(2), kind())) == repr(fn(torch.ones(2), kind()))
+
+
+def _counting(base, made):
+    """A class whose special methods are made of functions in some way."""
+
+    class Odd(base):
+        def __init__(self) -> None:
+            object.__setattr__(self, "k", 5)
+
+        def size(self):
+            return self.k
+
+        def has(self, item):
+            return item == "step"
+
+        def item(self, key):
+            return self.k * 2
+
+        def put(self, name, value):
+            object.__setattr__(self, name, value * 2)
+
+        def put_item(self, key, value):
+            object.__setattr__(self, "k", value * 3)
+
+        def drop_item(self, key):
+            object.__setattr__(self, "k", 11)
+
+        def drop(self, name):
+            object.__setattr__(self, "k", 12)
+
+        def other(self, name):
+            return name
+
+        __len__, __contains__, __getitem__ = made(size), made(has), made(item)
+        __setattr__, __setitem__, __delitem__, __delattr__ = made(put), made(put_item), made(drop_item), made(drop)
+        __getattr__ = made(other)
+
+    return Odd
+
+
+def _written(x, make):
+    o = make()
+    seen = [len(o), "step" in o, o["q"], o.nothing]
+    o.k = 3
+    seen.append(o.k)
+    o["a"] = 4
+    seen.append(o.k)
+    del o["a"]
+    seen.append(o.k)
+    del o.nothing
+    return x + 1, seen, o.k
+
+
+def _read(x, o):
+    seen = [len(o), "step" in o, o["q"], o.nothing]
+    o.k = 3
+    seen.append(o.k)
+    o["a"] = 4
+    seen.append(o.k)
+    return x + 1, seen
+
+
+MADE_OF = {
+    "compiled": lambda fn: alternator.compile(fn, backend="eager"),
+    "partialmethod": functools.partialmethod,
+    "instance": lambda fn: Bound(fn),
+    "function": lambda fn: fn,
+}
+
+
+class Bound:
+    def __init__(self, fn):
+        self.fn = fn
+
+    def __get__(self, obj, kind):
+        return types.MethodType(self.fn, obj)
+
+
+@pytest.mark.parametrize("base", (object, dict, list))
+@pytest.mark.parametrize("made", MADE_OF)
+def test_special_methods_that_are_no_functions(base, made) -> None:
+    Odd = _counting(base, MADE_OF[made])
+    compiled = alternator.compile(_written, backend="eager")
+    for _ in range(2):
+        assert_same(_written(X, Odd), compiled(X, Odd))
+    compiled = alternator.compile(_read, backend="eager")
+    for _ in range(2):
+        one, other = Odd(), Odd()
+        assert_same(_read(X, one), compiled(X, other))
+        assert one.k == other.k == 12
+
+
+def test_class_attributes_whose_descriptor_is_of_c_break() -> None:
+    lazily = type("lazily", (classmethod,), {})
+
+    class Some:
+        k = 2
+
+        @lazily
+        def make(cls, x):
+            return x * cls.k
+
+    same(lambda x: Some.make(x) + 1, X)
+
+
+@pytest.mark.parametrize(
+    "use",
+    (
+        lambda x, o: [0, 1, 2, 3][o] + x,
+        lambda x, o: len(range(o)) + x,
+        lambda x, o: operator.index(o) + x,
+        lambda x, o: len([1, 2, 3][:o]) + x,
+        lambda x, o: x[o] + x[:o].sum(),
+        lambda x, o: len([0] * o) + x,
+    ),
+)
+def test_methods_that_native_code_finds_are_guarded(use) -> None:
+    class Number:
+        def __index__(self):
+            return 1
+
+    def check():
+        outcomes = []
+        for fn in (use, compiled):
+            try:
+                outcomes.append(fn(X, Number()))
+            except (TypeError, IndexError) as error:
+                outcomes.append(type(error))
+        assert_same(*outcomes)
+
+    compiled = alternator.compile(use, backend="eager")
+    check()
+    first = Number.__index__
+    Number.__index__ = lambda self: 2  # type: ignore[method-assign]
+    check()
+    second = Number.__index__
+    for method in (first, second, None, second):
+        if method is None:
+            del Number.__index__
+        else:
+            Number.__index__ = method  # type: ignore[method-assign]
+        check()

@@ -15,6 +15,7 @@ from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcode_table import op
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, SHALLOW
+from alternator.provenance.keys import has_special
 from alternator.provenance.world import MISSING
 
 
@@ -107,7 +108,7 @@ def map_add(f: Any, i: Any) -> None:
 @op("LIST_EXTEND")
 def list_extend(f: Any, i: Any) -> None:
     value = f.stack.pop()
-    if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+    if not has_special(type(value), "__iter__") and not has_special(type(value), "__getitem__"):
         raise f.vm.user_raise(TypeError(f"Value after * must be an iterable, not {type(value).__name__}"))
     _target(f, i).extend(collect(f.vm, value))
 
@@ -193,8 +194,8 @@ def unpack_sequence(f: Any, i: Any) -> None:
 def _unpack_at_most(vm: Any, value: Any, limit: int) -> list[Any]:
     if (
         not issubclass(type(value), torch.Tensor)
-        and not hasattr(type(value), "__iter__")
-        and not hasattr(type(value), "__getitem__")
+        and not has_special(type(value), "__iter__")
+        and not has_special(type(value), "__getitem__")
     ):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
     return _take_at_most(vm, operations.iterate(vm, value), limit)
@@ -217,8 +218,8 @@ def unpack_ex(f: Any, i: Any) -> None:
     value = f.stack.pop()
     if (
         not issubclass(type(value), torch.Tensor)
-        and not hasattr(type(value), "__iter__")
-        and not hasattr(type(value), "__getitem__")
+        and not has_special(type(value), "__iter__")
+        and not has_special(type(value), "__getitem__")
     ):
         raise vm.user_raise(TypeError(f"cannot unpack non-iterable {type(value).__name__} object"))
     if type(value) in (tuple, list, torch.Size):

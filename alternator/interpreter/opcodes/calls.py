@@ -18,6 +18,7 @@ from alternator.interpreter.opcode_table import op
 from alternator.interpreter.opcodes.build import mapping_items
 from alternator.interpreter.tables import SHALLOW
 from alternator.provenance import storage
+from alternator.provenance.keys import has_special
 
 
 @op("CALL")
@@ -55,8 +56,8 @@ def call_function_ex(f: Any, i: Any) -> None:
     if type(args) is not tuple:
         if (
             not issubclass(type(args), torch.Tensor)
-            and not hasattr(type(args), "__iter__")
-            and not hasattr(type(args), "__getitem__")
+            and not has_special(type(args), "__iter__")
+            and not has_special(type(args), "__getitem__")
         ):
             name = calls.name_for_errors(fn)
             raise vm.user_raise(TypeError(f"{name} argument after * must be an iterable, not {type(args).__name__}"))

@@ -8,6 +8,7 @@ from alternator.interpreter import attributes, loops, operations, rests
 from alternator.interpreter.links import finishes
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.opcode_table import op
+from alternator.provenance.keys import has_special
 from alternator.provenance.world import MISSING
 
 
@@ -86,7 +87,7 @@ def get_iter(f: Any, i: Any) -> None:
     if made is not None:
         f.stack[-1] = made
         return
-    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+    if not has_special(kind, "__iter__") and not has_special(kind, "__getitem__"):
         raise vm.user_raise(TypeError(f"'{kind.__name__}' object is not iterable"))
     f.stack[-1] = operations.iterate(vm, obj)
 
