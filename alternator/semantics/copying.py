@@ -72,7 +72,7 @@ class _Copier:
     def __init__(self, vm: Any, memo: dict[Any, Any]) -> None:
         self.vm = vm
         self.memo = memo
-        self.seen: dict[type, list[Any]] = {}
+        self.seen: dict[type, dict[int, Any]] = {}
         self.storages: set[int] = set()
 
     def copy(self, value: Any) -> Any:
@@ -84,7 +84,7 @@ class _Copier:
             return known
         rec = vm.records.get(id(value))
         if rec is not None:
-            self.seen.setdefault(kind, []).append(rec)
+            self.seen.setdefault(kind, {})[id(rec)] = rec  # a tuple that is its own copy is in no memo, and comes again
         vm.world.pins.append(value)
         method = _BY_TYPE.get(kind)
         if method is not None:
@@ -113,7 +113,7 @@ class _Copier:
 
     def keep_apart(self) -> None:
         """Outside objects that were copied one by one must not turn out to be one object."""
-        for found in self.seen.values():
+        for found in [list(recs.values()) for recs in self.seen.values()]:
             if len(found) > 1:
                 sources = tuple(rec.source.want() for rec in found)
                 self.vm.world.tree.tail.append(("DISTINCT", sources))

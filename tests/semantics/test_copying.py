@@ -131,3 +131,18 @@ def test_a_class_that_says_what_it_has_is_asked_as_often(kind, copier, inside):
     if kind in (Asked, Empty, SaysWhatIsMissing):
         alternator.reset()
         alternator.compile(fn, backend="eager", fullgraph=True)(torch.ones(2), kind())
+
+
+class Sizes:
+    def __init__(self, inner, times):
+        self.sizes, self.lists = (inner,) * times, [inner, [inner], list(inner)] * times
+
+
+@pytest.mark.parametrize("inner", [(1, 3), (1, [3])], ids=["its own copy", "copied"])
+def test_one_tuple_in_several_places(inner) -> None:
+    def f(x, one):
+        made = copy.deepcopy(one)
+        made.more = 3
+        return x * made.more, made, [a is b for a in made.lists for b in made.lists], made.sizes[0] is one.sizes[0]
+
+    same(f, torch.ones(2), Sizes(inner, 3), then=[(torch.ones(2), Sizes(inner, 2))], graphs=1)
