@@ -40,6 +40,7 @@ from alternator.semantics import (  # noqa: F401
     optimizers,
     output_calls,
     parameters,
+    pickles,
     pytree,
     random_numbers,
     recurrent,
