@@ -243,6 +243,8 @@ _NATIVE_METHODS = (
 def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) -> Any:
     """A slot or a C getter."""
     if name == "__class__":
+        if raw is not object.__dict__["__class__"] and type(obj).__flags__ & 0x200:  # of a proxy in C
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"__class__ of a {type(obj).__name__}, which C code makes up")
         return type_of(vm, obj)
     if rec is None:
         value = vm.plain(raw.__get__, obj, type(obj))

@@ -837,3 +837,10 @@ def test_methods_that_native_code_finds_are_guarded(use) -> None:
         else:
             Number.__index__ = method  # type: ignore[method-assign]
         check()
+
+
+def test_a_class_that_c_code_makes_up() -> None:
+    class Odd(Exception):
+        __class__ = BaseException.__dict__["__cause__"]  # type: ignore[assignment]
+
+    same(lambda x, o: (x + 1, o.__class__ is Odd, o.__class__ is None, isinstance(o, int)), X, Odd())
