@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any, Callable
 
 import pytest
@@ -291,3 +294,18 @@ def test_what_an_ordered_dict_gave_dies_where_it_did() -> None:
         fn(X, collections.OrderedDict(a=Loud(), b=Loud(), c=Loud()))
         told.append(list(deaths))
     assert told[0] == told[1] == told[2]
+
+
+def test_classes_that_nobody_has_asked_for_anything() -> None:
+    """CPython gives some of its classes an MRO when they are first asked for an attribute."""
+    program = """
+import torch, alternator
+def f(x, g):
+    y = x + 1
+    return y, [*(p[0] for p in g.__code__.co_positions())]
+expected = f(torch.ones(2), f)[1]
+alternator.compile(f, backend="eager")(torch.ones(2), f)
+assert alternator.compile(f, backend="eager")(torch.ones(2), f)[1] == expected
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], env={**os.environ, "ALTERNATOR_STRICT": "1"})
+    assert done.returncode == 0

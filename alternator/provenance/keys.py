@@ -17,7 +17,7 @@ import torch
 from alternator._C import build
 from alternator._C.eval_frame import RUN_PLAIN, call_redirected
 from alternator.provenance import storage
-from alternator.provenance.world import MISSING, class_space, mro_of
+from alternator.provenance.world import MISSING, class_space, made_ready, mro_of
 
 _HEAP = 1 << 9
 _OURS = (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -41,7 +41,7 @@ def asks(key: Any) -> bool:
 
 def special(kind: type, name: str) -> Any:
     """The special method of a class, as native code finds it."""
-    for base in mro_of(kind):
+    for base in mro_of(kind) or made_ready(kind):
         space = class_space(base)
         if name in space:
             return space[name]

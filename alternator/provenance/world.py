@@ -234,7 +234,7 @@ class World:
         if type(cls) is type and cls in self.opaque:
             raise Break("DATA_DEPENDENT_VALUE", self.opaque[cls])
         raw = MISSING
-        for base in mro_of(cls) or ():
+        for base in mro_of(cls) or made_ready(cls):
             namespace = class_space(base)
             if name in namespace:
                 raw = namespace[name]
@@ -264,7 +264,7 @@ class World:
 
     def _bases_of_made(self, cls: type, name: str) -> None:
         """Guard what the outside bases of a class that the program made contribute to the lookup of a name."""
-        for base in mro_of(cls) or ():
+        for base in mro_of(cls) or made_ready(cls):
             if id(base) not in self._made:
                 self.class_attr(base, name)
             if name in class_space(base):
@@ -286,7 +286,7 @@ class World:
 
     def class_value(self, cls: type, name: str, raw: Any) -> Any:
         """A plain class attribute, as a value that was read."""
-        for base in mro_of(cls) or ():
+        for base in mro_of(cls) or made_ready(cls):
             rec = self.records.get(id(base))
             if rec is not None and rec.attrs is not None and name in rec.attrs:
                 return rec.attrs[name]
@@ -317,6 +317,11 @@ class_space: Any = type.__dict__["__dict__"].__get__
 module_space: Any = vars(types.ModuleType)["__dict__"].__get__
 """The namespace of a module, whatever its class makes of ``__dict__``."""
 _MODULE: Any = type.__dict__["__module__"].__get__
+
+
+def made_ready(cls: type) -> tuple[type, ...]:
+    """The MRO of a class of CPython's that nobody has asked for an attribute yet, which gives it one; () for half a class."""
+    return type.__getattribute__(cls, "__mro__") or ()
 
 
 def instance_space(obj: Any) -> dict[str, Any] | None:
