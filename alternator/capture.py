@@ -29,6 +29,7 @@ from alternator._C.eval_frame import (
 )
 from alternator._C.guards import GuardTree
 from alternator.bytecode.assemble import origin_of
+from alternator.bytecode.continuation import all_given
 from alternator.bytecode.decode import decode
 from alternator.codegen import checks, exceptions, numbers, rebuild, rebuild_iterators  # noqa: F401  (fill the REBUILD table)
 from alternator.codegen.builder import Builder
@@ -119,7 +120,7 @@ class Attempt:
         self.frame = Frame(self.vm, func, slots, None)
         if origin_of(func.__code__) is not None:  # nobody else holds what it was called with
             watch_generators(self.frame)
-            contexts.enter_again(self.vm, values)
+            contexts.enter_again(self.vm, all_given(func.__code__, values))
         self.lifetimes = Lifetimes(self.vm, self.frame)
         for i, cell in enumerate(func.__closure__ or ()):
             world.record(cell, tree.closure(i, func.__code__.co_freevars[i]))

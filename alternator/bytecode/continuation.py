@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
@@ -21,6 +21,7 @@ __all__ = [
     "Continuation",
     "Layout",
     "Step",
+    "all_given",
     "links",
     "make_call_continuation",
     "make_continuation",
@@ -88,6 +89,27 @@ def _assemble(code: CodeType, layout: Layout) -> CodeType:
     return out.finish(code)
 
 
+_CALLEE: Final = ("___child", "___given")
+
+
+def all_given(code: CodeType, values: Iterable[Any]) -> Iterator[Any]:
+    """What a continuation goes on with: the values that it is given, then those of the callee that it goes on with, and so on.
+
+    >>> def f(___child, ___given): ...
+    >>> def g(x): ...
+    >>> list(all_given(f.__code__, (g, (5,)))) == [g, (5,), 5]
+    True
+    """
+    while True:
+        own = list(values)
+        yield from own
+        names = code.co_varnames[: code.co_argcount][-2:]
+        if tuple(name.rstrip("_") for name in names) != _CALLEE:
+            return
+        child, values = own[code.co_argcount - 2 : code.co_argcount]
+        code = child.__code__
+
+
 _call_cache: Final[CodeCache[dict[Any, tuple[Continuation, CodeType]]]] = CodeCache()
 
 
@@ -147,7 +169,7 @@ def make_call_continuation(
         out = Assembler(shape, index)
         out.follow(*_behind(decoded, index, layout))
         name = decoded.instrs[index].opname
-        rest = out.prologue(layout, more=("___child", "___given"))
+        rest = out.prologue(layout, more=_CALLEE)
         if name in FACTS.method_loads:
             out.emit("PUSH_NULL")
         out.emit_link(index, rest, runner)

@@ -8,7 +8,7 @@ from alternator.codegen.builder import Builder
 from alternator.interpreter import tracebacks
 from alternator.interpreter.tables import REBUILD, SUBCLASSES
 from alternator.provenance import storage
-from alternator.provenance.world import instance_space, mro_of
+from alternator.provenance.world import instance_space, is_heap, mro_of
 
 
 @SUBCLASSES.rule(BaseException)
@@ -16,7 +16,7 @@ from alternator.provenance.world import instance_space, mro_of
 def rebuild_exception(b: Builder, value: BaseException) -> str:
     """Allocated with its arguments, without the ``__init__`` of its class; then all that an exception carries."""
     kind = type(value)
-    native = next(base for base in mro_of(kind) if not base.__flags__ & 0x200)
+    native = next(base for base in mro_of(kind) if not is_heap(base))
     given = made = storage.exception_args(value)
     if issubclass(kind, BaseExceptionGroup):
         made = storage.group_message(value), list(storage.group_exceptions(value))

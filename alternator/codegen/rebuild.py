@@ -26,7 +26,7 @@ from alternator.interpreter.tables import NAMED, REBUILD, SUBCLASSES
 from alternator.provenance import iterators, storage
 from alternator.provenance.keys import any_asks, asks, hash_of, put
 from alternator.provenance.sets import arrangement, is_value, items_of
-from alternator.provenance.world import MISSING, Unread, class_space, instance_space, module_of, mro_of
+from alternator.provenance.world import MISSING, Unread, class_space, instance_space, is_heap, module_of, mro_of
 from alternator.tensors.graph import SYMBOLIC
 
 _new_object = object.__new__
@@ -64,7 +64,7 @@ def rebuild_builtin(b: Builder, value: Any) -> str:
     owner = value.__self__
     if owner is None or issubclass(type(owner), (types.ModuleType, type)) or module_of(type(owner)) == "pybind11_builtins":
         return b.constant(value)  # (to pybind11 the owner is what it knows about the function)
-    if type(owner).__flags__ & 0x200 and not issubclass(type(owner), torch.Tensor):  # the class may have another one of the name
+    if is_heap(type(owner)) and not issubclass(type(owner), torch.Tensor):  # the class may have another one of the name
         raw = descriptor_of(value, owner)
         if raw is None:
             raise Break("UNREBUILDABLE_OUTPUT", f"the method {value.__name__} of a {type(owner).__name__}")
@@ -209,7 +209,7 @@ def _put_all(b: Builder, name: str, table: Any) -> None:
 
 def put_unasked(b: Builder, name: str, table: Any, key: Any, value: Any, known: int) -> None:
     """Put what the table has there while it is traced, with this hash, into the one of that name."""
-    if issubclass(type(table), collections.OrderedDict) and asks(key) and not type(key).__flags__ & 0x200:
+    if issubclass(type(table), collections.OrderedDict) and asks(key) and not is_heap(type(key)):
         raise Break("UNSUPPORTED_EFFECT", "a tuple of objects with a __hash__ of their own in an OrderedDict")
     b.emit(f"{b.constant(put, 'put')}({name}, {b.value(key)}, {b.value(value)}, {hash_of(b.vm, key, known)!r})")
 
@@ -335,7 +335,7 @@ def _attribute_dict(b: Builder, value: Any) -> str:
 def _slots(b: Builder, value: Any, name: str) -> None:
     for base in mro_of(type(value)):
         for raw in class_space(base).values():
-            if type(raw) is types.MemberDescriptorType and base.__flags__ & 0x200:
+            if type(raw) is types.MemberDescriptorType and is_heap(base):
                 try:
                     item = raw.__get__(value)
                 except AttributeError:
@@ -348,7 +348,7 @@ def _of_class(b: Builder, raw: Any) -> str:
     cls, name = raw.__objclass__, raw.__name__
     rec = b.vm.records.get(id(cls))
     written = rec is not None and rec.attrs is not None and name in rec.attrs
-    if not cls.__flags__ & 0x200 or class_space(cls).get(name) is not raw or written:
+    if not is_heap(cls) or class_space(cls).get(name) is not raw or written:
         return b.constant(raw)
     if b.vm.world.is_made(cls):
         owner = b.value(cls)
@@ -459,7 +459,7 @@ def rebuild_instance(b: Builder, value: Any) -> str:
     """An instance of a user's class: allocated without ``__init__``, then given its attributes."""
     kind = type(value)
     if (
-        not kind.__flags__ & 0x200
+        not is_heap(kind)
         or module_of(kind).startswith("alternator.")
         and module_of(kind) != "alternator.decorators"  # the program's objects
         or kind.__new__ is not object.__new__

@@ -34,7 +34,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.links import Link
 from alternator.interpreter.loops import note_break
 from alternator.interpreter.outside_generators import OutsideGenerator
-from alternator.provenance.world import Unread, flags_of, module_of
+from alternator.provenance.world import Unread, is_heap, module_of
 
 # ---- what runs
 
@@ -85,12 +85,8 @@ def may_be_missed(value: Any) -> bool:
     if kind in _SUSPENDED:
         return True
     if issubclass(kind, type):  # its bases know their subclasses
-        return bool(flags_of(value) & _HEAP)
-    return (
-        bool(flags_of(kind) & _HEAP)
-        and not issubclass(type(value), _NOT_MISSED)
-        and module_of(kind).split(".")[0] != "alternator"
-    )
+        return is_heap(value)
+    return is_heap(kind) and not issubclass(type(value), _NOT_MISSED) and module_of(kind).split(".")[0] != "alternator"
 
 
 def local_may_be_missed(vm: Any, value: Any) -> bool:
@@ -109,7 +105,6 @@ def is_outside(vm: Any, value: Any) -> bool:
     return type(value) is Unread or id(value) in vm.records
 
 
-_HEAP = 1 << 9
 _SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, TracedGenerator, OutsideGenerator, memoryview)
 _NOT_MISSED = (torch.Tensor, torch.nn.Module, torch.SymInt, torch.SymFloat, torch.SymBool, types.ModuleType)
 

@@ -17,7 +17,7 @@ from alternator.interpreter.namespaces import keep_space, namespace
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, GETTERS, OBJECT_GETATTR, READABLE, SETATTR
 from alternator.interpreter.tracebacks import say_of_what
 from alternator.interpreter.type_facts import TypeFacts, facts
-from alternator.provenance.world import MISSING, Outside, class_space, flags_of, instance_space, is_foreign
+from alternator.provenance.world import MISSING, Outside, class_space, flags_of, instance_space, is_foreign, is_heap
 
 _DATA_SETTERS = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -148,9 +148,7 @@ def instance_value(vm: Any, obj: Any, rec: Outside | None, name: str) -> Any:
 def native_base(cls: type) -> type:
     """The first class of the MRO that is written in C."""
     for base in cls.__mro__:
-        if not base.__flags__ & 0x200 or any(
-            type(raw) in _C_METHODS and raw.__objclass__ is base for raw in class_space(base).values()
-        ):
+        if not is_heap(base) or any(type(raw) in _C_METHODS and raw.__objclass__ is base for raw in class_space(base).values()):
             return base
     return object
 
@@ -243,7 +241,7 @@ _NATIVE_METHODS = (
 def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) -> Any:
     """A slot or a C getter."""
     if name == "__class__":
-        if raw is not object.__dict__["__class__"] and type(obj).__flags__ & 0x200:  # of a proxy in C
+        if raw is not object.__dict__["__class__"] and is_heap(type(obj)):  # of a proxy in C
             raise Break("UNSUPPORTED_ATTRIBUTE", f"__class__ of a {type(obj).__name__}, which C code makes up")
         return type_of(vm, obj)
     if rec is None:
@@ -398,7 +396,7 @@ def _type_getter(vm: Any, cls: type, name: str) -> Any:
         return value
     if name == "__dict__":
         return namespace(vm, cls, value)
-    if cls.__flags__ & 0x200:
+    if is_heap(cls):
         return vm.world.admit(value, vm.world.tree.object(cls).child("attr", name))
     return value
 
@@ -411,7 +409,7 @@ def type_of(vm: Any, obj: Any) -> type:
     elif kind in _VISIBLE:
         shown = _VISIBLE[kind]
         kind = shown if isinstance(shown, type) else shown(vm, obj)
-    if kind.__flags__ & 0x200:
+    if is_heap(kind):
         vm.world.trusted(kind)
     return kind
 

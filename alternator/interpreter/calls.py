@@ -35,7 +35,7 @@ from alternator.interpreter.tables import (
     UNKNOWN_AS,
 )
 from alternator.provenance.keys import has_special
-from alternator.provenance.world import MISSING, Unread, class_space, flags_of, module_of, mro_of, name_of
+from alternator.provenance.world import MISSING, Unread, class_space, is_heap, module_of, mro_of, name_of
 from alternator.tensors.graph import SYMBOLIC
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = inspect.CO_GENERATOR, inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
@@ -165,7 +165,7 @@ def run_bound(vm: Any, fn: types.FunctionType, values: list[Any]) -> Any:
     if values:
         owner = values[0]
         kind = owner if issubclass(type(owner), type) else type(owner)
-        if flags_of(kind) & 0x200 and vm.world.class_attr(kind, fn.__name__) is fn and id(fn) not in vm.records:
+        if is_heap(kind) and vm.world.class_attr(kind, fn.__name__) is fn and id(fn) not in vm.records:
             attributes.vm_trusted(vm, fn)
     if fn in IN_GRAPH or RULES.get(fn) is not None or fn.__dict__:
         code = fn.__code__
@@ -434,7 +434,7 @@ def instantiate(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any
 @passes_on
 def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``type.__call__``: ``__new__``, then ``__init__``."""
-    if flags_of(cls) & 0x200:
+    if is_heap(cls):
         vm.world.trusted(cls)
         no_finalizer(vm, cls)
     if issubclass(cls, torch.Tensor):
@@ -443,7 +443,7 @@ def construct(vm: Any, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
     init = vm.world.class_attr(cls, "__init__")
     if type(new) is staticmethod:
         new = attributes.vm_trusted(vm, new.__func__)
-    if type(new) is types.BuiltinFunctionType and flags_of(cls) & 0x200 and _is_borrowed(cls, new):
+    if type(new) is types.BuiltinFunctionType and is_heap(cls) and _is_borrowed(cls, new):
         raise Break("UNKNOWN_C_FUNCTION", f"__new__ of {cls.__qualname__}, which is that of another class")
     if type(new) is types.FunctionType:
         obj = _user_new(vm, cls, new, args, kwargs)
@@ -463,7 +463,7 @@ def _is_borrowed(cls: type, new: Any) -> bool:
     if not issubclass(cls, new.__self__):
         return True
     owners = [base for base in mro_of(cls) if class_space(base).get("__new__") is new]
-    return flags_of(owners[0]) & 0x200 != 0 and new.__self__ is not owners[0] if owners else False
+    return is_heap(owners[0]) and new.__self__ is not owners[0] if owners else False
 
 
 def _user_new(vm: Any, cls: type, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -487,7 +487,7 @@ def no_finalizer(vm: Any, cls: type) -> None:
 def _native_base(cls: type) -> type:
     """The builtin class that an instance of ``cls`` is in memory."""
     for base in mro_of(cls):
-        if not flags_of(base) & 0x200:
+        if not is_heap(base):
             return base
         if type(class_space(base).get("__new__")) is types.BuiltinFunctionType:
             return base

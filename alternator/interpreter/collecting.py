@@ -13,9 +13,9 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.loops import Lazy
 from alternator.interpreter.tables import SHALLOW
+from alternator.provenance.world import is_heap
 from alternator.tensors.graph import SYMBOLIC
 
-_HEAP = 1 << 9
 _SILENT = (torch.Tensor, *SYMBOLIC, TracedGenerator, Ahead, Lazy)
 
 
@@ -34,7 +34,7 @@ def ask_length(vm: Any, value: Any) -> None:
     kind = type(value)
     if kind is reversed:  # which asks what it goes over
         vm.native(operator.length_hint, (value,))
-    if not kind.__flags__ & _HEAP or issubclass(kind, _SILENT):
+    if not is_heap(kind) or issubclass(kind, _SILENT):
         return
     found = [vm.world.class_attr(kind, name) for name in ("__len__", "__length_hint__")]
     if types.FunctionType in map(type, found):

@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
 from alternator.interpreter import floats, tensor_errors
 from alternator.interpreter.identity import hashable
+from alternator.provenance.world import is_heap
 from alternator.tensors.graph import SYMBOLIC
 
 STEPS = 20
@@ -115,14 +116,13 @@ def _is_long(expr: Any) -> bool:
 
 # ---- C code that compares or adds up, where a number of a class of its own stands beside a symbolic one
 
-_HEAP = 0x200
 _BINARY = "add sub mul truediv floordiv mod pow and or xor lshift rshift".split()
 _COMPARING = "lt le eq ne gt ge".split()
 
 
 def is_foreign(values: Any) -> bool:
     """Whether these are a symbolic number and an instance of a subclass of ``int``, ``float`` or ``complex``."""
-    return len(values) == 2 and type(values[1]).__flags__ & _HEAP != 0 and issubclass(type(values[1]), (int, float, complex))
+    return len(values) == 2 and is_heap(type(values[1])) and issubclass(type(values[1]), (int, float, complex))
 
 
 def asked(vm: Any, func: Any, values: list[Any]) -> Any:

@@ -6,13 +6,13 @@ import types
 from typing import Any
 
 from alternator.exc import Break
-from alternator.provenance.world import class_space, instance_space
+from alternator.provenance.world import class_space, instance_space, is_heap
 
 
 def namespace(vm: Any, cls: type, value: Any) -> Any:
     """A view to look at, like ``value``, which is the real one; its names and values are guarded (builtin classes stay)."""
     made = value
-    if cls.__flags__ & 0x200:
+    if is_heap(cls):
         rec = vm.records.get(id(cls))
         if rec is not None and rec.attrs:
             raise Break("UNSUPPORTED_ATTRIBUTE", "__dict__ of a class that was written to")

@@ -17,12 +17,11 @@ from alternator.interpreter.lookahead import Ahead
 from alternator.interpreter.loops import Lazy
 from alternator.interpreter.tables import DEEP, SHALLOW
 from alternator.provenance.keys import has_special
-from alternator.provenance.world import MISSING, SCALARS, module_of, name_of
+from alternator.provenance.world import MISSING, SCALARS, is_heap, module_of, name_of
 from alternator.tensors.graph import SYMBOLIC
 
 NUMBERS = frozenset({int, float, bool, torch.SymInt, torch.SymFloat})
 _NUMBER_CLASSES = (int, float, complex)
-_HEAP = 0x200
 
 _SPECIAL: dict[Any, tuple[str, ...]] = {
     operator.add: ("__add__", "__radd__"),
@@ -66,7 +65,7 @@ _SPECIAL: dict[Any, tuple[str, ...]] = {
 def guard_special(vm: Any, fn: Callable[..., Any], value: Any) -> None:
     """Guard which special methods a class has that native code is about to look up."""
     kind = type(value)
-    if kind.__flags__ & _HEAP:
+    if is_heap(kind):
         for name in _SPECIAL.get(fn, ()):
             vm.world.class_attr(kind, name)
 
@@ -89,7 +88,7 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         return vm.plain(fn, left, right)
     if issubclass(type(left), torch.Tensor) or issubclass(type(right), torch.Tensor):
         return tensor_binary(vm, fn, left, right)
-    if kind in OF_ARRAYS or other in OF_ARRAYS and not kind.__flags__ & _HEAP:
+    if kind in OF_ARRAYS or other in OF_ARRAYS and not is_heap(kind):
         return OF_ARRAYS[kind if kind in OF_ARRAYS else other][0](vm, fn, left, right)
     if issubclass(type(left), SYMBOLIC) or issubclass(type(right), SYMBOLIC):
         if issubclass(type(left), torch.SymBool) or issubclass(type(right), torch.SymBool):
@@ -102,7 +101,7 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         if kind is str and fn is operator.mod:
             return TEXT_OPERATIONS[0](vm, left, right)
         foreign = right if issubclass(type(left), SYMBOLIC) else left
-        if not type(foreign).__flags__ & _HEAP or issubclass(type(foreign), _NUMBER_CLASSES):  # it looks at the number itself
+        if not is_heap(type(foreign)) or issubclass(type(foreign), _NUMBER_CLASSES):  # it looks at the number itself
             left, right = hashable(vm, left), hashable(vm, right)
     if (kind is TracedId) is not (other is TracedId):
         left, right = settled(left), settled(right)
@@ -110,7 +109,7 @@ def binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
         return TEXT_OPERATIONS[0](vm, left, right)
     attributes.check_readable(vm, left)
     attributes.check_readable(vm, right)
-    if any(not cls.__flags__ & _HEAP and cls.__module__ == "numpy" for cls in (kind, other)):
+    if any(not is_heap(cls) and cls.__module__ == "numpy" for cls in (kind, other)):
         return NUMPY_OPERATIONS[0](vm, fn, left, right)
     vm.close(left, DEEP)
     vm.close(right, DEEP)
@@ -170,7 +169,7 @@ def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any
     if kind in tensor_ops.NUMBERS_BESIDE:
         number = tensor_ops.NUMBERS_BESIDE[kind](vm, foreign, fn, left if foreign is right else None, right)
         return tensor_binary(vm, fn, left, number) if foreign is right else tensor_binary(vm, fn, number, right)
-    if kind.__flags__ & _HEAP and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and module_of(kind) != "torch":
+    if is_heap(kind) and not issubclass(type(foreign), (torch.Tensor, *SYMBOLIC)) and module_of(kind) != "torch":
         tensor_ops.refuse_asked(vm, kind)
         if issubclass(type(foreign), (list, tuple, dict, str)) or fn in _COMPARE_IDENTITY:
             return vm.native(fn, (left, right))
@@ -276,7 +275,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
                 key = calls.call(vm, torch.Tensor.item, (key,), {})
         elif issubclass(type(key), SYMBOLIC) or kind is dict:
             key = hashable(vm, key)
-        if type(key).__flags__ & _HEAP or type(key) in _HOLDERS:
+        if is_heap(type(key)) or type(key) in _HOLDERS:
             vm.compare(key)
             vm.world.class_attr(type(key), "__index__")
             return vm.native(operator.getitem, (obj, key))
@@ -319,11 +318,11 @@ def tensor_key(vm: Any, key: Any) -> Any:
     kind = type(key)
     if kind is tuple or kind is list:
         vm.close(key)
-        if any(type(item).__flags__ & _HEAP or type(item) in (tuple, list) for item in key):
+        if any(is_heap(type(item)) or type(item) in (tuple, list) for item in key):
             return kind([tensor_key(vm, item) for item in key])
         return key
     if (
-        kind.__flags__ & _HEAP
+        is_heap(kind)
         and not issubclass(type(key), (torch.Tensor, *SYMBOLIC))
         and vm.world.class_attr(kind, "__index__") is not MISSING
     ):
@@ -401,7 +400,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
         dict.__setitem__(obj, key, value)
         return
     writable(vm, obj)
-    if type(obj) in (list, dict) and not type(key).__flags__ & _HEAP and type(key) not in _HOLDERS:
+    if type(obj) in (list, dict) and not is_heap(type(key)) and type(key) not in _HOLDERS:
         vm.plain(operator.setitem, obj, key, value)
         return
     vm.close(key)

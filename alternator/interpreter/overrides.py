@@ -17,7 +17,7 @@ import torch
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls, tensor_ops, wrappers
 from alternator.interpreter.tables import IN_GRAPH, IdentityTable
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, is_heap
 
 NOT_SEEN: Any = object()
 """What ``intercept`` gives for a call that nobody overrides."""
@@ -121,7 +121,7 @@ def is_plain_class(kind: type) -> bool:
 def is_overloaded(vm: Any, value: Any) -> bool:
     """Whether an object that is no tensor has a ``__torch_function__``: it is then asked as tensors of a subclass are."""
     kind = type(value)
-    if not kind.__flags__ & 0x200 or issubclass(type(value), (torch.Tensor, type, torch.SymInt, torch.SymFloat, torch.SymBool)):
+    if not is_heap(kind) or issubclass(type(value), (torch.Tensor, type, torch.SymInt, torch.SymFloat, torch.SymBool)):
         return False
     found = vm.world.class_attr(kind, "__torch_function__") is not MISSING
     vm.overrides.active |= found

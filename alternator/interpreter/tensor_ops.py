@@ -22,7 +22,7 @@ from alternator.interpreter import assertions, expectations, overrides, tensor_e
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
 from alternator.interpreter.tensor_errors import touches_tensor
-from alternator.provenance.world import MISSING, module_of
+from alternator.provenance.world import MISSING, is_heap, module_of
 from alternator.tensors.graph import SYMBOLIC
 
 METHODS = IdentityTable("tensor methods with a rule")
@@ -163,7 +163,7 @@ def _check(vm: Any, value: Any) -> bool:
     kind = type(value)
     if kind in _SCALARS:
         return True
-    if kind.__flags__ & 0x200 and not issubclass(kind, torch.Tensor):
+    if is_heap(kind) and not issubclass(kind, torch.Tensor):
         refuse_asked(vm, kind)
     vm.close(value)
     if kind in (list, tuple):
@@ -174,11 +174,7 @@ def _check(vm: Any, value: Any) -> bool:
         raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
     elif kind in NUMBERS_BESIDE:
         return False
-    elif (
-        kind.__flags__ & 0x200
-        and not issubclass(type(value), _IN_GRAPH)
-        and module_of(kind).split(".")[0] not in ("torch", "numpy")
-    ):
+    elif is_heap(kind) and not issubclass(type(value), _IN_GRAPH) and module_of(kind).split(".")[0] not in ("torch", "numpy"):
         if overrides.is_overloaded(vm, value):
             return False
         if not _is_frozen_dataclass(kind):

@@ -17,9 +17,8 @@ import torch
 from alternator._C import build
 from alternator._C.eval_frame import RUN_PLAIN, call_redirected
 from alternator.provenance import storage
-from alternator.provenance.world import MISSING, class_space, made_ready, mro_of
+from alternator.provenance.world import MISSING, class_space, is_heap, made_ready, mro_of
 
-_HEAP = 1 << 9
 _OURS = (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)
 _quiet: Any = enum.Enum.__hash__  # in Python, but nobody can tell how often it is called
 
@@ -29,7 +28,7 @@ def asks(key: Any) -> bool:
     kind = type(key)
     if kind is tuple or kind is frozenset:
         return any(map(asks, key))
-    if not kind.__flags__ & _HEAP or issubclass(kind, _OURS):
+    if not is_heap(kind) or issubclass(kind, _OURS):
         return False
     found = [special(kind, name) for name in ("__hash__", "__eq__")]
     if not all(type(one) is types.WrapperDescriptorType or one is _quiet for one in found):

@@ -247,7 +247,7 @@ class World:
         if id(cls) in self._made:
             self._bases_of_made(cls, name)
             return raw
-        if flags_of(cls) & 0x200:  # Py_TPFLAGS_HEAPTYPE
+        if is_heap(cls):
             source = self.tree.object(cls).child("typeattr", name)
             if raw is MISSING:
                 source.guard("ABSENT")
@@ -295,7 +295,7 @@ class World:
         if id(cls) in self._made:
             owner = next((base for base in mro_of(cls) if name in class_space(base)), cls)
             return raw if id(owner) in self._made else self.class_value(owner, name, raw)
-        if flags_of(cls) & 0x200:
+        if is_heap(cls):
             return self.admit(raw, self.tree.object(cls).child("typeattr", name))
         return raw
 
@@ -317,6 +317,14 @@ class_space: Any = type.__dict__["__dict__"].__get__
 module_space: Any = vars(types.ModuleType)["__dict__"].__get__
 """The namespace of a module, whatever its class makes of ``__dict__``."""
 _MODULE: Any = type.__dict__["__module__"].__get__
+
+
+_HEAPTYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+
+
+def is_heap(cls: type) -> bool:
+    """Whether a class was made by a ``class`` statement, or by C code in the same way: its attributes may be replaced."""
+    return bool(flags_of(cls) & _HEAPTYPE)
 
 
 def made_ready(cls: type) -> tuple[type, ...]:

@@ -19,7 +19,7 @@ from alternator.bytecode.assemble import origin_of
 from alternator.provenance import storage
 from alternator.provenance.ends import held
 from alternator.provenance.keys import special
-from alternator.provenance.world import MISSING, SCALARS, class_space, module_of, mro_of
+from alternator.provenance.world import MISSING, SCALARS, class_space, is_heap, module_of, mro_of
 from alternator.registry import Table
 
 
@@ -241,7 +241,7 @@ def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
 
 
 def _slots(kind: type) -> list[types.MemberDescriptorType]:
-    if not kind.__flags__ & 0x200:
+    if not is_heap(kind):
         return []
     spaces = [class_space(base) for base in mro_of(kind) if "__slots__" in class_space(base)]
     return [raw for space in spaces for raw in space.values() if type(raw) is types.MemberDescriptorType]

@@ -13,6 +13,7 @@ import torch
 from alternator.exc import InternalError
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import RULES
+from alternator.provenance.world import is_heap
 
 _NATIVE = (
     types.BuiltinFunctionType,
@@ -104,7 +105,7 @@ def _checked(fn: Any, rule: Any, least: int, most: int, order: tuple[str, ...], 
 def install() -> None:
     """Put the check in front of the rules for builtins and the standard library that stand in the table."""
     for fn in list(RULES.keys()):
-        if not issubclass(type(fn), _NATIVE) or issubclass(type(fn), type) and fn.__flags__ & 0x200:
+        if not issubclass(type(fn), _NATIVE) or issubclass(type(fn), type) and is_heap(fn):
             continue
         owner = getattr(fn, "__objclass__", fn)
         module = getattr(owner, "__module__", None) or "builtins"

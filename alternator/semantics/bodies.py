@@ -12,7 +12,7 @@ import torch
 from alternator.exc import Break, UserRaise
 from alternator.interpreter.generators import TracedGenerator
 from alternator.provenance.iterators import StandIn
-from alternator.provenance.world import SCALARS, Unread
+from alternator.provenance.world import SCALARS, Unread, is_heap
 from alternator.tensors.state import GlobalState
 from alternator.tensors.subgraph import SubRecorder
 
@@ -216,7 +216,7 @@ def _attributes(value: Any) -> list[Any]:
     if type(value).__dictoffset__:
         found += [x for item in object.__getattribute__(value, "__dict__").items() for x in item]
     for base in type(value).__mro__:
-        if base.__flags__ & 0x200:
+        if is_heap(base):
             for raw in base.__dict__.values():
                 if type(raw) is types.MemberDescriptorType:
                     try:

@@ -19,7 +19,7 @@ from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import DEEP, PURE, PURE_TYPES, RULES, SHALLOW
 from alternator.interpreter.type_facts import facts
 from alternator.provenance.keys import has_special
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, is_heap
 from alternator.semantics.protocols import instance_check
 from alternator.semantics.registrations import rely_on_denial
 from alternator.tensors.graph import SYMBOLIC
@@ -158,7 +158,7 @@ def _check_class(vm: Any, obj: Any, kind: type, classes: Any) -> bool:
         if not issubclass(type(cls), type):
             hook = vm.world.class_attr(type(cls), "__instancecheck__")
             if hook is MISSING:
-                if type(cls).__flags__ & 0x200:  # it may have __bases__, and count as a class
+                if is_heap(type(cls)):  # it may have __bases__, and count as a class
                     raise Break("UNSUPPORTED_OPERATION", f"isinstance() of a {type(cls).__name__}")
                 raise vm.user_raise(TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union"))
             if vm.truth(
@@ -253,7 +253,7 @@ def _real(vm: Any, obj: Any) -> Any:
 def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
     cls, classes = args
     if not issubclass(type(cls), type):
-        if type(cls).__flags__ & 0x200:  # it may have __bases__, and count as a class
+        if is_heap(type(cls)):  # it may have __bases__, and count as a class
             raise Break("UNSUPPORTED_TYPE", f"issubclass() of a {type(cls).__name__}")
         raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
     for one in _flat(vm, classes):
@@ -263,7 +263,7 @@ def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
                 if vm.truth(calls.call(vm, check, (one, cls), {})):
                     return True
                 continue
-            if type(one).__flags__ & 0x200:
+            if is_heap(type(one)):
                 raise Break("UNSUPPORTED_TYPE", f"issubclass() with a {type(one).__name__}")
         hook = _hook_of(vm, one, "__subclasscheck__") if issubclass(type(one), type) else None
         if vm.truth(hook(one, cls)) if hook is not None else vm.plain(issubclass, cls, one):

@@ -8,7 +8,7 @@ from typing import Any
 
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
-from alternator.provenance.world import MISSING, flags_of
+from alternator.provenance.world import MISSING, is_heap
 
 
 @RULES.rule(object.__init__)
@@ -32,7 +32,7 @@ def object_init_subclass(vm: Any, args: Any, kwargs: Any) -> Any:
 @RULES.rule(object.__new__)
 def object_new(vm: Any, args: Any, kwargs: Any) -> Any:
     cls = args[0] if args else None
-    if isinstance(cls, type) and cls.__flags__ & 0x200:
+    if isinstance(cls, type) and is_heap(cls):
         vm.world.trusted(cls)
         calls.no_finalizer(vm, cls)
         _class_hooks(vm, cls)
@@ -88,4 +88,4 @@ def type_delattr(vm: Any, args: Any, kwargs: Any) -> Any:
 def _is_write(args: Any, count: int) -> bool:
     """Whether native code would write, and not complain about what it is given."""
     named = len(args) == count and issubclass(type(args[0]), type) and type(args[1]) is str
-    return named and bool(flags_of(args[0]) & 0x200)
+    return named and is_heap(args[0])

@@ -23,12 +23,12 @@ from alternator.provenance.iterators import dict_items
 from alternator.provenance.keys import any_asks, asks, put, special
 from alternator.provenance.sets import arrangement, is_plain, is_value, items_of, same_value
 from alternator.provenance.source import Source
-from alternator.provenance.world import ADMIT, MISSING, Outside, World, module_of, mro_of
+from alternator.provenance.world import ADMIT, MISSING, Outside, World, is_heap, module_of, mro_of
 
 
 def _new(kind: type) -> Any:
     for base in mro_of(kind):
-        if not base.__flags__ & 0x200 or base in (collections.OrderedDict, collections.defaultdict, collections.deque):
+        if not is_heap(base) or base in (collections.OrderedDict, collections.defaultdict, collections.deque):
             return cast(Any, base).__new__(kind)
     raise AssertionError(kind)
 
@@ -175,7 +175,7 @@ def _fill_unasked(vm: Any, rec: Outside) -> None:
     listed = found.child("index", 1)
     for i, (key, value, known) in enumerate(zip(keys, values, hashes)):
         standin = _key(vm, key)
-        if ordered and asks(key) and type(key).__flags__ & 0x200 == 0:
+        if ordered and asks(key) and not is_heap(type(key)):
             raise Break("UNSUPPORTED_TYPE", "a tuple of objects with a __hash__ of their own in an OrderedDict")
         known = known if _is_hashed_as(standin, key) else vm.native(hash, (standin,))
         put(rec.standin, standin, vm.world.admit(value, listed.child("index", i)), known)

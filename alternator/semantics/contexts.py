@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import types
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable
 
 import torch
 import torch.amp.autocast_mode as autocast_mode
@@ -50,7 +50,11 @@ _GRAD_MANAGERS = frozenset({torch.no_grad, torch.enable_grad, torch.set_grad_ena
 
 
 def _mode_around(vm: Any, values: Iterable[Any]) -> bool | None:
-    """The grad mode in front of the first of PyTorch's managers of it whose exits are among the values; None if none is."""
+    """The grad mode in front of the first of PyTorch's managers of it whose exits are among the values; None if none is.
+
+    ``prev`` of a manager from outside is read without a guard: it only decides which graph says the mode, and each says the
+    one that is guarded; what leaves the manager reads ``prev`` again.
+    """
     for value in values:
         if type(value) is types.MethodType and type(value.__self__) in _GRAD_MANAGERS:
             rec = vm.records.get(id(value.__self__))
@@ -59,22 +63,13 @@ def _mode_around(vm: Any, values: Iterable[Any]) -> bool | None:
     return None
 
 
-def _all_of(values: list[Any], seen: set[int]) -> Iterator[Any]:
-    """What a function goes on with: its own values, and those of its callees in lists."""
-    for value in values:
-        yield value
-        if type(value) is list and id(value) not in seen:
-            seen.add(id(value))
-            yield from _all_of(value, seen)
-
-
-def enter_again(vm: Any, values: list[Any]) -> None:
+def enter_again(vm: Any, values: Iterable[Any]) -> None:
     """The graph of what goes on inside of managers of the grad mode switches it itself, as do those in front of a break.
 
     Thus each graph says in which mode it runs, also to who runs it elsewhere: the mode is one of the thread.
     """
     now = torch.is_grad_enabled()
-    if _mode_around(vm, _all_of(values, set())) is (not now):
+    if _mode_around(vm, values) is (not now):
         vm.recorder.graph.call_function(torch._C._set_grad_enabled, (now,))
 
 

@@ -17,7 +17,7 @@ from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.identity import TracedId
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
-from alternator.provenance.world import ADMIT, MISSING, instance_space
+from alternator.provenance.world import ADMIT, MISSING, instance_space, is_heap
 from alternator.semantics import parameters
 from alternator.tensors.graph import SYMBOLIC
 from alternator.tensors.sharing import memory_layout
@@ -252,7 +252,7 @@ _MODULE_STATE = vars(torch.nn.Module()).keys()
 def is_simple(vm: Any, value: Any, hooks: Any = types.MappingProxyType({})) -> bool:
     """An instance of a user's class that is nothing but its ``__dict__``, and is copied as all are but for ``hooks``."""
     kind = type(value)
-    if not kind.__flags__ & 0x200 or attributes.native_base(kind) is not object or kind in copyreg.dispatch_table:
+    if not is_heap(kind) or attributes.native_base(kind) is not object or kind in copyreg.dispatch_table:
         return False
     if any(type(raw) is types.MemberDescriptorType for base in kind.__mro__ for raw in base.__dict__.values()):
         return False

@@ -10,7 +10,7 @@ from alternator.interpreter.collecting import collect
 from alternator.interpreter.identity import hashable
 from alternator.interpreter.opcodes.build import is_taken_whole, mapping_items, put_item
 from alternator.interpreter.tables import RULES, SHALLOW
-from alternator.provenance.world import MISSING, flags_of
+from alternator.provenance.world import MISSING, is_heap
 
 
 @RULES.rule(dict)
@@ -18,9 +18,6 @@ def rule_dict(vm: Any, args: Any, kwargs: Any) -> Any:
     made: dict[Any, Any] = {}
     update_dict(vm, made, args, kwargs)
     return made
-
-
-_HEAP = 1 << 9
 
 
 def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
@@ -41,7 +38,7 @@ def update_dict(vm: Any, target: Any, args: Any, kwargs: Any) -> None:
 
 def _has_keys(vm: Any, source: Any) -> bool:
     """It is asked for the method before it is asked for it to call it."""
-    if flags_of(type(source)) & _HEAP:
+    if is_heap(type(source)):
         return vm.call(getattr, (source, "keys", MISSING)) is not MISSING
     return hasattr(type(source), "keys")
 

@@ -9,7 +9,7 @@ from typing import Any
 from alternator.exc import Break
 from alternator.interpreter import attributes, calls
 from alternator.interpreter.tables import DESCRIPTORS, GETATTR, RULES
-from alternator.provenance.world import ADMIT, MISSING
+from alternator.provenance.world import ADMIT, MISSING, is_heap
 
 _HOOKS = ("__new__", "_new_member_", "__init__", "__init_subclass__", "_missing_", "_generate_next_value_", "_ignore_")
 
@@ -145,7 +145,7 @@ def _is_plain(value: Any) -> bool:
 def _refuse_hooks(vm: Any, classes: Any) -> None:
     """Making a class on top of these must not run functions of the program, which nobody would follow."""
     for cls in classes:
-        if cls.__flags__ & 0x200:
+        if is_heap(cls):
             vm.world.trusted(cls)
             for hook in _HOOKS:
                 fn = vars(cls).get(hook)

@@ -13,6 +13,7 @@ import torch.utils._pytree as pytree
 
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.tables import PURE_TYPES, RULES, SHALLOW
+from alternator.provenance.world import is_heap
 
 TreeSpec, LEAF = pytree.TreeSpec, pytree._LEAF_SPEC
 _ATOMS = (torch.Tensor, int, float, str, bool, type(None), torch.dtype, torch.device, torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -21,7 +22,7 @@ _ATOMS = (torch.Tensor, int, float, str, bool, type(None), torch.dtype, torch.de
 def handler_of(vm: Any, kind: Any) -> Any:
     """How trees of a type are taken apart (None: they are leaves); guarded, since libraries register types late."""
     found = pytree.SUPPORTED_NODES.get(kind)
-    if issubclass(type(kind), type) and kind.__flags__ & 0x200:
+    if issubclass(type(kind), type) and is_heap(kind):
         source = vm.world.tree.object(pytree).child("dict").child("dictitem", "SUPPORTED_NODES").child("dictitem", kind)
         if found is None:
             source.guard("ABSENT")

@@ -11,7 +11,7 @@ from alternator.interpreter import attributes, calls
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.tables import GETTERS, RULES
 from alternator.interpreter.type_facts import facts
-from alternator.provenance.world import MISSING, Unread, class_space
+from alternator.provenance.world import MISSING, Unread, class_space, is_heap
 
 
 @RULES.rule(globals)
@@ -27,7 +27,7 @@ def rule_dir(vm: Any, args: Any, kwargs: Any) -> Any:
     found = vm.world.class_attr(kind, "__dir__")
     if type(found) is types.FunctionType:
         return calls.call(vm, sorted, (calls.call(vm, found, args, {}),), {})
-    if id(args[0]) in vm.records or kind.__flags__ & 0x200 and not vm.world.is_made(kind):
+    if id(args[0]) in vm.records or is_heap(kind) and not vm.world.is_made(kind):
         raise Break("FRAME_INTROSPECTION", f"all names of a {kind.__name__}")
     return vm.plain(dir, *args)
 
@@ -115,7 +115,7 @@ def super_getattr(vm: Any, proxy: Super, name: str) -> Any:
         if name in class_space(base):
             raw = class_space(base)[name]
             vm.world.class_attr(base, name)
-            if base.__flags__ & 0x200 and hasattr(type(raw), "__get__"):
+            if is_heap(base) and hasattr(type(raw), "__get__"):
                 attributes.vm_trusted(vm, raw)
             if start is obj:
                 return _super_class_attr(vm, raw, obj, base, name)

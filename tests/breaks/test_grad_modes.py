@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import same
+from helpers import Recorder, same
 
 import alternator
 
@@ -101,3 +101,20 @@ def test_each_graph_runs_anywhere(fn: Any) -> None:
         for a, b in zip(torch.utils._pytree.tree_leaves(expected), torch.utils._pytree.tree_leaves(got)):
             assert torch.equal(a, b) and a.requires_grad == b.requires_grad if isinstance(a, torch.Tensor) else a == b
     assert all(mode for mode, _ in seen)
+
+
+def test_the_program_s_own_lists_are_not_looked_into() -> None:
+    """However deep and long: only what a continuation is given for its callee is a list of values to go on with."""
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+
+    def fn(x: Any, items: Any) -> Any:
+        with torch.no_grad():
+            y = x * 2
+            alternator.graph_break()
+            return y * 3, len(items)
+
+    seen = Recorder()
+    assert torch.equal(alternator.compile(fn, backend=seen)(X, deep)[0], X * 6)
+    assert seen.frame_count == 2
