@@ -241,7 +241,7 @@ _NATIVE_METHODS = (
 def _native_member(vm: Any, obj: Any, rec: Outside | None, raw: Any, name: str) -> Any:
     """A slot or a C getter."""
     if name == "__class__":
-        if raw is not object.__dict__["__class__"] and is_heap(type(obj)):  # of a proxy in C
+        if raw is not object.__dict__["__class__"]:  # of a proxy in C
             raise Break("UNSUPPORTED_ATTRIBUTE", f"__class__ of a {type(obj).__name__}, which C code makes up")
         return type_of(vm, obj)
     if rec is None:
