@@ -57,6 +57,7 @@ from alternator.semantics import (  # noqa: F401
     tensor_subclasses,
     tensors,
     text,
+    text_files,
     torch_functions,
     type_expressions,
     weakrefs,

@@ -10,8 +10,9 @@ from typing import Any
 from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, global_names, operations, pending
 from alternator.interpreter.pending import PendingText
-from alternator.interpreter.tables import PURE_TYPES, REBUILD, RULES, SHALLOW
+from alternator.interpreter.tables import RULES
 from alternator.provenance.world import Unread
+from alternator.semantics.text_files import takes
 
 
 def deferred(vm: Any, fn: Any, args: Any, kwargs: Any, **unread: Any) -> None:
@@ -74,6 +75,7 @@ def _print(vm: Any, file: Any, shown: list[Any], kwargs: dict[str, Any]) -> None
     if file is None:
         deferred(vm, print, shown, kwargs)
     elif id(file) in vm.records and type(file) in _FILES:
+        takes(vm, file)
         deferred(vm, print, shown, {**kwargs, "file": file})
     else:
         _print_to(vm, file, tuple(shown), **{name: value for name, value in kwargs.items() if name != "file"})
@@ -160,20 +162,6 @@ def warn_at(message: Any, category: Any, filename: str, line: int, source: Any, 
     registry = space.setdefault("__warningregistry__", {})
     name = space.get("__name__") or "<unknown>"
     warnings.warn_explicit(message, category, filename, line, name, registry, space, source)
-
-
-PURE_TYPES.put(io.StringIO, SHALLOW)
-
-
-@REBUILD.rule(io.StringIO)
-def rebuild_text_file(b: Any, value: io.StringIO) -> str:
-    """What was written, and the position."""
-    if type(value) is not io.StringIO or value.closed:
-        raise Break("UNREBUILDABLE_OUTPUT", f"a {type(value).__qualname__}, closed or of a class of its own")
-    name = str(b.assign(f"{b.constant(io.StringIO, 'StringIO')}()"))
-    b.register(value, name)
-    b.emit(f"{name}.__setstate__({b.value(value.__getstate__())})")
-    return name
 
 
 __all__ = ["operations"]
