@@ -162,6 +162,7 @@ class Attempt:
         self.lifetimes.release()
         self.vm.release()
         self.recorder.release()
+        self.fakes.forget_outside()
         self.result = None
 
 

@@ -339,6 +339,13 @@ static PyObject* py_instance_dict(PyObject*, PyObject* obj) {
   return PyObject_GenericGetDict(obj, nullptr);
 }
 
+static PyObject* py_weak(PyObject*, PyObject* obj) { return new_weak(obj, nullptr); }
+
+static PyObject* py_let_go(PyObject*, PyObject* obj) {
+  let_go(obj);
+  Py_RETURN_NONE;
+}
+
 bool init_lifetimes(PyObject* module) {
   static PyMethodDef methods[] = {
       {"set_lifetime_kinds", set_kinds, METH_VARARGS, "set_lifetime_kinds(plain, holders, silent, apart)"},
@@ -350,6 +357,8 @@ bool init_lifetimes(PyObject* module) {
       {"history_of", py_history_of, METH_O, "history_of(tensor) -> what set_history() takes; None for leaves, views, and hooks"},
       {"set_history", py_set_history, METH_VARARGS, "set_history(tensor, history): the history that it had before a write"},
       {"instance_dict", py_instance_dict, METH_O, "instance_dict(obj) -> its __dict__, whatever its class makes of that; or None"},
+      {"weak", py_weak, METH_O, "weak(obj) -> a weak reference that can be told from the program's"},
+      {"let_go", py_let_go, METH_O, "let_go(obj): all guards that refer weakly to it hold no more, and refer to it no more"},
       {nullptr, nullptr, 0, nullptr}};
   return PyModule_AddFunctions(module, methods) == 0;
 }

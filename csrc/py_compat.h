@@ -190,6 +190,9 @@ inline PyObject* next_weak_reference(PyObject* ref) {
   return reinterpret_cast<PyObject*>(reinterpret_cast<PyWeakReference*>(ref)->wr_next);
 }
 
+// A weak reference is as if its object were gone; its callback is not called.
+inline void clear_weak_reference(PyObject* ref) { _PyWeakref_ClearRef(reinterpret_cast<PyWeakReference*>(ref)); }
+
 // How far an `enumerate` has counted, as long as that is a small number.
 struct Enumerate {
   PyObject_HEAD

@@ -2,15 +2,25 @@
 
 namespace alt {
 
+static PyObject* weak_type = nullptr;
+
 PyObject* new_weak(PyObject* obj, PyObject* callback) {
-  static PyObject* type = nullptr;
-  if (!type) {
+  if (!weak_type) {
     PyType_Slot slots[] = {{0, nullptr}};
     PyType_Spec spec = {"alternator._C.WeakReference", 0, 0, Py_TPFLAGS_DEFAULT, slots};
-    type = PyType_FromSpecWithBases(&spec, reinterpret_cast<PyObject*>(&_PyWeakref_RefType));
-    if (!type) return nullptr;
+    weak_type = PyType_FromSpecWithBases(&spec, reinterpret_cast<PyObject*>(&_PyWeakref_RefType));
+    if (!weak_type) return nullptr;
   }
-  return PyObject_CallFunctionObjArgs(type, obj, callback, nullptr);
+  return PyObject_CallFunctionObjArgs(weak_type, obj, callback, nullptr);
+}
+
+void let_go(PyObject* obj) {
+  if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(obj))) return;
+  PyObject* next;
+  for (PyObject* ref = py::first_weak_reference(obj); ref; ref = next) {
+    next = py::next_weak_reference(ref);
+    if (reinterpret_cast<PyObject*>(Py_TYPE(ref)) == weak_type) py::clear_weak_reference(ref);
+  }
 }
 
 namespace {

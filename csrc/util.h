@@ -41,6 +41,9 @@ class Own {
 // A new weak reference, of a type of our own: the program's can be told from it. A callback may be null.
 PyObject* new_weak(PyObject* obj, PyObject* callback);
 
+// Those to an object are as if it were gone, so that nobody finds them any more.
+void let_go(PyObject* obj);
+
 // A reference to an object that must be recognised later, and that does not keep it alive. Never a bare address, which could
 // come to belong to another object. It is weak where the object allows it. A property or a slot of a class does not: the class
 // that it belongs to keeps it then, for as long as there is the reference, which is weak to the class. What belongs to no class

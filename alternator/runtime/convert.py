@@ -24,7 +24,7 @@ from alternator._C import eval_frame
 from alternator.codegen import pieces
 from alternator.interpreter.masks import ONLY_DATA_SAYS
 from alternator.request import CompileRequest, frame_states
-from alternator.runtime import recompiles, skip, stance, trampoline
+from alternator.runtime import recompiles, skip, stance, swapping, trampoline
 from alternator.runtime.module import original_of
 from alternator.runtime.skip import Verdict
 from alternator.semantics import refused
@@ -34,6 +34,8 @@ _fx_traces, _jit_traces = torch.fx._symbolic_trace.is_fx_symbolic_tracing, torch
 
 before_capture: list[tuple[str, Callable[[], None]]] = []
 """(name of a module, function): called before each capture, once that module has been loaded."""
+
+swapping.install()
 
 compile_lock = threading.RLock()
 """Held while a frame is captured: one at a time, in any thread."""

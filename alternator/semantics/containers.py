@@ -8,12 +8,12 @@ import functools
 import gc
 import sys
 import types
-import weakref
 from typing import Any, cast
 
 import torch
 
 from alternator._C import build
+from alternator._C.guards import weak
 from alternator.exc import Break
 from alternator.interpreter import attributes, operations
 from alternator.interpreter.namespaces import owner_of
@@ -207,7 +207,7 @@ def _same_keys(keys: tuple[Any, ...]) -> Any:
 def weak_or_strong(obj: Any) -> Any:
     """A callable that gives the object, without keeping it alive where that can be had."""
     try:
-        return weakref.ref(obj)
+        return weak(obj)
     except TypeError:
         return lambda: obj
 

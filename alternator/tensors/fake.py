@@ -78,7 +78,8 @@ class Fakes:
             assume_static_by_default=assume_static,
             duck_shape=duck_shape,
         )
-        self.mode = FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False)
+        self._modes: list[FakeTensorMode] = []
+        self.mode = self.new_mode()
         self.watch = Watch(self.mode, self.shape_env)
         self.symbolic = False
         self.flags: dict[int, bool] = {}
@@ -89,6 +90,19 @@ class Fakes:
         self.inputs: list[tuple[torch.Tensor, torch.Tensor, SymbolSource, StatefulSymbolicContext]] = []
         """Tensors from outside with symbolic sizes, their fakes, and how ``ShapeEnv`` knows them."""
         self.must_vary: list[tuple[torch.Tensor, Source, int, Any]] = []
+
+    def new_mode(self) -> FakeTensorMode:
+        """One more fake mode of this capture, which knows the same symbols."""
+        self._modes.append(FakeTensorMode(shape_env=self.shape_env, allow_non_fake_inputs=False))
+        return self._modes[-1]
+
+    def forget_outside(self) -> None:
+        """The graph has been compiled: no weak references to what is outside stay, which programs count, and because of which
+        ``swap_tensors`` would refuse.  The modes live as long as the fakes of the graph's nodes."""
+        for mode in self._modes:
+            describer = mode.fake_tensor_converter.meta_converter.describer
+            describer.lookup_tensor.clear()
+            describer.lookup_storage.clear()
 
     def of(self, tensor: torch.Tensor, source: Source, dims: Sequence[DimDynamic] | None) -> torch.Tensor:
         """A fake of ``tensor``; ``dims`` says per dimension how it varies, None is static."""

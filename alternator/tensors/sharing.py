@@ -41,7 +41,7 @@ def inputs_for_backend(
         if changed:
             facts.append(_fact(inputs, changed, shared))
         if shared or wrapped or not all(fakes.is_plain(_fake(entry)) for entry in changed if _fake(entry)._version):
-            mode = FakeTensorMode(shape_env=fakes.shape_env, allow_non_fake_inputs=False)
+            mode = fakes.new_mode()
             again = inputs
             for entry in wrapped:
                 entry.node.meta["example_value"] = fakes.again(mode, entry.example, _fake(entry), False)
