@@ -204,6 +204,12 @@ add(
     "Remove the mark, or move the call out of the compiled function.",
 )
 add(
+    "TORCH_DISABLED",
+    "call of a function that torch keeps out",
+    "PyTorch itself keeps this function away from compilers: what it does cannot be delayed, or is no work for a graph.",
+    "Move the call out of the compiled function.",
+)
+add(
     "DISALLOWED",
     "call of a disallowed function",
     "The function was registered with alternator.disallow_in_graph.",

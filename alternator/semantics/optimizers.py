@@ -121,7 +121,7 @@ def _module_without_gradients(module: Any) -> None:
 
 
 def _disabled(vm: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("DISABLED_FUNCTION", "Optimizer.zero_grad")
+    raise Break("TORCH_DISABLED", "Optimizer.zero_grad")
 
 
 def _inlined(vm: Any, args: Any, kwargs: Any) -> Any:

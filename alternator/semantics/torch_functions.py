@@ -225,7 +225,11 @@ def dispatch_stack_length(vm: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _disabled(vm: Any, fn: Any, args: Any, kwargs: Any) -> Any:
-    raise Break("DISABLED_FUNCTION", fn.__qualname__)
+    """What torch keeps away from compilers itself, unless there is a rule that knows it, or why it breaks."""
+    rule = RULES.get(fn.__dict__.get("__wrapped__"))  # importing the in-tree front-end wraps torch.manual_seed
+    if rule is not None:
+        return rule(vm, args, kwargs)
+    raise Break("TORCH_DISABLED", fn.__qualname__)
 
 
 CODES.put(
@@ -478,15 +482,17 @@ def _refuse(code: str, *functions: Any) -> None:
         if fn in RULES:
             continue
 
-        def rule(vm: Any, args: Any, kwargs: Any, name: str = getattr(fn, "__name__", str(fn))) -> Any:
-            raise Break(code, f"torch {name}()")
+        home = "torch" if hasattr(torch, fn.__name__) else fn.__module__
+
+        def rule(vm: Any, args: Any, kwargs: Any, name: str = f"{home}.{fn.__name__}") -> Any:
+            raise Break(code, f"{name}()")
 
         RULES.put(fn, rule)
 
 
 _refuse("BACKWARD", torch.autograd.backward)
 _refuse("RNG", torch.manual_seed, torch.seed, torch.get_rng_state, torch.set_rng_state, torch.initial_seed)
-_refuse("DISABLED_FUNCTION", torch.compiler.cudagraph_mark_step_begin)
+_refuse("TORCH_DISABLED", torch.compiler.cudagraph_mark_step_begin)
 _refuse("TENSOR_DATA", torch.utils.dlpack.from_dlpack, torch.from_dlpack, torch.frombuffer)
 
 

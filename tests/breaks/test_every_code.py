@@ -130,6 +130,12 @@ def disabled(x):
     return x * 2
 
 
+@example("TORCH_DISABLED", X)
+def _(x):
+    torch.compiler.cudagraph_mark_step_begin()
+    return x + 1
+
+
 @example("DISALLOWED", X)
 def _(x):
     return torch.cosh(x) + 1
