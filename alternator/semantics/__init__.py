@@ -10,6 +10,7 @@ from alternator.semantics import (  # noqa: F401
     classes,
     constant_results,
     containers,
+    context_variables,
     contexts,
     control_flow,
     copying,

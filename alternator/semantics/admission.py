@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import enum
 import functools
 import operator
@@ -226,4 +227,4 @@ def may_vary(source: Source) -> bool:
         if source.access in ("typeattr", "func"):
             return False
         source = source.parent
-    return source.access != "object" or type(source.key) is types.ModuleType
+    return source.access != "object" or type(source.key) in (types.ModuleType, contextvars.ContextVar)
