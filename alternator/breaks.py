@@ -180,7 +180,7 @@ add(
     "id() or hash() of a value that only exists while tracing has no meaning afterwards.",
     "Use another key, such as an index or a name.",
 )
-add("THREAD", "threads and locks", "Threads, locks and thread-local state cannot be traced.", _REWRITE)
+add("THREAD", "threads and locks", "Starting threads, and taking a lock from outside, cannot be traced.", _REWRITE)
 add("UNSUPPORTED_CALL", "call", "This callable, or this way to call it, cannot be traced.", _ALLOW)
 add("UNSUPPORTED_OPERATION", "operation", "This operation on these types cannot be traced.", _REWRITE)
 add(

@@ -16,7 +16,7 @@ from alternator.codegen.calling import call_backend, run_late
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter import masks, overrides
 from alternator.provenance.source import Source
-from alternator.semantics import functorch, gradients
+from alternator.semantics import functorch, gradients, locks
 from alternator.tensors import saved_hooks
 from alternator.tensors.sharing import inputs_for_backend
 from alternator.tensors.state import GlobalState, outside_inference_mode
@@ -48,6 +48,7 @@ def graph_call(b: Builder, attempt: Any, module: torch.fx.GraphModule, expected:
     before = gradients.flags_before(b) + b.new_tensors()
     with torch._C.DisableTorchFunctionSubclass():
         recover = RunAgain(attempt.vm, attempt.before)
+        locks.check_released(attempt.vm, module.graph, recover.possible)
         with outside_inference_mode():
             mode, facts = inputs_for_backend(attempt.fakes, attempt.recorder, module)
     attempt.vm.world.tree.tail += facts

@@ -31,6 +31,7 @@ from alternator.semantics import (  # noqa: F401
     iterators,
     json_texts,
     legacy_tensors,
+    locks,
     loggers,
     memoizing,
     nn_module,

@@ -71,20 +71,3 @@ def counts_objects(code: types.CodeType, namespace: dict[str, Any]) -> bool:
 _refuse("THREAD", "starting a thread", _thread.start_new_thread)
 for _name in ("quantize_per_tensor", "quantize_per_tensor_dynamic", "quantize_per_channel", "_empty_affine_quantized"):
     _refuse("SPARSE", f"{_name}(), whose fake result is no quantized tensor", getattr(torch, _name))
-
-
-def _refuse_outside(code: str, name: str, method: Any) -> None:
-    """A method of objects that captured code may make and use, but not reach out to."""
-
-    def rule(vm: Any, args: Any, kwargs: Any) -> Any:
-        if id(args[0]) in vm.records:
-            raise Break(code, name)
-        return vm.plain(lambda: method(*args, **kwargs))
-
-    RULES.put(method, rule)
-
-
-for _lock in (_thread.LockType, _thread.RLock):
-    for _name in ("acquire", "release", "__enter__", "__exit__", "locked"):
-        if _name in vars(_lock):
-            _refuse_outside("THREAD", f"{_name}() of a lock", vars(_lock)[_name])
