@@ -45,7 +45,8 @@ class RunAgain:
         small = not written or (may_raise or _may_not_be_saved(recorder)) and _are_small(recorder, written)
         expected = bool(vm.states.get("expected"))
         told = vm.has_handlers or has_effects(vm) or expected  # whether it is raised here or there
-        generators = {id(entry.generator): entry.generator for entry in recorder.inputs if entry.kind == "made"}
+        drawn = [entry for entry in recorder.inputs if entry.kind == "made"]
+        generators = {id(entry.generator): entry.generator for entry in drawn if entry.generator is not None}
         worth = not generators or may_raise or expected  # a state of theirs is thousands of bytes in Python objects
         self.before = before
         self.handles = vm.has_handlers
@@ -101,7 +102,7 @@ class _Before:
         self.cpu = torch.get_rng_state() if draws else None
         self.cuda = torch.cuda.get_rng_state_all() if draws and cuda else None
         self.tensors = [_Tensor(tensor, tensor.detach().clone(), tensor.requires_grad, history_of(tensor)) for tensor in written]
-        self.generators = [(one, _GENERATORS[type(one)], _GENERATORS[type(one)].state(one)) for one in generators]
+        self.generators = [(one, GENERATORS[type(one)], GENERATORS[type(one)].state(one)) for one in generators]
 
     def restore(self) -> bool:
         """False if that is not possible."""
@@ -144,7 +145,7 @@ class _Tensor(NamedTuple):
             self.tensor.copy_(self.copy)
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """How the state of a generator of a type is had and set."""
 
     state: Callable[[Any], Any]
@@ -155,10 +156,10 @@ def _set_numpy_state(generator: numpy.random.Generator, state: Any) -> None:
     generator.bit_generator.state = state
 
 
-_GENERATORS = {
-    random.Random: _Kind(random.Random.getstate, random.Random.setstate),
-    numpy.random.RandomState: _Kind(numpy.random.RandomState.get_state, numpy.random.RandomState.set_state),
-    numpy.random.Generator: _Kind(lambda generator: generator.bit_generator.state, _set_numpy_state),
+GENERATORS: dict[type, Kind] = {
+    random.Random: Kind(random.Random.getstate, random.Random.setstate),
+    numpy.random.RandomState: Kind(numpy.random.RandomState.get_state, numpy.random.RandomState.set_state),
+    numpy.random.Generator: Kind(lambda generator: generator.bit_generator.state, _set_numpy_state),
 }
 
 

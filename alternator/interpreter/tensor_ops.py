@@ -38,6 +38,9 @@ NUMBERS_BESIDE: dict[type, Any] = {}
 """type -> ``rule(vm, value)``: the number that a value of this type is beside tensors and in calls of torch's functions; with
 the operator, and the left operand (None if that is the value) and the right one, maybe a tensor that gives the same there."""
 
+DRAWING = IdentityTable("generators of random numbers")
+"""type of what is given as ``generator`` -> ``rule(vm, fn, args, kwargs)``: an operation that draws of it."""
+
 _METADATA = frozenset(
     "dtype device layout ndim requires_grad is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr "
     "is_quantized is_nested is_mkldnn itemsize names is_ipu is_vulkan is_maia is_xla is_mtia".split()
@@ -172,6 +175,8 @@ def _check(vm: Any, value: Any) -> bool:
                 return False
     elif kind is types.FunctionType or kind is types.MethodType:
         raise Break("UNSUPPORTED_CALL", "a Python function passed to a graph operation")
+    elif kind in DRAWING:
+        raise Break("RNG", f"a {kind.__name__} passed to such an operation")
     elif kind in NUMBERS_BESIDE:
         return False
     elif is_heap(kind) and not issubclass(type(value), _IN_GRAPH) and module_of(kind).split(".")[0] not in ("torch", "numpy"):
@@ -204,6 +209,8 @@ def call(vm: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """A torch function (or an operator with a tensor operand) as one node."""
     if vm.config.only_allow_pt2_compliant_ops and issubclass(type(fn), _OPERATORS):
         _check_compliant(fn, args, kwargs)
+    if kwargs and (drawing := DRAWING.get(type(kwargs.get("generator")))) is not None:
+        return drawing(vm, fn, args, kwargs)
     if not _prepare(vm, args, kwargs):
         return _overridden(vm, fn, args, kwargs)
     if kwargs and kwargs.get("requires_grad") and not touches_tensor(args, kwargs):
@@ -278,6 +285,8 @@ def record_method(vm: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, A
     """A method of a tensor as one node."""
     if vm.overrides.active and name in _RESHAPING:
         raise Break("TENSOR_SUBCLASS", f"{name}, where tensors have been given another class")
+    if kwargs and (drawing := DRAWING.get(type(kwargs.get("generator")))) is not None:
+        return drawing(vm, _unbound(name), args, kwargs)
     if not _prepare(vm, args[1:], kwargs):
         return _overridden(vm, _unbound(name), args, kwargs)
     if name[-1] == "_" != name[-2]:

@@ -61,6 +61,7 @@ from alternator.semantics import (  # noqa: F401
     text,
     text_files,
     torch_functions,
+    torch_generators,
     type_expressions,
     weakrefs,
 )

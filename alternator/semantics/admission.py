@@ -142,11 +142,6 @@ def admit_type_info(world: World, obj: Any, source: Source) -> Any:
     return obj
 
 
-@ADMIT.register(torch.Generator)
-def admit_generator(world: World, obj: Any, source: Source) -> Any:
-    raise Break("UNSUPPORTED_TYPE", f"a torch.Generator at {source.name}")
-
-
 @ADMIT.register(BaseException)
 def admit_exception(world: World, obj: Any, source: Source) -> Any:
     """Its arguments are read when it enters: native code that shows or compares it reads them unseen."""

@@ -316,7 +316,7 @@ def state_of(vm: Any, value: Any) -> dict[str, Any]:
 
 
 def _refuse_outside(vm: Any, value: Any) -> None:
-    if id(value) in vm.records:
+    if id(value) in vm.records or type(value) in tensor_ops.DRAWING:  # what is drawn of those is drawn later
         raise Break("UNSUPPORTED_OPERATION", f"a copy of an outside {type(value).__name__}")
 
 
