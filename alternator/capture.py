@@ -370,14 +370,30 @@ def _count_piece(attempt: Attempt, broken: Break) -> None:
 
 
 def _resumable(chain: list[Link], request: CompileRequest) -> list[Link]:
-    """The longest part of the chain, from the root, in which every frame can go on; empty if there is none."""
+    """The longest part of the chain, from the root, in which every frame can go on; empty if there is none.
+
+    A break in the standard library is taken at the call into it: the locks, files and processes behind it would break again."""
+    if not request.config.nested_graph_breaks:
+        chain = chain[:1]
+    while len(chain) > 1 and _is_machinery(chain[-1].frame.globals):
+        chain = chain[:-1]
     end = 0
-    for number, link in enumerate(chain if request.config.nested_graph_breaks else chain[:1]):
+    for number, link in enumerate(chain):
         if can_stop_before(link.frame):
             end = number + 1
         if not can_wait(link.frame):
             break
     return chain[:end]
+
+
+_RUN_CODE_OF_OTHERS = frozenset({"contextlib", "functools"})
+"""Modules of the standard library that go on with the program's own functions, which are worth going on in."""
+
+
+def _is_machinery(namespace: dict[str, Any]) -> bool:
+    name = namespace.get("__name__")
+    root = name.partition(".")[0] if type(name) is str else ""
+    return root in sys.stdlib_module_names and root not in _RUN_CODE_OF_OTHERS
 
 
 def _state_before(func: types.FunctionType, values: list[Any], request: CompileRequest) -> tuple[Attempt, list[Link]]:

@@ -42,6 +42,8 @@ DISALLOWED = Marks("disallow_in_graph")
 """A call of it breaks the graph; it runs plainly."""
 TRACED = Marks("dont_skip_tracing")
 """It is traced although its file is skipped by rule."""
+COMPILED = Marks("compile")
+"""Code of what was given to ``compile``: captured whether or not it looks as if it had to do with tensors."""
 
 
 def _attribute(obj: Any, name: str) -> Any:

@@ -68,6 +68,9 @@ class Context:
 
     def wrap_function(self, fn: Callable[..., Any]) -> Any:
         """Any other callable."""
+        code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+        if type(code) is types.CodeType:
+            marks.COMPILED.add(code)  # not the function, whose weak references show
         return _finish(eval_frame.CompiledFunction(self.target(fn), self.callback, fn), fn, self)
 
     def target(self, fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import importlib.util
 import os
+import sys
 import sysconfig
 import types
 
@@ -185,14 +186,17 @@ def may_hold_tensors(func: types.FunctionType, values: list[object]) -> bool:
     """A quick look at a frame: can there be tensor work in it at all?
 
     False only where neither the arguments nor the globals that the code names, nor its closure, lead to torch or to
-    user-defined objects; a wrong True costs a useless capture, a wrong False one that is missed.
+    user-defined objects; a wrong True costs a useless capture, a wrong False one that is missed.  What was given to
+    ``compile`` may get its tensors from anywhere, and so may the rest of a function that was captured up to a break.
     """
+    if func.__code__ in marks.COMPILED or origin_of(func.__code__) is not None:
+        return True
     seen: set[int] = set()
     if any(_leads_to_tensors(value, seen, 4) for value in values):
         return True
     namespace = func.__globals__
     for name in func.__code__.co_names:
-        if name in namespace and _is_of_torch(namespace[name]):
+        if name in namespace and (_is_of_torch(namespace[name]) or _global_leads_to_tensors(namespace[name], seen)):
             return True
     for cell in func.__closure__ or ():
         try:
@@ -215,6 +219,19 @@ def _is_of_torch(obj: object) -> bool:
     return kind not in _SCALARS and issubclass(kind, (torch.Tensor, torch.nn.Module))
 
 
+def _global_leads_to_tensors(obj: object, seen: set[int]) -> bool:
+    """As an argument does; what a function or a class comes to is asked about when its own frames run."""
+    kind = type(obj)
+    if kind in (types.FunctionType, types.BuiltinFunctionType, types.ModuleType) or issubclass(kind, type):
+        return False
+    home = module_of(kind).partition(".")[0]
+    return (home in _OF_CONTAINERS or home not in sys.stdlib_module_names) and _leads_to_tensors(obj, seen, 4)
+
+
+_OF_CONTAINERS = frozenset({"builtins", "collections", "functools", "itertools", "queue", "types", "weakref"})
+"""Modules of Python's own whose objects hold what a program puts there."""
+
+
 def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
     kind = type(obj)
     if kind in _SCALARS:
@@ -224,6 +241,8 @@ def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
     if id(obj) in seen or depth == 0:
         return False
     seen.add(id(obj))
+    if len(seen) > _LOOKED_AT:  # capturing costs no more than looking on
+        return True
     base = storage.container_base(kind)
     if base is not None:
         items = dict.values(obj) if base is dict else storage.items(obj)  # type: ignore[arg-type]
@@ -238,6 +257,9 @@ def _leads_to_tensors(obj: object, seen: set[int], depth: int) -> bool:
         return True
     inner = held("attribute", obj, "__dict__") if not issubclass(kind, type) else None  # it is not made for this look
     return issubclass(type(inner), dict) and any(_leads_to_tensors(item, seen, depth - 1) for item in [*dict.values(inner)][:64])  # type: ignore[arg-type]
+
+
+_LOOKED_AT = 2_000
 
 
 def _slots(kind: type) -> list[types.MemberDescriptorType]:

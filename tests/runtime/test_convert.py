@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
+import queue
 import threading
+import types
 import weakref
 from typing import Any
 
 import pytest
 import torch
-from helpers import Recorder
+from helpers import Recorder, same
 
 import alternator
 from alternator import capture, config, exc, utils
@@ -146,13 +148,67 @@ def test_guard_export_fn() -> None:
 
 
 def test_frames_without_tensors_are_left_alone() -> None:
+    """At once if something that runs plainly calls them; what was given to compile() itself, after a few looks."""
     recorder = Recorder()
 
     def f(a: int) -> int:
         return a * 2
 
-    assert alternator.compile(f, backend=recorder)(3) == 6
-    assert recorder.frame_count == 0 and utils.counters["frames"]["total"] == 0
+    @alternator.disable(recursive=False)
+    def plain(a: int) -> int:
+        return f(a)
+
+    alternator.reset()
+    assert alternator.compile(plain, backend=recorder)(3) == 6 and utils.counters["frames"]["total"] == 0
+    compiled = alternator.compile(f, backend=recorder)
+    assert [compiled(i) for i in range(10)] == [2 * i for i in range(10)]
+    assert recorder.frame_count == 0 and 0 < utils.counters["frames"]["total"] < 5
+
+
+TENSORS = [torch.ones(3), torch.ones(3) * 2]
+BOX = types.SimpleNamespace(tensors={"a": torch.ones(3)})
+
+
+def behind_a_call() -> Any:
+    return BOX
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda: TENSORS[1] * 2,
+        lambda: BOX.tensors["a"] * 2,
+        lambda: behind_a_call().tensors["a"] * 2,
+        lambda: next(iter(TENSORS)) * 2,
+    ],
+)
+def test_what_is_compiled_may_get_its_tensors_from_anywhere(fn: Any) -> None:
+    same(fn, graphs=1, breaks=0)
+
+
+def test_the_rest_of_a_function_may_get_its_tensors_from_anywhere() -> None:
+    waiting: queue.Queue[Any] = queue.Queue()
+
+    def fn(x: Any) -> Any:
+        waiting.put(x + 1)
+        return waiting.get() * 2
+
+    recorder = Recorder()
+    assert torch.equal(alternator.compile(fn, backend=recorder)(X), (X + 1) * 2)
+    assert recorder.frame_count == 2
+
+
+def test_callees_of_plain_code_find_tensors_in_globals() -> None:
+    def inner() -> Any:
+        return TENSORS[0] * 3
+
+    @alternator.disable(recursive=False)
+    def plain() -> Any:
+        return inner()
+
+    recorder = Recorder()
+    assert torch.equal(alternator.compile(plain, backend=recorder)(), TENSORS[0] * 3)
+    assert recorder.frame_count == 1
 
 
 def test_generators_and_coroutines_run_plainly() -> None:
