@@ -66,6 +66,8 @@ Result Walk::instance_dict(uint32_t id, PyObject* parent) {
   }
   if (found == py::Slot::unmade) return fail(id, "no memory");
   if (found == py::Slot::none) return missing(id);
+  const Node& node = tree_.nodes_[id];
+  if (!*slot && !node.may_be_missing && (!node.guards.empty() || node.attrs || node.others)) py::make_dict(parent);
   return *slot ? verify(id, *slot, false) : empty_dict(id);
 }
 

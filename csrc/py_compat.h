@@ -354,10 +354,12 @@ inline NoAttributes no_attributes_words(PyObject* obj) {
   if (base[-4]) words.second = reinterpret_cast<const uint64_t*>(base[-4]) - 1;  // with the number of values set
   return words;
 }
-// Gives an object whose attributes are inline its __dict__. Nothing else runs meanwhile: not the garbage collector either.
+// Gives an object that can have one its __dict__: its attributes are inline, or it has none. Nothing else runs meanwhile: not the garbage collector either.
 inline void make_dict(PyObject* obj) {
   const int enabled = PyGC_Disable();
-  (void)_PyObject_GetDictPtr(obj);
+  PyObject* made = PyObject_GenericGetDict(obj, nullptr);
+  if (!made) PyErr_Clear();
+  Py_XDECREF(made);
   if (enabled) PyGC_Enable();
 }
 // The attributes of an object whose __dict__ is `unmade`, as that would have them.

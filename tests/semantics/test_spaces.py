@@ -181,3 +181,25 @@ def test_the_attributes_of_a_partial_leave() -> None:
 
     space, part = alternator.compile(fn, backend="eager", fullgraph=True)(X)
     assert space is part.__dict__ and list(space) == ["extra"] and torch.equal(part.extra, X + 1)
+
+
+class Bare:
+    pass
+
+
+class Members(set):
+    pass
+
+
+class Pairs(dict):
+    pass
+
+
+def test_the_dict_of_an_object_that_was_never_asked_for_one() -> None:
+    def f(x, value):
+        return x + len(value.__dict__), value.__dict__
+
+    for kind in (Bare, Members, Pairs):
+        full = kind()
+        full.name = 1.0
+        same(f, X, kind(), then=[(X, kind()), (X, full), (X, kind())], recompiles=1)
