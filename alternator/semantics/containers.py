@@ -107,6 +107,22 @@ def admit_proxy(world: World, obj: Any, source: Source) -> Any:
     return made
 
 
+_VIEWS = {
+    type(view(kind())): view
+    for kind in (dict, collections.OrderedDict)
+    for view in (cast(Any, kind).keys, cast(Any, kind).values, cast(Any, kind).items)
+}
+
+
+@ADMIT.register(*_VIEWS)
+def admit_view(world: World, obj: Any, source: Source) -> Any:
+    """A view of what a dict holds, which the program may have in hand and change."""
+    source.guard("TYPE", type(obj))
+    made = _VIEWS[type(obj)](world.vm.fill_value(world.admit(_viewed(obj), source.child("call", _viewed))))
+    world.record(obj, source, made)
+    return made
+
+
 @REBUILD.rule(types.MappingProxyType)
 def rebuild_proxy(b: Any, value: Any) -> str:
     """A view that the program made, of the same dict; or one of a class."""

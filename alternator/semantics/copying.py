@@ -41,7 +41,7 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
     if kind in _ATOMIC or kind in (tuple, frozenset) or issubclass(kind, (*SYMBOLIC, PendingText)):
         return value
     hook = vm.world.class_attr(kind, "__copy__")
-    if type(hook) is types.FunctionType:
+    if type(hook) is types.FunctionType or hook is collections.defaultdict.__copy__:
         return calls.call(vm, hook, (value,), {})
     if issubclass(type(value), torch.Tensor):
         raise Break("TENSOR_EFFECT", "copy.copy() of a tensor")
@@ -316,23 +316,75 @@ def state_of(vm: Any, value: Any) -> dict[str, Any]:
 
 
 def _refuse_outside(vm: Any, value: Any) -> None:
-    if id(value) in vm.records or type(value) in tensor_ops.DRAWING:  # what is drawn of those is drawn later
+    if (
+        id(value) in vm.records and _reduction(vm, value) is None or type(value) in tensor_ops.DRAWING
+    ):  # what is drawn of those is drawn later
         raise Break("UNSUPPORTED_OPERATION", f"a copy of an outside {type(value).__name__}")
+
+
+def _reduction(vm: Any, value: Any) -> Any:
+    """What says in Python how an object of a subclass of a container is taken apart, or None."""
+    kind = type(value)
+    base = attributes.native_base(kind)
+    if not is_heap(kind) or base not in _REDUCTIONS or kind in copyreg.dispatch_table or is_asked(vm, kind):
+        return None
+    if any(type(raw) is types.MemberDescriptorType for one in kind.__mro__ if is_heap(one) for raw in one.__dict__.values()):
+        return None
+    if type(vm.world.class_attr(kind, "__dict__")) is not (types.GetSetDescriptorType if kind.__dictoffset__ else type(MISSING)):
+        return None
+    found = {name: vm.world.class_attr(kind, name) for name in _HOOKS}
+    if any(type(found[name]) is types.FunctionType for name in ("__reduce_ex__", "__reduce__")):
+        return found["__reduce__"] if found["__reduce_ex__"] is object.__reduce_ex__ else None
+    ordinary = found["__getstate__"] is object.__getstate__ and found["__getnewargs__"] is found["__getnewargs_ex__"] is MISSING
+    expected = (object.__reduce_ex__, _REDUCTIONS[base][0])
+    return _REDUCTIONS[base][1] if ordinary and (found["__reduce_ex__"], found["__reduce__"]) == expected else None
+
+
+def _of_new(obj: Any) -> Any:
+    """Polyfill of ``object.__reduce_ex__(4)`` of lists and dicts."""
+    cls = type(obj)
+    items = iter(obj) if isinstance(obj, list) else None
+    pairs = iter(obj.items()) if isinstance(obj, dict) else None
+    return copyreg.__newobj__, (cls,), getattr(obj, "__dict__", None) or None, items, pairs  # type: ignore[attr-defined]
+
+
+def _of_ordered(obj: Any) -> Any:
+    """Polyfill of ``OrderedDict.__reduce__``."""
+    return type(obj), (), obj.__dict__ or None, None, iter(obj.items())
+
+
+def _of_set(obj: Any) -> Any:
+    """Polyfill of ``set.__reduce__``."""
+    return type(obj), (list(obj),), getattr(obj, "__dict__", None) or None
+
+
+_REDUCTIONS: dict[type, tuple[Any, Any]] = {
+    list: (object.__reduce__, _of_new),
+    dict: (object.__reduce__, _of_new),
+    collections.OrderedDict: (collections.OrderedDict.__reduce__, _of_ordered),
+    set: (set.__reduce__, _of_set),
+}
 
 
 @RULES.rule(object.__reduce_ex__)
 def rule_reduce_ex(vm: Any, args: Any, kwargs: Any) -> Any:
-    """Native code that takes an object apart: not one from outside."""
+    """Native code that takes an object apart: a container by its twin in Python."""
     _refuse_outside(vm, args[0])
     hook = vm.world.class_attr(type(args[0]), "__reduce__")
+    if type(hook) is not types.FunctionType and len(args) == 2 and type(args[1]) is int and args[1] >= 2:
+        hook = _reduction(vm, args[0])
     if type(hook) is types.FunctionType:
         return calls.call(vm, hook, args[:1], {})
+    if id(args[0]) in vm.records:
+        raise Break("UNSUPPORTED_OPERATION", f"such a call of __reduce_ex__() of an outside {type(args[0]).__name__}")
     return vm.native(object.__reduce_ex__, args)
 
 
 def _of_instances(fn: Any) -> None:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         _refuse_outside(vm, args[0])
+        if id(args[0]) in vm.records:
+            raise Break("UNSUPPORTED_OPERATION", f"{fn.__name__}() of an outside {type(args[0]).__name__}")
         return vm.native(fn, args)
 
     RULES.put(fn, rule)

@@ -146,3 +146,100 @@ def test_one_tuple_in_several_places(inner) -> None:
         return x * made.more, made, [a is b for a in made.lists for b in made.lists], made.sizes[0] is one.sizes[0]
 
     same(f, torch.ones(2), Sizes(inner, 3), then=[(torch.ones(2), Sizes(inner, 2))], graphs=1)
+
+
+class Tagged(dict):
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.tag = [3.0]
+
+    def total(self):
+        return sum(self.values()) + self.tag[0]
+
+
+class Slotted(dict):
+    __slots__ = ()
+
+
+class Logged(dict):
+    """Says what is done to it."""
+
+    def __setitem__(self, key, value) -> None:
+        super().__setitem__(key, value * 2)
+
+
+class Ordered(collections.OrderedDict):
+    pass
+
+
+class Defaulting(collections.defaultdict):
+    pass
+
+
+class Items(list):
+    def append(self, item) -> None:
+        super().append(item + 1)
+
+
+class Members(set):
+    pass
+
+
+def containers():
+    made = [Tagged(a=1.0, b=2.0), Slotted(a=1.0), Logged(a=1.0), Ordered(a=1.0, b=2.0), collections.Counter("abca")]
+    made += [Defaulting(list, {"a": [1.0]}), collections.defaultdict(list, {"a": [1.0]}), Items([1.0, 2.0]), Members({1.0, 2.0})]
+    made[3].tag = "kept"
+    made[7].tag = ["own"]
+    return made
+
+
+@pytest.mark.parametrize("index", range(9))
+@pytest.mark.parametrize("do", [copy.copy, copy.deepcopy])
+def test_copies_of_containers_of_other_classes(do, index) -> None:
+    def f(x, value):
+        made = do(value)
+        if isinstance(made, dict):
+            made["new"] = [x] if isinstance(made, collections.defaultdict) else 5.0
+        again = do(made)
+        return x + len(made), made, again, value, type(made).__name__, getattr(made, "tag", None) is getattr(value, "tag", None)
+
+    same(f, X, containers()[index], fullgraph=do is copy.copy or index != 5)
+
+
+@pytest.mark.parametrize("index", range(9))
+def test_copies_by_their_method(index) -> None:
+    def f(x, value):
+        made = value.copy()
+        return x + len(made), made, type(made) is type(value)
+
+    same(f, X, containers()[index])
+
+
+def test_a_copy_follows_what_is_copied() -> None:
+    def f(x, value):
+        made = copy.copy(value)
+        made["z"] = 9.0
+        return x * made.total(), made
+
+    changed = Tagged(a=4.0)
+    changed.tag = [1.0]
+    same(f, X, Tagged(a=1.0, b=2.0), then=[(X, changed), (X, Tagged())], fullgraph=True, graphs=1)
+
+
+class Reducing(dict):
+    def __reduce__(self):
+        return Reducing, (list(self.items()),), {"from": "reduce"}
+
+
+class Stating(dict):
+    def __getstate__(self):
+        return {"said": len(self)}
+
+
+def test_containers_that_say_how_they_are_copied() -> None:
+    def f(x, value):
+        made = copy.copy(value)
+        return x + len(made), made, vars(made), copy.deepcopy(value)
+
+    for kind in (Reducing, Stating):
+        same(f, X, kind(a=1.0, b=2.0))
