@@ -50,6 +50,7 @@ from alternator.semantics import (  # noqa: F401
     regular_expressions,
     resuming,
     scaled,
+    schemas,
     scope,
     scripted,
     stdlib,

@@ -30,6 +30,7 @@ _PLAIN = SCALARS | frozenset(
         types.ModuleType,
     }
     | {torch.dtype, torch.device, torch.layout, torch.memory_format, types.GenericAlias, types.UnionType}
+    | {torch._C.FunctionSchema, torch._C.Argument}
 )
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 

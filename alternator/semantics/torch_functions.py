@@ -370,7 +370,14 @@ def call_overload(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 
 def _native_attr(vm: Any, obj: Any, name: str) -> Any:
     value = vm.plain(getattr, obj, name)
-    vm.world.trusted(value)
+    if type(value) is types.MethodType and value.__self__ is obj:  # made anew at each look
+        vm.world.trusted(value.__func__)
+    elif type(value) is list:
+        return vm.world.admit(value, vm.world.trusted(obj).inner.child("attr", name))
+    elif id(value) not in vm.records and type(value) is torch._C.FunctionSchema:
+        return vm.world.by_identity(value, vm.world.trusted(obj).inner.child("attr", name))
+    else:
+        vm.world.trusted(value)
     return value
 
 
