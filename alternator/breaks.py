@@ -155,6 +155,13 @@ add(
     "Don't return or store such a value from the compiled function.",
 )
 add(
+    "RAISED_IN_CAPTURE",
+    "exception that the program does not raise",
+    "The function raised something while it was captured; it then ran plainly, as what raises does, and raised nothing.",
+    "If the program asks whether it is being compiled, and raises where it is, take that out; else this is a bug of Alternator: "
+    "please report it.",
+)
+add(
     "EXCEPTION_STATE",
     "use of the current exception",
     "The exception that is being handled (or its traceback) is used in a way that cannot be traced.",

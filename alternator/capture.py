@@ -216,8 +216,10 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     try:
         attempt.run()
     except UserRaise as raised:  # the program raises: let it do so itself, with its own traceback
-        utils.report_skip(utils.SkipReport(func.__code__, f"it raised {breaks.text_of(raised.exc)}"))
-        return _plainly(func, request)
+        text = breaks.text_of(raised.exc)
+        utils.report_skip(utils.SkipReport(func.__code__, f"it raised {text}"))
+        is_error = request.fullgraph or attempt.breaks_are_errors or config.raise_internal_errors
+        return _plainly(func, request), _RaisesNothing(text, user_stack(attempt), is_error)
     except Break as stopped:
         broken, chain = stopped, chain_of(stopped)
         if broken.code in _TAKEN_AT_THE_ROOT:
@@ -233,6 +235,21 @@ def _attempt(func: types.FunctionType, values: list[Any], request: CompileReques
     if not request.config.verbose:
         broken.__traceback__ = broken.__context__ = None  # this frame is in them: a cycle, which keeps the arguments
     return _after_break(attempt, values, broken, chain)
+
+
+class _RaisesNothing:
+    """Called if the plain run of a frame that raised while it was captured raises nothing: what was captured was not what the
+    program does.  That is a break; where none is allowed, an error."""
+
+    def __init__(self, text: str, stack: list[traceback.FrameSummary], is_error: bool | None) -> None:
+        self.text, self.stack, self.is_error = text, stack, is_error
+
+    def __call__(self) -> None:
+        broken = Break("RAISED_IN_CAPTURE", self.text)
+        if self.is_error:
+            utils.abandon_error_on_graph_break()
+            raise breaks.unsupported(broken, self.stack).with_traceback(None)
+        utils.report_break(utils.break_reason(broken, self.stack))
 
 
 def _plainly(func: types.FunctionType, request: CompileRequest, how: Any = True) -> Any:

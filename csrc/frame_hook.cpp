@@ -144,6 +144,21 @@ bool builtins_are_changed() {
   return false;
 }
 
+// `how`: None, or False for cached entries only. `behind`: called, if given, when the frame has raised nothing.
+PyObject* run_plainly(PyThreadState* tstate, py::Frame* frame, PyObject* how, PyObject* behind) {
+  Own result;
+  if (how == Py_False) {
+    CallbackScope run_only(Py_False);
+    result = Own::steal(run_frame(tstate, frame, 0));
+  } else {
+    result = Own::steal(run_frame(tstate, frame, 0));
+  }
+  if (!result || !behind) return result.release();
+  HookOff off;
+  Own told = Own::steal(PyObject_CallNoArgs(behind));
+  return told ? result.release() : nullptr;
+}
+
 PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
   if (__builtin_expect(builtins_are_changed(), 0)) return run_frame(tstate, frame, 0);
   Own result;
@@ -159,10 +174,9 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
     result.clear();
     return run_frame(tstate, frame, 0);
   }
-  if (result.get() == Py_False) {
-    CallbackScope run_only(Py_False);
-    return run_frame(tstate, frame, 0);
-  }
+  if (result.get() == Py_False) return run_plainly(tstate, frame, Py_False, nullptr);
+  if (PyTuple_CheckExact(result.get()) && PyTuple_GET_SIZE(result.get()) == 2)
+    return run_plainly(tstate, frame, PyTuple_GET_ITEM(result.get(), 0), PyTuple_GET_ITEM(result.get(), 1));
   if (result.get() == skip_code || result.get() == skip_code_recursive) {
     ExtraState* extra = make_extra(code);
     if (!extra) return nullptr;
@@ -173,7 +187,7 @@ PyObject* offer_frame(PyThreadState* tstate, py::Frame* frame, bool moved) {
   }
   if (is_cache_entry(result.get())) return use_new_entry(tstate, frame, result.get(), moved);
   return PyErr_Format(PyExc_TypeError,
-                      "the frame callback must return None, False, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
+                      "the frame callback must return None, False, a pair, SKIP_CODE, SKIP_CODE_RECURSIVE or a _CacheEntry, not %s",
                       Py_TYPE(result.get())->tp_name);
 }
 

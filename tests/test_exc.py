@@ -12,9 +12,10 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
 
 import alternator
-from alternator import breaks, exc
+from alternator import breaks, config, exc, utils
 
 PACKAGE = Path(alternator.__file__).parent
 
@@ -104,3 +105,46 @@ def test_guards_of_a_new_entry_that_do_not_hold_cost_no_more_than_the_entry(tmp_
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     ran = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True, env=environment)
     assert ran.stdout.split() == ["2.0", "True"]
+
+
+def raises_where_it_is_compiled(x):
+    if torch.compiler.is_compiling():
+        raise ValueError("not here")
+    return x + 1
+
+
+def calls_it(x):
+    return raises_where_it_is_compiled(x * 2)
+
+
+def test_an_exception_that_only_the_capture_raises_is_a_break():
+    config.raise_internal_errors = False
+    compiled = alternator.compile(calls_it, backend="eager")
+    assert compiled(torch.ones(1)).item() == 3
+    (title,) = utils.counters["graph_break"]
+    assert title == "exception that the program does not raise: ValueError: not here"
+    explained = alternator.explain(calls_it)(torch.ones(1))
+    assert {reason.code for reason in explained.break_reasons} == {"RAISED_IN_CAPTURE"}
+
+
+@pytest.mark.parametrize("fn", [raises_where_it_is_compiled, calls_it])
+def test_it_is_an_error_where_no_break_is_allowed(fn):
+    config.raise_internal_errors = False
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    for _ in range(3):
+        with pytest.raises(exc.Unsupported, match="RAISED_IN_CAPTURE") as caught:
+            compiled(torch.ones(1))
+        assert caught.value.real_stack[-1].name == fn.__name__
+    with alternator.error_on_graph_break(True), pytest.raises(exc.Unsupported, match="RAISED_IN_CAPTURE"):
+        alternator.compile(fn, backend="eager")(torch.ones(1))
+
+
+def test_what_the_program_raises_too_is_no_break():
+    def fn(x):
+        raise ValueError(f"{tuple(x.shape)}")
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="(1,)"):
+            compiled(torch.ones(1))
+    assert not utils.counters["graph_break"]

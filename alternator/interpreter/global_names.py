@@ -129,6 +129,8 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
         value = known[name]
         if value is not MISSING:
             return value
+        if name == "__annotations__":
+            raise _annotations_are_made()
         if "__getattr__" in space:
             raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of {module.__name__}, which was deleted")
         error = AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
@@ -139,7 +141,7 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
                 raise Break("UNSUPPORTED_ATTRIBUTE", f"__dict__ of a {type(module).__name__}")
             return vm.world.admit(space, vm.world.tree.object(module).child("dict"))
         if name == "__annotations__":
-            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of a module that has none yet: reading them makes them")
+            raise _annotations_are_made()
         raw = vm.world.class_attr(type(module), name)
         if type(raw) is types.WrapperDescriptorType:
             return attributes.bind(vm, raw, module, type(module), name)
@@ -155,6 +157,10 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
     value = vm.world.admit(space[name], vm.world.tree.object(module).child("dict").child("dictitem", name))
     vm.attr_memo[(id(module), name)] = value
     return value
+
+
+def _annotations_are_made() -> Break:
+    return Break("UNSUPPORTED_ATTRIBUTE", "__annotations__ of a module that has none yet: reading them makes them")
 
 
 def store_attribute(vm: Any, module: types.ModuleType, name: str, value: Any) -> None:

@@ -32,6 +32,8 @@ def rule_copy(vm: Any, args: Any, kwargs: Any) -> Any:
     value = args[0]
     kind = type(value)
     if issubclass(kind, TracedGenerator):
+        if kind is not TracedGenerator:
+            raise Break("GENERATOR_STATE", f"copy.copy() of a {attributes.type_of(vm, value).__name__}")
         raise vm.user_raise(TypeError("cannot pickle 'generator' object"))
     if kind in (list, dict, set):
         return kind(vm.fill_value(value))

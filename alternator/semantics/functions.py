@@ -74,17 +74,12 @@ def _function_attr(vm: Any, obj: Any, name: str) -> Any:
         value = vm.plain(getattr, obj, name)
         return value if rec is None else vm.world.admit(value, rec.inner.child("attr", name))
     if name == "__dict__":
-        if rec is None:
-            return keep_space(vm, obj, obj.__dict__)
-        return vm.world.admit(obj.__dict__, rec.inner.child("dict"))
-    if name in obj.__dict__:
-        return (
-            obj.__dict__[name]
-            if rec is None
-            else vm.world.admit(obj.__dict__[name], rec.inner.child("dict").child("dictitem", name))
-        )
-    if rec is not None and not hasattr(types.FunctionType, name):
-        rec.inner.child("attr", name).guard("ABSENT")
+        return keep_space(vm, obj, obj.__dict__) if rec is None else attributes.instance_dict(vm, obj, rec)
+    value = attributes.instance_value(vm, obj, rec, name)
+    if value is not MISSING:
+        return value
+    if not hasattr(types.FunctionType, name):
+        raise vm.user_raise(AttributeError(f"'function' object has no attribute '{name}'", name=name, obj=obj))
     return vm.plain(getattr, obj, name)
 
 

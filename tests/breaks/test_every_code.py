@@ -299,6 +299,13 @@ def _(x, make):
     return x + 1, sink.text
 
 
+@example("RAISED_IN_CAPTURE", X, raise_internal_errors=False)
+def _(x):
+    if torch.compiler.is_compiling():
+        raise ValueError("not here")
+    return x + 1
+
+
 @example("RECURSION", X)
 def _(x):
     return deep(x, 1200)

@@ -457,6 +457,31 @@ def test_match_args_that_are_no_tuple_of_strings():
         same(fn, torch.ones(2), args)
 
 
+def test_a_class_pattern_does_not_match_what_lacks_an_attribute():
+    class Cls:
+        __match_args__ = "a", "b"
+
+    def fn(x, values):
+        one = Cls()
+        vars(one).update(values)
+        try:
+            match one:
+                case Cls(a, b, c=3):
+                    return x + a, b
+                case Cls(a, b=2):
+                    return x + a
+                case Cls(_, a=0):
+                    return x - 1
+                case Cls(a):
+                    return x * a
+        except TypeError as error:
+            return x, str(error)
+        return x, None
+
+    for values in ({}, {"a": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2, "c": 3}, {"b": 2}, {"a": 0}):
+        same(fn, torch.ones(2), values, fullgraph=True)
+
+
 def test_a_weak_proxy_whose_object_is_gone():
     def fn(x, proxy):
         try:

@@ -243,3 +243,15 @@ def test_containers_that_say_how_they_are_copied() -> None:
 
     for kind in (Reducing, Stating):
         same(f, X, kind(a=1.0, b=2.0))
+
+
+def test_iterators_that_the_program_makes_are_copied():
+    def fn(x):
+        one = map(lambda item: item + 1, [x, x * 2])
+        next(one)
+        try:
+            return x + 1, [*copy.copy(one)], [*one]
+        except TypeError as error:
+            return x, str(error)
+
+    same(fn, torch.ones(2))

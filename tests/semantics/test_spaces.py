@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from typing import Any
 
 import pytest
@@ -203,3 +204,32 @@ def test_the_dict_of_an_object_that_was_never_asked_for_one() -> None:
         full = kind()
         full.name = 1.0
         same(f, X, kind(), then=[(X, kind()), (X, full), (X, kind())], recompiles=1)
+
+
+def wrapped(x: Any) -> Any:
+    return x
+
+
+@pytest.mark.parametrize("make", [lambda: copied(wrapped), lambda: functools.partial(wrapped), lambda: ValueError(1)])
+def test_attributes_and_the_dict_of_an_outside_object_are_one(make: Any) -> None:
+    def fn(x: torch.Tensor, own: Any) -> Any:
+        space = vars(own)
+        space["a"] = 2
+        y = x + own.a
+        own.b = 3
+        del space["c"]
+        seen = hasattr(own, "c"), list(space), space["b"]
+        unsupported(1)
+        own.a = 4
+        return y, seen, space["a"], own.b, vars(own) is space
+
+    compiled = alternator.compile(fn, backend="eager")
+    for _ in range(3):
+        one, other = make(), make()
+        one.c = other.c = 1
+        assert_same(fn(X, one), compiled(X, other))
+        assert vars(one) == vars(other)
+
+
+def copied(fn: Any) -> Any:
+    return types.FunctionType(fn.__code__, fn.__globals__)

@@ -152,14 +152,13 @@ def match_class(f: Any, i: Any) -> None:
         f.stack.append(None)
         return
     values: list[Any] = []
-    if count:
-        if cls.__flags__ & _MATCH_SELF and vm.world.class_attr(cls, "__match_args__") is MISSING:
-            if count > 1:
-                raise vm.user_raise(TypeError(f"{cls.__name__}() accepts 1 positional sub-pattern ({count} given)"))
-            values.append(subject)
-        else:
-            values.extend(vm.getattr(subject, name) for name in _positional(vm, cls, count))
-    f.stack.append(_named(vm, subject, names, values))
+    if count and cls.__flags__ & _MATCH_SELF and vm.world.class_attr(cls, "__match_args__") is MISSING:
+        if count > 1:
+            raise vm.user_raise(TypeError(f"{cls.__name__}() accepts 1 positional sub-pattern ({count} given)"))
+        values.append(subject)
+    elif count:
+        names = (*_positional(vm, cls, count), *names)
+    f.stack.append(_attributes(vm, subject, cls, names, values))
 
 
 _MATCH_SELF = 1 << 22
@@ -174,15 +173,17 @@ def _positional(vm: Any, cls: type, count: int) -> Any:
     if len(names) < count:
         plural = "s" if len(names) != 1 else ""
         raise vm.user_raise(TypeError(f"{cls.__name__}() accepts {len(names)} positional sub-pattern{plural} ({count} given)"))
-    for name in names[:count]:
-        if type(name) is not str:
-            kind = attributes.type_of(vm, name).__name__
-            raise vm.user_raise(TypeError(f"__match_args__ elements must be strings (got {kind})"))
     return names[:count]
 
 
-def _named(vm: Any, subject: Any, names: Any, values: list[Any]) -> Any:
-    for name in names:
+def _attributes(vm: Any, subject: Any, cls: type, names: Any, values: list[Any]) -> Any:
+    """The values behind those that there are; None, no match, if the subject has not all of the attributes."""
+    for at, name in enumerate(names):
+        if type(name) is not str:
+            kind = attributes.type_of(vm, name).__name__
+            raise vm.user_raise(TypeError(f"__match_args__ elements must be strings (got {kind})"))
+        if name in names[:at]:
+            raise vm.user_raise(TypeError(f"{cls.__name__}() got multiple sub-patterns for attribute {name!r}"))
         found = vm.call(getattr, (subject, name, MISSING))
         if found is MISSING:
             return None
