@@ -133,6 +133,10 @@ class BackendCompilerFailed(AlternatorException):
         return type(self), (self.backend_name, self.inner_exception, self.graph)
 
 
+class WrongResults(AlternatorException):
+    """What a backend has made of a graph gives something else than the graph's outputs."""
+
+
 class TorchRuntimeError(AlternatorException):
     """A torch operation cannot work on the values it is given; running the program plainly fails as well."""
 

@@ -12,7 +12,7 @@ from alternator._C.eval_frame import DisabledCall
 from alternator.codegen import checks
 from alternator.codegen.again import RunAgain
 from alternator.codegen.builder import Builder
-from alternator.codegen.calling import call_backend, run_late
+from alternator.codegen.calling import call_backend, giving, outputs_of, run_late
 from alternator.exc import BackendCompilerFailed, Break, SkipFrame, UserRaise
 from alternator.interpreter import masks, overrides
 from alternator.provenance.source import Source
@@ -59,7 +59,7 @@ def graph_call(b: Builder, attempt: Any, module: torch.fx.GraphModule, expected:
     rows = {} if recover.possible else attempt.vm.states.get("checks", {})  # the plain run raises what they stand for
     asserted = {text: checks.Check(*row) for text, row in rows.items()}
     conditions = checks.conditions_of(module, asserted)
-    compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode))
+    compiled = functorch.balanced(attempt.vm, _compile(attempt, module, examples, mode, len(b.outputs)))
     if attempt.vm.overrides.active:
         compiled = overrides.without(compiled, examples)
     compiled = checks.raising(compiled, asserted, conditions)
@@ -93,7 +93,7 @@ def _input_text(b: Builder, entry: Any) -> str:
     return f"{name}.{entry.kind}({entry.dim})"
 
 
-def _compile(attempt: Any, module: torch.fx.GraphModule, examples: list[Any], mode: FakeTensorMode) -> Any:
+def _compile(attempt: Any, module: torch.fx.GraphModule, examples: list[Any], mode: FakeTensorMode, outputs: int) -> Any:
     """Hand the graph to the backend, in the tracing context that AOTAutograd expects."""
     request = attempt.request
     state = GlobalState()
@@ -117,4 +117,8 @@ def _compile(attempt: Any, module: torch.fx.GraphModule, examples: list[Any], mo
         state.restore()
     if not callable(compiled):
         raise BackendCompilerFailed(request.backend_name, TypeError(f"the backend returned {compiled!r}, which cannot be called"))
-    return run_late(module) if compiled is module or compiled == module.forward else compiled
+    as_it_is = compiled is module or compiled == module.forward
+    known = getattr(request.backend, "__module__", "").startswith("alternator.backends.")
+    gives_all = not outputs or (outputs_of(module) == outputs if as_it_is else known)
+    compiled = run_late(module) if as_it_is else compiled
+    return compiled if gives_all else giving(compiled, outputs, request.backend_name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, Callable
 
 import torch
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from alternator import interrupts
+from alternator.exc import WrongResults
 
 MAX_STARTS = 30
 
@@ -40,3 +42,28 @@ def run_late(module: torch.fx.GraphModule) -> Any:
         return forward(*args)
 
     return run
+
+
+def outputs_of(module: torch.fx.GraphModule) -> int:
+    """How many outputs the graph has; -1: what it returns is no tuple."""
+    (results,) = next(reversed(module.graph.nodes)).args
+    return len(results) if isinstance(results, (tuple, list)) else -1
+
+
+def giving(compiled: Callable[..., Any], count: int, name: str) -> Callable[..., Any]:
+    """The compiled graph, which is held to give so many outputs, in a tuple or list."""
+
+    @functools.wraps(compiled, updated=())
+    def giving_all(*args: Any) -> Any:
+        results = compiled(*args)
+        if isinstance(results, (tuple, list)) and len(results) == count:
+            return results
+        found = f"a {type(results).__name__}"
+        if isinstance(results, (tuple, list)):
+            found = f"{len(results)} in a {type(results).__name__}"
+        outputs = "1 output" if count == 1 else f"{count} outputs"
+        raise WrongResults(
+            f"backend {name!r} was given a graph with {outputs}, and what it made of it returned {found}, not {count} in a tuple"
+        )
+
+    return giving_all

@@ -199,3 +199,57 @@ def test_the_graph_is_no_module_to_hooks_and_errors(capfd) -> None:
     finally:
         hook.remove()
     assert seen == []
+
+
+def both(x):
+    return x + 1, x * 2
+
+
+def one(x):
+    return x + 1
+
+
+def writes(x, seen):
+    seen.append(1)
+    y = x + 1
+    x.add_(1)
+    return y, x * 2
+
+
+RESULTS = {
+    "too few": lambda results: results[:1] if len(results) > 1 else (),
+    "too many": lambda results: (*results, results[0]),
+    "a tensor": lambda results: results[0],
+    "nothing": lambda results: None,
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("fn", [both, one, writes])
+def test_a_backend_that_gives_other_results_than_the_graph_is_named(fn, name):
+    def mine(gm, example_inputs):
+        return lambda *args: RESULTS[name](gm(*args))
+
+    given = (torch.ones(1), []) if fn is writes else (torch.ones(1),)
+    count = 1 if fn is one else 2
+    with pytest.raises(exc.WrongResults, match=rf"'mine' .* {count} output.* not {count} in a tuple") as caught:
+        alternator.compile(fn, backend=mine)(*given)
+    assert "\n" not in str(caught.value) and given[1:] in ((), ([],))
+
+
+def test_a_backend_that_changes_what_the_graph_returns_is_named():
+    def mine(gm, example_inputs):
+        (output,) = (node for node in gm.graph.nodes if node.op == "output")
+        output.args = (output.args[0][:1],)
+        gm.recompile()
+        return gm
+
+    with pytest.raises(exc.WrongResults, match="'mine' .* 2 outputs, .* returned 1 in a tuple, not 2 in a tuple"):
+        alternator.compile(both, backend=mine)(torch.ones(2))
+
+
+def test_results_may_come_in_a_list():
+    def mine(gm, example_inputs):
+        return lambda *args: list(gm(*args))
+
+    assert [one.tolist() for one in alternator.compile(both, backend=mine)(torch.ones(1))] == [[2.0], [2.0]]
