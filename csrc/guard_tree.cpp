@@ -1,6 +1,7 @@
 #include "guard_scan.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace alt {
 
@@ -78,6 +79,30 @@ bool GuardTree::check(const Call& call, const uint32_t* loads, size_t count, PyO
   return ok;
 }
 
+PyObject* call_words = nullptr;
+
+// What is called to read something, as the program would say it: `call_words` has a text with `{}` in it; else the name.
+static std::string worded_call(PyObject* fn, const std::string& of) {
+  KeepError keep;
+  PyObject* words = PyDict_GetItemWithError(call_words, fn);
+  if (!words) words = PyDict_GetItemWithError(call_words, reinterpret_cast<PyObject*>(Py_TYPE(fn)));
+  const char* utf8 = words && PyUnicode_Check(words) ? PyUnicode_AsUTF8(words) : nullptr;
+  const std::string text = utf8 ? utf8 : "";
+  const size_t at = text.find("{}");
+  if (at != std::string::npos) return text.substr(0, at) + of + text.substr(at + 2);
+  Own name = Own::steal(PyObject_GetAttrString(fn, "__name__"));
+  const char* known = name && PyUnicode_Check(name.get()) ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  return std::string(known ? known : "?") + "(" + of + ")";
+}
+
+// A class, function or module that is known wherever it was found: its name.
+static std::string known_name(PyObject* obj) {
+  const std::string text = PyType_Check(obj) ? type_name(reinterpret_cast<PyTypeObject*>(obj)) : short_repr(obj);
+  for (const char* kind : {"function ", "module "})
+    if (text.starts_with(kind)) return text.substr(std::strlen(kind));
+  return text;
+}
+
 std::string GuardTree::path(uint32_t id, const PyFunctionObject* func) const {
   const Node& node = nodes_[id];
   std::string base = node.parent >= 0 ? path(static_cast<uint32_t>(node.parent), func) : "";
@@ -110,7 +135,7 @@ std::string GuardTree::path(uint32_t id, const PyFunctionObject* func) const {
       return "closure[" + (text.empty() ? std::to_string(node.index) : "'" + text + "'") + "]";
     }
     case Access::globals: return "globals()";
-    case Access::object: return "object(" + short_repr(node.root.get()) + ")";
+    case Access::object: return node.root.get() ? known_name(node.root.get()) : "an object that is gone";
     case Access::dictitem: return base + "[" + short_repr(node.key.get()) + "]";
     case Access::typeattr: return base + "." + name();
     case Access::dict: return base + ".__dict__";
@@ -128,7 +153,7 @@ std::string GuardTree::path(uint32_t id, const PyFunctionObject* func) const {
     case Access::gen_function: return "function(" + base + ")";
     case Access::gen_handled: return "handled(" + base + ")";
     case Access::gen_slot: return base + ".gi_frame[" + std::to_string(node.index) + "]";
-    case Access::call: return short_repr(node.object.get()) + "(" + base + ")";
+    case Access::call: return worded_call(node.object.get(), base);
   }
   return base;
 }

@@ -196,6 +196,7 @@ bool has_layout(PyObject* set, PyObject* layout);
 bool same_spread(PyObject* a, PyObject* b);  // of two sets: members lie in the same slots, whatever they are
 
 // The length of a builtin container or of a subclass, from its storage, without running Python; -1: it has none.
+extern PyObject* call_words;  // a dict: what `call` reads with, or its class -> how people are told, with {} for what it is called with
 Py_ssize_t native_length(PyObject* obj);
 
 // A generator waits in this place of this code, or (null, -1) is finished.

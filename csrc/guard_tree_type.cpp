@@ -206,7 +206,8 @@ bool init_guard_tree_type(PyObject* module) {
   PyObject* type = PyType_FromSpec(&spec);
   if (!type) return false;
   tree_type = reinterpret_cast<PyTypeObject*>(type);
-  return init_registrations() && PyModule_AddObjectRef(module, "GuardTree", type) == 0;
+  call_words = PyDict_New();
+  return call_words && PyModule_AddObjectRef(module, "call_words", call_words) == 0 && init_registrations() && PyModule_AddObjectRef(module, "GuardTree", type) == 0;
 }
 
 }  // namespace alt

@@ -173,7 +173,7 @@ std::string keys_mismatch(const std::vector<Key>& keys, PyObject* dict) {
   Py_ssize_t count = list ? PyList_GET_SIZE(list.get()) : 0;
   for (Py_ssize_t i = 0; i < count && i < 20; ++i) found += (i ? ", " : "") + short_repr(PyList_GET_ITEM(list.get(), i));
   found += count > 20 ? ", ...]" : "]";
-  return "expected the keys " + want + ", found " + found;
+  return "expected the keys " + want + ", found " + (want == found ? "others that look the same" : found);
 }
 
 bool check_other_guard(const Guard& guard, PyObject* value) {
@@ -214,7 +214,7 @@ std::string guard_mismatch(const Guard& guard, PyObject* value) {
     }
     case Kind::eq: {
       std::string w = expected(guard.object.get()), f = short_repr(value);
-      if (Py_TYPE(guard.object.get()) != Py_TYPE(value)) {
+      if (Py_TYPE(guard.object.get()) != Py_TYPE(value) && is_plain_constant(value)) {
         w += " (" + type_name(Py_TYPE(guard.object.get())) + ")";
         f += " (" + type_name(Py_TYPE(value)) + ")";
       }

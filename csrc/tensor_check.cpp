@@ -356,14 +356,14 @@ bool each_setting(Sink&& sink) {
       !sink("forward grad mode", autograd.get_fw_grad_mode()) ||
       !sink("multithreading mode", autograd.get_multithreading_enabled()) ||
       !sink("view replay mode", autograd.get_view_replay_enabled()) ||
-      !sink("included dispatch keys", tls.included_.raw_repr()) ||
-      !sink("excluded dispatch keys", tls.excluded_.raw_repr()) ||
       !sink("autocast on the CPU", at::autocast::is_autocast_enabled(c10::kCPU)) ||
       !sink("autocast on CUDA", at::autocast::is_autocast_enabled(c10::kCUDA)) ||
       !sink("autocast dtype on the CPU", at::autocast::get_autocast_dtype(c10::kCPU)) ||
       !sink("autocast dtype on CUDA", at::autocast::get_autocast_dtype(c10::kCUDA)) ||
       !sink("autocast cache", at::autocast::is_autocast_cache_enabled()) ||
       !sink("default dtype", c10::get_default_dtype_as_scalartype()) ||
+      !sink("included dispatch keys", tls.included_.raw_repr()) ||
+      !sink("excluded dispatch keys", tls.excluded_.raw_repr()) ||
       !sink("deterministic algorithms", context.deterministicAlgorithms()) ||
       !sink("deterministic algorithms (warn only)", context.deterministicAlgorithmsWarnOnly()) ||
       !sink("deterministic fill of uninitialized memory", context.deterministicFillUninitializedMemory()) ||
@@ -449,6 +449,14 @@ bool global_state_dead(const GlobalState& state) noexcept {
   return false;
 }
 
+template <typename T>
+static std::string setting_text(T, uint64_t value) {
+  if constexpr (std::is_same_v<T, bool>) return value ? "True" : "False";
+  else if constexpr (std::is_same_v<T, uint64_t>) return text_of(c10::DispatchKeySet(c10::DispatchKeySet::RAW, value));
+  else if constexpr (std::is_same_v<T, at::ScalarType>) return c10::toString(static_cast<at::ScalarType>(value));
+  else return std::to_string(value);
+}
+
 std::string global_state_mismatch(const GlobalState& state) {
   try {
     std::string text;
@@ -456,8 +464,8 @@ std::string global_state_mismatch(const GlobalState& state) {
     each_setting([&](const char* name, auto value) {
       uint64_t expected = *want++;
       if (static_cast<uint64_t>(value) == expected) return true;
-      text = std::string(name) + ": expected " + std::to_string(expected) + ", found " +
-             std::to_string(static_cast<uint64_t>(value));
+      text = std::string(name) + ": expected " + setting_text(value, expected) + ", found " +
+             setting_text(value, static_cast<uint64_t>(value));
       return false;
     });
     if (text.empty() && !modes_match(state)) text = "other torch function modes are active";

@@ -1,5 +1,7 @@
 #include "util.h"
 
+#include <string_view>
+
 namespace alt {
 
 static PyObject* weak_type = nullptr;
@@ -109,7 +111,7 @@ std::string type_name(PyTypeObject* type) {
   std::string name = type->tp_name;
   if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) {
     Own module = Own::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__module__"));
-    if (module && PyUnicode_Check(module.get())) {
+    if (module && PyUnicode_Check(module.get()) && name.find('.') == std::string::npos) {  // classes of C say it themselves
       const char* text = PyUnicode_AsUTF8(module.get());
       if (text && std::string(text) != "builtins") name = std::string(text) + "." + name;
     }
@@ -127,16 +129,67 @@ struct Sentinel {
 
 PyTypeObject* sentinel_type = nullptr;
 
+std::string with_article(const std::string& name) {
+  const bool vowel = std::string_view("aeiouAEIOU").find(name[0]) != std::string_view::npos;
+  return (vowel ? "an " : "a ") + name;
+}
+
 PyObject* sentinel_repr(PyObject* self) { return PyUnicode_FromString(reinterpret_cast<Sentinel*>(self)->repr); }
 
-// The user's own classes can have a repr that is slow, long or wrong; say what they are instead.
-bool repr_is_ours(PyObject* obj) {
-  PyTypeObject* t = Py_TYPE(obj);
-  const bool is_class = PyType_Check(obj) && t->tp_repr == PyType_Type.tp_repr;
-  return is_plain_constant(obj) || is_class || PyFunction_Check(obj) || PyCFunction_Check(obj) ||
-         PyModule_Check(obj) || PyCode_Check(obj) || PyCell_Check(obj) ||
-         (!(t->tp_flags & Py_TPFLAGS_HEAPTYPE) && t != &PyMethod_Type && !PyAnySet_Check(obj) && !PyDict_Check(obj) &&
-          !PyList_Check(obj) && !PyTuple_Check(obj));
+// "name" of a function and the like, by its own field or getter.
+std::string name_of(PyObject* obj, const char* attribute) {
+  Own name = Own::steal(PyObject_GetAttrString(obj, attribute));
+  const char* text = name && PyUnicode_Check(name.get()) ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  PyErr_Clear();
+  return text ? text : "?";
+}
+
+// Of a member of an enum.
+Own member_name(PyObject* obj) {
+  const std::string_view meta = Py_TYPE(Py_TYPE(obj))->tp_name;
+  if (meta != "EnumType" && meta != "EnumMeta") return Own();
+  Own key = Own::steal(PyUnicode_InternFromString("_name_"));
+  Own name = Own::steal(key ? PyObject_GenericGetAttr(obj, key.get()) : nullptr);
+  PyErr_Clear();
+  return name && PyUnicode_Check(name.get()) && PyUnicode_AsUTF8(name.get()) ? std::move(name) : Own();
+}
+
+// What it is, without what its repr would show: an address, or what code of the program's says.
+std::string kind_and_name(PyObject* obj) {
+  PyTypeObject* type = Py_TYPE(obj);
+  if (PyFunction_Check(obj)) return "function " + name_of(obj, "__qualname__");
+  if (PyMethod_Check(obj)) return "method of " + with_article(type_name(Py_TYPE(PyMethod_GET_SELF(obj))));
+  if (PyCFunction_Check(obj)) {
+    PyObject* self = PyCFunction_GET_SELF(obj);
+    const std::string name = name_of(obj, "__name__");
+    return !self || PyModule_Check(self) ? "function " + name : "method " + name + " of " + with_article(type_name(Py_TYPE(self)));
+  }
+  if (PyModule_Check(obj)) {
+    const char* name = PyModule_GetName(obj);
+    PyErr_Clear();
+    return std::string("module ") + (name ? name : "?");
+  }
+  if (PyCode_Check(obj)) return "code of " + name_of(obj, "co_qualname");
+  if (Own member = member_name(obj)) return name_of(reinterpret_cast<PyObject*>(type), "__qualname__") + "." + PyUnicode_AsUTF8(member.get());
+  if (PyType_Check(obj)) return "class " + type_name(reinterpret_cast<PyTypeObject*>(obj));
+  const Py_ssize_t size = PyDict_Check(obj)                          ? PyDict_GET_SIZE(obj)
+                          : PyList_Check(obj) || PyTuple_Check(obj) ? Py_SIZE(obj)
+                          : PyAnySet_Check(obj)                      ? PySet_GET_SIZE(obj)
+                                                                     : -1;
+  return with_article(type_name(type)) + (size < 0 ? "" : size == 1 ? " of 1 item" : " of " + std::to_string(size) + " items");
+}
+
+// Whether its repr says nothing but what it is worth: a builtin without references to what may be anything.
+bool repr_is_plain(PyObject* obj) {
+  PyTypeObject* type = Py_TYPE(obj);
+  if (is_plain_constant(obj)) return true;
+  if (PyType_Check(obj)) return type->tp_repr == PyType_Type.tp_repr;
+  if ((PyTuple_Check(obj) && !(type->tp_flags & Py_TPFLAGS_HEAPTYPE)) || type == &PyList_Type || type == &PySet_Type) {  // torch.Size
+    Own items = Own::steal(PySequence_Tuple(obj));
+    PyErr_Clear();
+    return items && is_plain_constant(items.get());
+  }
+  return !(type->tp_flags & (Py_TPFLAGS_HEAPTYPE | Py_TPFLAGS_HAVE_GC)) && !PyCFunction_Check(obj) && !PyCode_Check(obj);
 }
 
 }  // namespace
@@ -163,11 +216,7 @@ std::string short_repr(PyObject* obj) {
   KeepError keep;
   if (!obj) return "nothing";
   std::string text;
-  if (!repr_is_ours(obj)) {
-    char address[32];
-    PyOS_snprintf(address, sizeof address, " at %p>", static_cast<void*>(obj));
-    return "<" + type_name(Py_TYPE(obj)) + address;
-  }
+  if (!repr_is_plain(obj)) return kind_and_name(obj);
   constexpr Py_ssize_t kShown = 120;
   Own start;  // of a text, which may be long
   if ((PyUnicode_CheckExact(obj) || PyBytes_CheckExact(obj)) && PyObject_Size(obj) > kShown)
@@ -178,8 +227,9 @@ std::string short_repr(PyObject* obj) {
     text = utf8;
   } else {
     PyErr_Clear();
-    text = "<" + type_name(Py_TYPE(obj)) + " object>";
+    return kind_and_name(obj);
   }
+  if (text.find(" at 0x") != std::string::npos) return kind_and_name(obj);
   for (char& c : text)
     if (c == '\n') c = ' ';
   if (text.size() > kShown) {

@@ -1,6 +1,8 @@
 from types import FunctionType
 from typing import Any, Callable, Sequence, final
 
+call_words: dict[Any, str]
+
 @final
 class GuardTree:
     """What a compiled entry relies on; docs/native.md has the table's format."""

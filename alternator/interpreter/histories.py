@@ -10,10 +10,14 @@ from typing import Any
 
 import torch
 
+from alternator.provenance.source import worded
 from alternator.tensors.graph import Recorder
+
+_METHODS = frozenset({"_is_view", "is_pinned"})
 
 
 def _reader(name: str) -> Any:
+    @worded(f"{{}}.{name}()" if name in _METHODS else f"{{}}.{name}")
     def read(tensor: torch.Tensor) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             value = getattr(tensor, name)
@@ -22,7 +26,6 @@ def _reader(name: str) -> Any:
     return read
 
 
-_METHODS = frozenset({"_is_view", "is_pinned"})
 READERS = {
     name: _reader(name)
     for name in (
@@ -42,6 +45,7 @@ READERS = {
 """Each of them is one function: a source is known by what it calls."""
 
 
+@worded("the history of {}")
 def history(tensor: torch.Tensor) -> str:
     """What decides whether autograd lets a tensor be written into."""
     with torch._C.DisableTorchFunctionSubclass():

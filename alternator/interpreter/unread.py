@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from alternator.provenance.keys import any_asks, special
+from alternator.provenance.source import worded
 from alternator.provenance.world import MISSING, SCALARS
 
 
@@ -71,6 +72,7 @@ def length_varies(vm: Any, rec: Any) -> bool:
     return varies
 
 
+@worded("{}[-1]")
 def last(items: Any) -> Any:
     """The last item of a list; MISSING if there is none."""
     return list.__getitem__(items, -1) if type(items) is list and items else MISSING
@@ -83,6 +85,8 @@ def has_length(rec: Any) -> bool:
 
 
 _LENGTHS: dict[Any, Any] = {kind.__len__: kind.__len__ for kind in (list, dict, set, collections.deque)}
+for _measure in _LENGTHS:
+    worded("len({})")(_measure)
 _PLAIN = SCALARS | {torch.Tensor}
 _HELD = frozenset({"local", "dictitem", "index", "cell"})
 """How a dict is reached that is nobody's namespace."""

@@ -11,6 +11,7 @@ from typing import Any, Callable
 from alternator._C import build
 from alternator.exc import Break
 from alternator.provenance.keys import any_asks
+from alternator.provenance.source import worded
 
 KINDS: tuple[type, ...] = (
     type(iter([])),
@@ -50,12 +51,14 @@ COUNTERS: tuple[type, ...] = (RANGE, itertools.count)
 """Those that give the numbers that a loop counts through."""
 
 
+@worded("(what {} goes over)")
 def sequence(iterator: Any) -> Any:
     """What the iterator goes over; nothing once it is exhausted."""
     parts = iterator.__reduce__()
     return parts[1][0] if len(parts) > 2 else ()
 
 
+@worded("the place of {}")
 def position(iterator: Any) -> int:
     """How many items were taken; -1 once it is exhausted."""
     parts = iterator.__reduce__()
@@ -241,6 +244,7 @@ KNOWN: frozenset[type] = frozenset({*KINDS, *HASHED, *ALONE, *NESTED})
 """Those that can be looked ahead in, if their parts can."""
 
 
+@worded("(what {} is made of)")
 def made_of(iterator: Any) -> tuple[Any, ...]:
     """What a ``map``, ``filter``, ``zip`` or ``enumerate`` is made of by now; last, for ``zip``, whether it is strict."""
     made = iterator.__reduce__()
@@ -260,6 +264,7 @@ class StandIn:
         raise NotImplementedError
 
 
+@worded("(what {} gives next)")
 class Upcoming:
     """Gives the next ``count`` items of an iterator, as a list, or those that there are.
 

@@ -11,11 +11,13 @@ import struct
 from typing import Any
 
 from alternator._C import build
+from alternator.provenance.source import worded
 from alternator.provenance.world import ADMIT
 
 _PLAIN = frozenset({str, int, bool, float, bytes, complex, type(None), range})
 
 
+@worded("list({})")
 def items_of(members: Any) -> tuple[Any, ...]:
     """The members in their order, whatever a subclass makes of iteration."""
     return tuple(set.__iter__(members) if issubclass(type(members), set) else frozenset.__iter__(members))

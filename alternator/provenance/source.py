@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import enum
 import types
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, TypeVar
 
+from alternator._C.guards import call_words
+
+_F = TypeVar("_F")
 COUNTS: Any = "counts"
 """``Source.static`` of the numbers that a loop counts through."""
 _HASHABLE = frozenset({str, int, bool, float, bytes, type(None)})
@@ -134,6 +137,21 @@ def _literal(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 
+def worded(text: str) -> Callable[[_F], _F]:
+    """How people are told what the function reads, for ``child("call", function)``: ``{}`` is what it is called with."""
+
+    def register(fn: _F) -> _F:
+        call_words[fn] = text
+        return fn
+
+    return register
+
+
+def _call_name(parent: str, fn: Any) -> str:
+    words = call_words.get(fn) or call_words.get(type(fn))
+    return f"{getattr(fn, '__name__', fn)}({parent})" if words is None else words.replace("{}", parent, 1)
+
+
 _NAMES = {
     "local": lambda p, k: k[1] if issubclass(type(k), tuple) else f"locals[{k}]",
     "globals": lambda p, k: "globals()",
@@ -148,7 +166,7 @@ _NAMES = {
     "cell": lambda p, k: p,
     "func": lambda p, k: f"{p}.__{k}__",
     "method": lambda p, k: f"{p}.__{k}__",
-    "call": lambda p, k: f"{getattr(k, '__name__', k)}({p})",
+    "call": _call_name,
     "generator": lambda p, k: f"{k}({p})",
     "slot": lambda p, k: f"{p}.gi_frame[{k}]",
     "dictkey": lambda p, k: f"list({p})[{k}]",

@@ -10,6 +10,7 @@ import collections
 import types
 from typing import Any, Callable
 
+from alternator.provenance.source import worded
 from alternator.provenance.world import mro_of
 
 _ITEMS: dict[type, Callable[[Any], Any]] = {
@@ -28,6 +29,7 @@ def container_base(kind: type) -> type | None:
     return kind if kind in _ITEMS else next((base for base in mro_of(kind) if base in _ITEMS), None)
 
 
+@worded("{}")
 def items(container: Any) -> list[Any]:
     """Its items, a dict's keys."""
     base = container_base(type(container))
@@ -43,6 +45,7 @@ def length(container: Any) -> int:
     return _LENGTHS[base](container)
 
 
+@worded("{}.default_factory")
 def default_factory(table: collections.defaultdict[Any, Any]) -> Any:
     return _FACTORY.__get__(table)
 
@@ -55,6 +58,7 @@ _FACTORY: Any = vars(collections.defaultdict)["default_factory"]
 deque_limit: Callable[[Any], "int | None"] = vars(collections.deque)["maxlen"].__get__
 
 
+@worded("{}.args")
 def exception_args(error: BaseException) -> tuple[Any, ...]:
     found: tuple[Any, ...] = _ARGS.__get__(error)
     return found
@@ -64,11 +68,13 @@ def set_exception_args(error: BaseException, args: tuple[Any, ...]) -> None:
     _ARGS.__set__(error, args)
 
 
+@worded("{}.__traceback__")
 def trace_of(error: BaseException) -> types.TracebackType | None:
     found: types.TracebackType | None = _TRACE.__get__(error)
     return found
 
 
+@worded("{}.__context__")
 def context_of(error: BaseException) -> BaseException | None:
     found: BaseException | None = _CONTEXT.__get__(error)
     return found
@@ -87,11 +93,13 @@ def set_cause(error: BaseException, cause: BaseException | None) -> None:
     _CAUSE.__set__(error, cause)
 
 
+@worded("{}.message")
 def group_message(group: BaseException) -> str:
     found: str = _MESSAGE.__get__(group)
     return found
 
 
+@worded("{}.exceptions")
 def group_exceptions(group: BaseException) -> tuple[BaseException, ...]:
     found: tuple[BaseException, ...] = _EXCEPTIONS.__get__(group)
     return found

@@ -40,6 +40,7 @@ def of_reason(code: types.CodeType, reason: str) -> Recompile:
     unit = _UNIT.match(was)
     if unit is not None:
         now = unit[0] + now.removeprefix(unit[0])
+    was, now = was.removeprefix("the object "), now.removeprefix("the object ")
     if what and was:
         was, now = f"{what} {was}", f"{what} {now}"
     return Recompile(code.co_name, code.co_filename, code.co_firstlineno, expression, was, now, reason, cure_for(reason))

@@ -17,7 +17,7 @@ from alternator.exc import Break
 from alternator.interpreter.identity import descriptor_of
 from alternator.interpreter.tables import CODES, IN_GRAPH, PURE, READABLE, RULES
 from alternator.provenance import storage
-from alternator.provenance.source import Source
+from alternator.provenance.source import Source, worded
 from alternator.provenance.storage import exception_args
 from alternator.provenance.world import ADMIT, World
 
@@ -74,6 +74,7 @@ def admit_builtin(world: World, obj: Any, source: Source) -> Any:
     return made
 
 
+@worded("{}")
 def _descriptor(method: Any) -> Any:
     return descriptor_of(method, method.__self__)
 
@@ -125,6 +126,7 @@ def admit_getter(world: World, obj: Any, source: Source) -> Any:
     return obj
 
 
+@worded("(what {} was made of)")
 def _made_from(obj: Any) -> Any:
     made, given = obj.__reduce__()
     if issubclass(type(made), functools.partial):  # a methodcaller with keywords

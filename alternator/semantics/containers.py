@@ -22,7 +22,7 @@ from alternator.provenance import storage
 from alternator.provenance.iterators import dict_items
 from alternator.provenance.keys import any_asks, asks, put, special
 from alternator.provenance.sets import arrangement, is_plain, is_value, items_of, same_value
-from alternator.provenance.source import Source
+from alternator.provenance.source import Source, worded
 from alternator.provenance.world import ADMIT, MISSING, Outside, World, is_heap, module_of, mro_of
 
 
@@ -91,6 +91,11 @@ def _admit_record(world: World, obj: Any, source: Source) -> Any:
     return obj
 
 
+worded("(the contents of {})")(build.contents)
+worded("(the table of {})")(build.set_layout)
+
+
+@worded("(what {} shows)")
 def _viewed(proxy: Any) -> Any:
     """What a read-only view is a view of."""
     return gc.get_referents(proxy)[0]
@@ -171,7 +176,7 @@ def fill_dict(vm: Any, rec: Outside) -> None:
     items = list(dict_items(obj))
     keys = tuple(key for key, _ in items)
     if any(is_value(key) and not is_plain(key) for key in keys):
-        source.guard_predicate(_same_keys(keys), f"keys are {keys!r}")
+        source.guard_predicate(_same_keys(keys), f"its keys are {len(keys)} objects")
     else:
         source.guard("KEYS", keys)
     put = collections.OrderedDict.__setitem__ if issubclass(type(obj), collections.OrderedDict) else dict.__setitem__

@@ -17,7 +17,7 @@ from alternator.exc import Break, Restart
 from alternator.interpreter import attributes, calls, global_names, operations
 from alternator.interpreter.links import passes_on
 from alternator.interpreter.tables import DEEP, OBJECT_GETATTR, RULES
-from alternator.provenance.source import Source
+from alternator.provenance.source import Source, worded
 from alternator.provenance.world import ADMIT, MISSING, Outside, World
 
 Module = torch.nn.Module
@@ -126,6 +126,7 @@ def read_hooks(vm: Any, args: Any, kwargs: Any) -> list[Any]:
 _HOOK_OPTIONS = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 
 
+@worded("(the order of {})")
 def _in_order(table: Any) -> tuple[Any, ...]:
     return tuple(table.values())
 

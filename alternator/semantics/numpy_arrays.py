@@ -16,7 +16,7 @@ from alternator.interpreter.identity import hashable
 from alternator.interpreter.links import never_goes_on
 from alternator.interpreter.tables import NAMED, PURE_TYPES, READABLE, REBUILD, RULES, SHALLOW, SUBCLASSES
 from alternator.interpreter.tensor_ops import METHODS, class_attribute
-from alternator.provenance.source import Source
+from alternator.provenance.source import Source, worded
 from alternator.provenance.world import ADMIT, World
 from alternator.semantics import nested_data
 from alternator.semantics.admission import may_vary
@@ -38,6 +38,7 @@ never_goes_on("torch._numpy")  # what leaves in place of its arrays are NumPy's
 tnp._dtypes_impl.default_dtypes()  # made when first asked for: not in the middle of a capture
 
 
+@worded("{}")
 def tensor_over(array: Any) -> Any:
     """A tensor over the memory of an array; None where there cannot be one."""
     try:

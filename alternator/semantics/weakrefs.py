@@ -14,7 +14,7 @@ from typing import Any
 from alternator.exc import Break
 from alternator.interpreter import lifetimes
 from alternator.interpreter.tables import INSTANCE_CALLS, READABLE, REBUILD, RULES
-from alternator.provenance.source import Source
+from alternator.provenance.source import Source, worded
 from alternator.provenance.world import ADMIT, World
 
 
@@ -47,10 +47,12 @@ def call_weakref(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
     raise Break("WEAKREF", f"whether a {type(referent).__name__} is still alive")
 
 
+@worded("{}()")
 def _dereference(ref: Any) -> Any:
     return ref()
 
 
+@worded("{}()")
 def _referent(ref: Any) -> Any:
     """What native code sees, whatever a subclass makes of the call: a new method for each, if it is a ``WeakMethod``."""
     return weakref.ref.__call__(ref)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import logging
 import types
 from typing import Any
@@ -208,3 +210,59 @@ def test_a_function_that_often_raises_keeps_what_was_compiled() -> None:
     for _ in range(100):  # twice as many as before it is tried again, at most
         compiled(torch.ones(3))
     assert len(recorder.graphs) == 2
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+P, Q = torch.nn.Parameter(X.clone()), torch.nn.Parameter(X.clone())
+
+
+WORDS: dict[str, tuple[Any, Any, Any]] = {
+    "(what v gives next)[0]: expected 1, found 3": (lambda x, v: x * next(v), lambda: iter([1]), lambda: iter([3])),
+    "v: expected the object Color.RED, found Color.BLUE": (
+        lambda x, v: x * 2 if v is Color.RED else x + 1,
+        lambda: Color.RED,
+        lambda: Color.BLUE,
+    ),
+    "v.default_factory: expected the object <class 'int'>, found <class 'list'>": (
+        lambda x, v: x * v["a"],
+        lambda: collections.defaultdict(int, a=1),
+        lambda: collections.defaultdict(list, a=1),
+    ),
+    "v[a torch.nn.parameter.Parameter]: expected 1, found 2": (lambda x, v: x * v[P], lambda: {P: 1}, lambda: {P: 2}),
+    "v: expected the keys [a torch.nn.parameter.Parameter], found others that look the same": (
+        lambda x, v: x * len([*v]),
+        lambda: {P: 1},
+        lambda: {Q: 1},
+    ),
+    "v[0]: expected 1, found 2": (lambda x, v: x * v[0], lambda: collections.deque([1]), lambda: collections.deque([2])),
+    "(what v shows)['a']: expected 1, found 2": (
+        lambda x, v: x * v["a"],
+        lambda: types.MappingProxyType({"a": 1}),
+        lambda: types.MappingProxyType({"a": 2}),
+    ),
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_reasons_are_in_the_words_of_the_program(words: str) -> None:
+    fn, first, second = WORDS[words]
+    compiled = alternator.compile(fn, backend="eager")
+    compiled(X, first())
+    compiled(X, second())
+    assert [why.reason for why in alternator.why_recompiled()] == [words]
+
+
+def test_what_changed_of_the_global_state_is_named() -> None:
+    compiled = alternator.compile(lambda x: x @ x, backend="eager")
+    compiled(torch.ones(2, 2))
+    with torch.no_grad():
+        compiled(torch.ones(2, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        compiled(torch.ones(2, 2))
+    reasons = [why.reason for why in alternator.why_recompiled()]
+    assert reasons[0] == "global state: grad mode: expected True, found False"
+    assert reasons[1] == "global state: grad mode: expected False, found True"
