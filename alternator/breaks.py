@@ -71,6 +71,7 @@ def unsupported(broken: Break, stack: Sequence[traceback.FrameSummary] = ()) -> 
 
 
 _REWRITE = "Move it out of the compiled function, or write it with torch operations."
+_MOVE = "Move it out of the compiled function, or into a function of its own under @alternator.disable: one break for all of it."
 _ALLOW = (
     "If it does tensor work that a backend can take as it is, register it with alternator.allow_in_graph; if its result "
     "never changes, with alternator.assume_constant_result; else keep it out of the compiled region with "
@@ -105,7 +106,7 @@ add(
     "program; or the program looks into the cache.",
     "Call it once before the compiled function is called, or earlier in it.",
 )
-add("EXEC", "exec, eval or compile", "Code that is made at run time cannot be followed.", _REWRITE)
+add("EXEC", "exec, eval or compile", "Code that is made at run time cannot be followed.", _MOVE)
 add(
     "IMPORT",
     "import",
@@ -180,14 +181,14 @@ add(
     "that has to clean up: that happens at its place in the program.",
     "Keep the object alive until the compiled function has returned.",
 )
-add("WEAKREF", "weak reference", "Weak references to values that only exist while tracing cannot be made.", _REWRITE)
+add("WEAKREF", "weak reference", "Weak references to values that only exist while tracing cannot be made.", _MOVE)
 add(
     "IDENTITY",
     "identity of a traced value",
     "id() or hash() of a value that only exists while tracing has no meaning afterwards.",
     "Use another key, such as an index or a name.",
 )
-add("THREAD", "threads and locks", "Starting threads, and taking a lock from outside, cannot be traced.", _REWRITE)
+add("THREAD", "threads and locks", "Starting threads, and taking a lock from outside, cannot be traced.", _MOVE)
 add("UNSUPPORTED_CALL", "call", "This callable, or this way to call it, cannot be traced.", _ALLOW)
 add("UNSUPPORTED_OPERATION", "operation", "This operation on these types cannot be traced.", _REWRITE)
 add(
@@ -227,7 +228,7 @@ add(
     "IO",
     "input or output",
     "Files, sockets, processes and the like are touched at the time of the call, which tracing would change.",
-    _REWRITE,
+    _MOVE,
 )
 add(
     "PRINT",
@@ -322,13 +323,13 @@ add(
     "TENSOR_DATA",
     "raw data of a tensor",
     "data_ptr(), storage, NumPy views and other ways to the memory need real data.",
-    _REWRITE,
+    "Read it outside of the compiled function, and pass what is needed of it.",
 )
 add(
     "TENSOR_EFFECT",
     "change of a tensor's identity or metadata",
     "set_(), .data = ..., requires_grad_() between two uses of a tensor and the like cannot be put into a graph.",
-    _REWRITE,
+    "Do it outside of the compiled function, or compute a new tensor and go on with that.",
 )
 add(
     "TENSOR_HOOK",

@@ -136,17 +136,8 @@ def _register_breaks(code: str, *names: str) -> None:
 
 
 _register_breaks("BACKWARD", "backward")
-_register_breaks(
-    "TENSOR_EFFECT",
-    "data_ptr",
-    "share_memory_",
-    "pin_memory",
-    "set_",
-    "__cuda_array_interface__",
-    "storage",
-    "untyped_storage",
-    "retain_grad",
-)
+_register_breaks("TENSOR_DATA", "data_ptr", "__cuda_array_interface__", "storage", "untyped_storage")
+_register_breaks("TENSOR_EFFECT", "share_memory_", "pin_memory", "set_", "retain_grad")
 
 
 @METHODS.rule(_raw("item"))

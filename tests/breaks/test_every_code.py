@@ -337,7 +337,7 @@ def _(x):
 
 @example("TENSOR_EFFECT", X)
 def _(x):
-    return x + 1, x.data_ptr() == 0
+    return x.clone().share_memory_() + 1
 
 
 @example("TENSOR_HOOK", X.clone().requires_grad_())
