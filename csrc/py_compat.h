@@ -428,9 +428,10 @@ inline bool is_python_class(PyTypeObject* type) {
 // Where an attribute is kept that is nothing but a field of the object, which reading it gives; null: reading it is more than that.
 inline PyObject** member_of(PyObject* obj, PyObject* name) {
   PyTypeObject* type = Py_TYPE(obj);
-  if (type->tp_getattro != PyObject_GenericGetAttr) return nullptr;
+  const bool of_class = type->tp_getattro == PyType_Type.tp_getattro;  // `__mro__`, say: what metaclasses define comes first
+  if (type->tp_getattro != PyObject_GenericGetAttr && !of_class) return nullptr;
   PyObject* found = _PyType_Lookup(type, name);
-  if (!found || Py_TYPE(found) != &PyMemberDescr_Type) return nullptr;
+  if (!found || Py_TYPE(found) != &PyMemberDescr_Type || (of_class && PyDescr_TYPE(found) != &PyType_Type)) return nullptr;
   const PyMemberDef* member = reinterpret_cast<PyMemberDescrObject*>(found)->d_member;
   if (!PyType_IsSubtype(type, PyDescr_TYPE(found)) || (member->type != T_OBJECT && member->type != T_OBJECT_EX)) return nullptr;
   auto at = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(obj) + member->offset);

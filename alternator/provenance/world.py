@@ -222,6 +222,17 @@ class World:
 
     # ---- classes
 
+    def rely_on_bases(self, cls: type) -> None:
+        """The program has asked what a class is derived from, which ``__bases__`` may be assigned to change."""
+        if not is_heap(cls) or self.is_made(cls):
+            return
+        source = self.tree.object(cls).child("attr", "__mro__")
+        if not source.guards:
+            mro = mro_of(cls)
+            source.guard("LEN", len(mro))
+            for at, base in enumerate(mro[1:], 1):
+                source.child("index", at).guard("IS", base)
+
     def class_attr(self, cls: type, name: str) -> Any:
         """The raw class attribute that the MRO gives (a descriptor is not called), or MISSING; guarded.
 

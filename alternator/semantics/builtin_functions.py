@@ -140,6 +140,8 @@ def rule_type(vm: Any, args: Any, kwargs: Any) -> Any:
 def rule_isinstance(vm: Any, args: Any, kwargs: Any) -> Any:
     obj, classes = args
     kind = attributes.type_of(vm, obj)
+    if kind is not classes:  # it is a class of its own whatever its bases are
+        vm.world.rely_on_bases(kind)
     return _check_class(vm, obj, kind, classes)
 
 
@@ -256,6 +258,7 @@ def rule_issubclass(vm: Any, args: Any, kwargs: Any) -> Any:
         if is_heap(type(cls)):  # it may have __bases__, and count as a class
             raise Break("UNSUPPORTED_TYPE", f"issubclass() of a {type(cls).__name__}")
         raise vm.user_raise(TypeError("issubclass() arg 1 must be a class"))
+    vm.world.rely_on_bases(cls)
     for one in _flat(vm, classes):
         if not issubclass(type(one), type):  # an alias or special form of typing, an object with __bases__
             check = vm.world.class_attr(type(one), "__subclasscheck__")

@@ -345,8 +345,8 @@ def _reduction(vm: Any, value: Any) -> Any:
 def _of_new(obj: Any) -> Any:
     """Polyfill of ``object.__reduce_ex__(4)`` of lists and dicts."""
     cls = type(obj)
-    items = iter(obj) if isinstance(obj, list) else None
-    pairs = iter(obj.items()) if isinstance(obj, dict) else None
+    items = iter(obj) if issubclass(type(obj), list) else None
+    pairs = iter(obj.items()) if issubclass(type(obj), dict) else None
     return copyreg.__newobj__, (cls,), getattr(obj, "__dict__", None) or None, items, pairs  # type: ignore[attr-defined]
 
 

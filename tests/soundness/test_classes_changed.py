@@ -129,3 +129,83 @@ def _outcome(fn: Any, thing: Any, c: Any) -> Any:
         return fn(X, thing, c.Thing).tolist()
     except Exception as error:
         return type(error), str(error)
+
+
+class First:
+    pass
+
+
+class Second:
+    pass
+
+
+class Derived(First):
+    pass
+
+
+class Failure(Exception):
+    pass
+
+
+class Other(Exception):
+    pass
+
+
+class Raised(Failure):
+    pass
+
+
+def of_a_class(x):
+    return x * (2 if issubclass(Derived, (int, First)) else 3)
+
+
+def of_what_is_made(x):
+    return x * (2 if isinstance(Derived(), First) else 3)
+
+
+DERIVED = Derived()
+
+
+def of_an_outside_object(x):
+    return x * (2 if isinstance(DERIVED, First) else 3)
+
+
+def of_a_pattern(x):
+    match DERIVED:
+        case First():
+            return x * 2
+    return x * 3
+
+
+def of_a_handler(x):
+    try:
+        raise Raised
+    except Failure:
+        return x * 2
+    except Other:
+        return x * 3
+
+
+def of_a_group(x):
+    try:
+        raise ExceptionGroup("", [Raised()])
+    except* Failure:
+        x = x * 2
+    except* Other:
+        x = x * 3
+    return x
+
+
+@pytest.mark.parametrize("fn", [of_a_class, of_what_is_made, of_an_outside_object, of_a_pattern, of_a_handler, of_a_group])
+def test_bases_that_are_assigned(fn):
+    x = torch.ones(1)
+    compiled = alternator.compile(fn, backend="eager")
+    try:
+        for _ in range(3):
+            assert compiled(x).item() == fn(x).item() == 2
+        Derived.__bases__, Raised.__bases__ = (Second,), (Other,)
+        for _ in range(3):
+            assert compiled(x).item() == fn(x).item() == 3
+    finally:
+        Derived.__bases__, Raised.__bases__ = (First,), (Failure,)
+    assert compiled(x).item() == 2

@@ -114,12 +114,14 @@ def check_exc_match(f: Any, i: Any) -> None:
     for cls in wanted if type(wanted) is tuple else (wanted,):
         if not (issubclass(type(cls), type) and issubclass(cls, BaseException)):
             raise vm.user_raise(TypeError("catching classes that do not inherit from BaseException is not allowed"))
-    stack.append(_matches(stack[-1], wanted))
+    stack.append(_matches(vm, stack[-1], wanted))
 
 
-def _matches(error: BaseException, wanted: Any) -> bool:
+def _matches(vm: Any, error: BaseException, wanted: Any) -> bool:
     """Whether a handler is for an exception: ``__subclasscheck__`` has no say in it."""
     classes = storage.mro_of(type(error))
+    if wanted is not type(error):
+        vm.world.rely_on_bases(type(error))
     return any(cls is base for cls in (wanted if type(wanted) is tuple else (wanted,)) for base in classes)
 
 
@@ -140,8 +142,10 @@ def _split(vm: Any, error: Any, wanted: Any) -> tuple[Any, Any]:
     if issubclass(type(error), BaseExceptionGroup):
         if type(vm.world.class_attr(type(error), "derive")) is types.FunctionType:
             raise Break("EXCEPTION_STATE", "an exception group with a derive() of its own")
+        for leaf in _leaves(error):
+            vm.world.rely_on_bases(type(leaf))
         matched, rest = vm.plain(error.split, wanted)
-    elif _matches(error, wanted):
+    elif _matches(vm, error, wanted):
         matched, rest = vm.plain(lambda: BaseExceptionGroup("", (error,))), None
     else:
         matched, rest = None, error
