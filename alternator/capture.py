@@ -37,7 +37,7 @@ from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, local_may_be_missed, resume
 from alternator.exc import Break, Restart, SkipFrame, UserRaise
 from alternator.graph_calls import GraphCall, graph_call
-from alternator.interpreter import histories
+from alternator.interpreter import flags, histories
 from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
@@ -480,6 +480,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     vm.check_abandoned(builder.has)
     memoizing.check_results(vm, builder.has, builder.outputs)
     recorder = vm.recorder
+    flags.drop_questions(vm, builder.outputs)
     if stop is None and not recorder.calls:
         if not request.config.allow_empty_graphs:
             return _without_graph(attempt.func, request)

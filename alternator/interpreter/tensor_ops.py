@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from alternator.exc import Break, InternalError, SkipFrame, UserRaise
-from alternator.interpreter import assertions, expectations, overrides, tensor_errors, wrappers
+from alternator.interpreter import assertions, expectations, flags, overrides, tensor_errors, wrappers
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
 from alternator.interpreter.tensor_errors import touches_tensor
@@ -490,6 +490,8 @@ def truth(vm: Any, tensor: torch.Tensor) -> bool:
     if known is not MISSING:
         return bool(known)
     value = assertions.passing_value(vm, tensor)
+    if value is None and (known := flags.answer(vm, tensor, torch.Tensor.__bool__)) is not MISSING:
+        return bool(known)
     if value is None:
         value = expectations.expected_value(vm, tensor)
     if value is None:

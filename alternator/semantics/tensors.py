@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor, UnsupportedFakeTensorExcep
 
 from alternator._C.guards import history_is_stale
 from alternator.exc import Break
-from alternator.interpreter import operations, tensor_classes, tensor_ops, wrappers
+from alternator.interpreter import flags, operations, tensor_classes, tensor_ops, wrappers
 from alternator.interpreter.histories import READERS
 from alternator.interpreter.tables import RULES
 from alternator.interpreter.tensor_ops import ATTRIBUTES, METHODS, SET_ATTRIBUTES
@@ -149,6 +149,8 @@ def item(vm: Any, args: Any, kwargs: Any) -> Any:
         return number
     if not vm.config.capture_scalar_outputs:
         known = tensor_ops.known_value(vm, tensor, torch.Tensor.item)
+        if known is MISSING:
+            known = flags.answer(vm, tensor, torch.Tensor.item)
         if known is not MISSING:
             return known
     if vm.request.captures_scalars:
