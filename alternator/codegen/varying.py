@@ -90,7 +90,27 @@ def counted(frame: Frame) -> frozenset[str]:
             names.update(value.variables(_targets(frame, position)))
         elif type(value) is iterators.RANGE or type(value) in iterators.COMPOSED:
             names.update(_variables(value, _targets(frame, position)))
-    return frozenset(names)
+    return frozenset(names).union(_stepped(frame))
+
+
+def _stepped(frame: Frame) -> Iterator[str]:
+    """The variables to which a loop around the frame's instruction, or right behind it, adds a number each time (``n += 1``)."""
+    code, at = original_place(frame.code, frame.at)
+    if origin_of(code) is not None:
+        return
+    instrs = decode(code).instrs
+    ends = [i for i in instrs[at:] if "JUMP_BACKWARD" in i.opname and i.target is not None and i.target <= at + 1]
+    if not ends:
+        return
+    first = min(instr.target or 0 for instr in ends)
+    for number in range(first + 3, ends[-1].index):
+        value, step, add, store = instrs[number - 3 : number + 1]
+        if store.opname == "STORE_FAST" and (value.opname, value.argval) == ("LOAD_FAST", store.argval):
+            if step.opname == "LOAD_CONST" and type(step.argval) is int and add.opname == "BINARY_OP" and add.argval in _STEPS:
+                yield store.argval
+
+
+_STEPS = frozenset({"+", "-", "+=", "-="})
 
 
 def _targets(frame: Frame, position: int) -> Any:

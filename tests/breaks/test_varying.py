@@ -93,6 +93,41 @@ def test_counts_of_a_loop_vary_from_the_start() -> None:
     same(f, X, graphs=2)
 
 
+def test_steps_of_a_loop_vary_from_the_start() -> None:
+    def until(x: Any) -> Any:
+        n = 0
+        while x.sum() < 100:
+            x = x * 2 + n
+            n += 1
+        return x, n
+
+    def down(x: Any, limit: int) -> Any:
+        n = 10
+        while True:
+            x = x * 2 + n
+            n -= 1
+            if x.sum() > 1000 or n < limit:
+                break
+        return x, n
+
+    same(until, X, graphs=2, then=[(X * 3,), (X + 0.5,), (X * 200,)], recompiles=0)
+    same(down, X, 4, graphs=2, then=[(X * 0, 4), (X + 6, 4), (X * 100, 4)], recompiles=0)
+
+
+def test_a_step_that_decides_is_guarded() -> None:
+    def f(x: Any) -> Any:
+        n = 0
+        weights = [x + 1, x * 2, x - 3, x]
+        while n < 4:
+            x = x + weights[n].sum().item() * (1 if n % 2 else 3)
+            n += 1
+            if n == 3:
+                x = x - 1
+        return x, n
+
+    same(f, X, then=[(X * 3,), (X + 0.5,)], recompiles=0)
+
+
 def test_what_a_count_decides_is_guarded() -> None:
     def f(x: Any) -> Any:
         for i in range(6):
