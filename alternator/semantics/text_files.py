@@ -25,6 +25,8 @@ def _is_open(file: Any) -> bool:
         return not _STRING_CLOSED(file)
     if issubclass(kind, io.BytesIO):
         return not _BYTES_CLOSED(file)
+    if not issubclass(kind, io.TextIOWrapper):
+        return False
     try:
         below = _BUFFER(file)
         at_bottom = below.raw if type(below) in (io.BufferedWriter, io.BufferedRandom) else below
@@ -107,10 +109,10 @@ for _kind, _text in ((io.StringIO, str), (io.TextIOWrapper, str), (io.BytesIO, b
 
 def _flushing(method: Any) -> None:
     def flush(vm: Any, args: Any, kwargs: Any) -> Any:
-        if id(args[0]) not in vm.records:
+        if id(args[0]) not in vm.records and issubclass(type(args[0]), (io.StringIO, io.BytesIO)):
             return vm.plain(lambda: method(*args, **kwargs))
-        if len(args) > 1 or kwargs:
-            raise Break("IO", "flush() with arguments")
+        if id(args[0]) not in vm.records or len(args) > 1 or kwargs:
+            raise Break("IO", "such a call of flush()")
         return _later(vm, method, *args)
 
     RULES.put(method, flush)

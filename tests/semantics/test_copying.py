@@ -255,3 +255,13 @@ def test_iterators_that_the_program_makes_are_copied():
             return x, str(error)
 
     same(fn, torch.ones(2))
+
+
+def test_a_container_of_another_class_that_is_reached_twice() -> None:
+    def f(x, items):
+        made = copy.deepcopy(items)
+        return x + 1, made, made[0] is made[1], made[2].other is made[0], made[0]["me"] is made[0]
+
+    shared, holder = Tagged(a=1.0), Tagged(b=2.0)
+    shared["me"], holder.other = shared, shared
+    same(f, X, [shared, shared, holder], fullgraph=True, check_args=False)

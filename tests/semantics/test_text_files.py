@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import time
 
@@ -232,6 +233,22 @@ def test_a_file_that_stands_on_one_of_the_programs() -> None:
     compiled = alternator.compile(f, backend="eager")
     for _ in range(2):
         assert_same(f(X, files[0], files[0].buffer.raw), compiled(X, files[1], files[1].buffer.raw))
+
+
+def test_files_that_are_no_text_files() -> None:
+    def f(x, raw):
+        raw.flush()
+        raw.write(b"abc")
+        raw.flush()
+        return x + 1
+
+    for make in (Raw, lambda: open(os.devnull, "wb", buffering=0)):
+        plain, captured = make(), make()
+        compiled = alternator.compile(f, backend="eager")
+        for _ in range(2):
+            assert_same(f(X, plain), compiled(X, captured))
+        assert getattr(plain, "seen", None) == getattr(captured, "seen", None)
+        plain.close(), captured.close()
 
 
 def test_a_file_that_the_program_makes_in_with() -> None:
