@@ -133,7 +133,9 @@ def _is_flag(entry: Input) -> bool:
     if entry.kind != "tensor" or entry.source is None or not entry.source.owned:
         return False
     real = entry.example
-    return type(entry.node.meta["example_value"]) is FakeTensor and real.device.type == "cpu" and real.numel() == 1
+    if type(entry.node.meta["example_value"]) is not FakeTensor or real.layout is not torch.strided:
+        return False
+    return bool(real.device.type == "cpu" and real.numel() == 1)
 
 
 def _is_as_before(vm: Any, entry: Input) -> bool:
@@ -148,6 +150,8 @@ def _is_as_before(vm: Any, entry: Input) -> bool:
 def _may_share(written: Input, entry: Input) -> bool:
     """At the first call; that it is so at later ones is guarded (``tensors/sharing.py``)."""
     if written.kind != "tensor" or type(written.node.meta["example_value"]) is not FakeTensor:
+        return True
+    if written.example.layout is not torch.strided:
         return True
     ours, other = entry.example.untyped_storage(), written.example.untyped_storage()
     start, begin = ours.data_ptr(), other.data_ptr()

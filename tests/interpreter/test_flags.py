@@ -129,6 +129,16 @@ def test_arguments_and_larger_tensors_are_data() -> None:
     same(module, X, breaks=["DATA_DEPENDENT_BRANCH"])
 
 
+def test_sparse_tensors_are_data() -> None:
+    def fn(module: Any, x: torch.Tensor) -> torch.Tensor:
+        x.add_(1)
+        return x + 1 if module.flag.sum() > 0 else x * 2
+
+    module = Module(fn, torch.ones(1).to_sparse())
+    compiled = alternator.compile(module, backend=Recorder())
+    assert torch.equal(compiled(X.clone()), module(X.clone()))
+
+
 def test_counters_are_data() -> None:
     module = Module(lambda self, x: x + self.flag.item(), torch.tensor(3))
     same(module, X, breaks=["DATA_DEPENDENT_VALUE"])
