@@ -158,6 +158,7 @@ def _without_symbolic_bools(vm: Any, fn: Callable[..., Any], left: Any, right: A
 def tensor_binary(vm: Any, fn: Callable[..., Any], left: Any, right: Any) -> Any:
     if not issubclass(type(left), torch.Tensor):
         fn = NOT_IN_PLACE.get(fn, fn)
+    tensor_ops.guard_operator(vm, _SPECIAL.get(fn, ()), left, right)
     if vm.overrides.active:
         result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (left, right))
         if result is not overrides.NOT_SEEN:
@@ -213,6 +214,7 @@ def unary(vm: Any, fn: Callable[..., Any], value: Any) -> Any:
     if type(value) in SCALARS:
         return vm.plain(fn, value)
     if issubclass(type(value), torch.Tensor):
+        tensor_ops.guard_operator(vm, _SPECIAL.get(fn, ()), value)
         if vm.overrides.active:
             result = overrides.own_operator(vm, _SPECIAL.get(fn, ()), (value,))
             if result is not overrides.NOT_SEEN:

@@ -318,6 +318,18 @@ def _unbound(name: str) -> Any:
 _UNBOUND: dict[str, Any] = {}
 
 
+def guard_operator(vm: Any, names: tuple[str, ...], *values: Any) -> None:
+    """Guard the special methods that tensors have for an operator: the graph has what they do now."""
+    known = vm.states.setdefault("operators of tensors", set())
+    for value in values:
+        if issubclass(type(value), torch.Tensor) and (handle := (type_of(vm, value), names)) not in known:
+            known.add(handle)
+            for name in names:
+                raw = vm.world.class_attr(handle[0], name)
+                if handle[0] is torch.nn.Parameter and raw is not class_attribute(torch.Tensor, name):  # fakes are none
+                    raise Break("TENSOR_ATTRIBUTE", f"{name} of parameters, which the program has replaced")
+
+
 def class_attribute(cls: type, name: str) -> Any:
     for base in torch.Tensor.__mro__ if issubclass(cls, FakeTensor) else cls.__mro__:
         if name in base.__dict__:

@@ -209,3 +209,32 @@ def test_bases_that_are_assigned(fn):
     finally:
         Derived.__bases__, Raised.__bases__ = (First,), (Failure,)
     assert compiled(x).item() == 2
+
+
+OPERATORS = {
+    "__add__": lambda x: x + 1,
+    "__radd__": lambda x: 1 + x,
+    "__mul__": lambda x: x * x,
+    "__matmul__": lambda x: x @ x,
+    "__neg__": lambda x: -x,
+    "__lt__": lambda x: x < 2,
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("cls", [torch.Tensor, torch.nn.Parameter])
+def test_operators_of_tensors_that_are_replaced(cls, name):
+    fn = OPERATORS[name]
+    x = torch.ones(2)
+    x = torch.nn.Parameter(x) if cls is torch.nn.Parameter else x
+    compiled = alternator.compile(fn, backend="aot_eager")
+    for _ in range(3):
+        assert torch.equal(compiled(x), fn(x))
+    own = vars(cls).get(name)
+    setattr(cls, name, lambda *args: torch.full((1,), 100.0))
+    try:
+        for _ in range(2):
+            assert compiled(x).item() == 100
+    finally:
+        delattr(cls, name) if own is None else setattr(cls, name, own)
+    assert torch.equal(compiled(x), fn(x))
