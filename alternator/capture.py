@@ -18,7 +18,7 @@ from torch.utils._device import DeviceContext
 
 import alternator.interpreter.opcodes
 import alternator.semantics  # noqa: F401  (fills the tables)
-from alternator import breaks, config, utils
+from alternator import breaks, config, marks, utils
 from alternator._C.eval_frame import (
     NULL,
     SKIP_CODE,
@@ -174,8 +174,6 @@ def capture_frame(func: types.FunctionType, values: list[Any], request: CompileR
     """
     if not _ambient_is_plain() or has_other_builtins(func):
         return None
-    if _is_put_off(request.frame_state(func.__code__)):
-        return False if request.fullgraph else None
     with utils.timed("capture"), state_kept():
         try:
             return _attempt(func, values, request)
@@ -273,28 +271,31 @@ def _ambient_is_plain() -> bool:
 RAISES_TOLERATED = 16
 """A function that has raised so often while it was captured is captured less and less often: that it raises may be its use."""
 
+EMPTY_TOLERATED = 3
+"""So is one that did no tensor work so often, if it may do some another time."""
 
-def _is_put_off(state: dict[str, Any]) -> bool:
+
+def is_put_off(state: dict[str, Any]) -> bool:
     """Run the frame plainly this time: what it was last asked for could not be captured.  Its entries serve as before."""
-    if state.get("raised", 0) < RAISES_TOLERATED:
+    if state.get("raised", 0) < RAISES_TOLERATED and state.get("empty", 0) < EMPTY_TOLERATED:
         return False
     state["put off"] = waited = state.get("put off", 0) + 1
     return waited & (waited - 1) != 0
 
 
-EMPTY_TOLERATED = 3
-
-
 def _without_graph(func: types.FunctionType, request: CompileRequest) -> Any:
-    """Run a frame without tensor work plainly now; and for good, once it has turned out this way often enough.
+    """Run a frame without tensor work plainly now; and for good, once it has turned out this way often enough, unless it has
+    had a graph, or is what ``compile`` was given: a module may pass on what it gets until it is to be trained.
 
     Where no break is allowed, what it calls, which was followed without one, is not to be captured by itself and break there.
     """
-    state = request.frame_state(func.__code__)
+    code = func.__code__
+    state = request.frame_state(code)
     state["empty"] = state.get("empty", 0) + 1
+    for_good = state["empty"] >= EMPTY_TOLERATED and not ("graph" in state or code in marks.COMPILED)
     if request.fullgraph:
-        return SKIP_CODE_RECURSIVE if state["empty"] >= EMPTY_TOLERATED else False
-    return SKIP_CODE if state["empty"] >= EMPTY_TOLERATED else None
+        return SKIP_CODE_RECURSIVE if for_good else False
+    return SKIP_CODE if for_good else None
 
 
 def user_stack(attempt: Attempt) -> list[traceback.FrameSummary]:
@@ -490,6 +491,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
         histories.rely_on_written(vm, recorder)
         parameters.check_shared(vm)
         module = recorder.finish(builder.outputs)
+        request.frame_state(attempt.func.__code__)["graph"] = True
         utils.counters["stats"]["calls_captured"] += recorder.calls
         utils.counters["stats"]["unique_graphs"] += 1
         graph = graph_call(builder, attempt, module, expected, keep_hook=stop is not None)

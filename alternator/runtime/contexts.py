@@ -22,6 +22,14 @@ from alternator.runtime.skip import Verdict
 _WRAPPER_NAMES = ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__")
 
 
+def _mark(fn: Any) -> None:
+    """Remember that it was given to ``compile``; its code, as weak references to a function show."""
+    if type(fn) is types.MethodType:
+        fn = fn.__func__
+    if type(fn) is types.FunctionType:
+        marks.COMPILED.add(fn.__code__)
+
+
 class Context:
     """Wraps callables so that they run under one callback; may be entered, too, if the settings allow that."""
 
@@ -51,6 +59,7 @@ class Context:
             )
         wrapped = OptimizedModule(mod, self)
         wrapped._torchdynamo_orig_callable = mod.forward
+        _mark(mod.forward)
         return wrapped
 
     def wrap_call(self, mod: torch.nn.Module) -> Any:
@@ -68,9 +77,9 @@ class Context:
 
     def wrap_function(self, fn: Callable[..., Any]) -> Any:
         """Any other callable."""
-        code = getattr(getattr(fn, "__func__", fn), "__code__", None)
-        if type(code) is types.CodeType:
-            marks.COMPILED.add(code)  # not the function, whose weak references show
+        _mark(fn)
+        if type(fn) is types.MethodType and isinstance(fn.__self__, torch.nn.Module):
+            _mark(fn.__self__.forward)
         return _finish(eval_frame.CompiledFunction(self.target(fn), self.callback, fn), fn, self)
 
     def target(self, fn: Callable[..., Any]) -> Callable[..., Any]:

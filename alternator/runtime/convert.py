@@ -184,6 +184,8 @@ class Callback:
             elif not (settings.allow_empty_graphs or self.options.fullgraph or skip.may_hold_tensors(func, values)):
                 if not trampoline.is_frame_of_c(func):
                     return False if refused.counts_objects(code, func.__globals__) else None
+            if capture.is_put_off(frame_states.of(code)):
+                return False if self.options.fullgraph else None
             made = self._convert(func, values, present, settings)
             if made is eval_frame.SKIP_CODE and refused.counts_objects(code, func.__globals__):
                 return eval_frame.SKIP_CODE_RECURSIVE

@@ -162,7 +162,47 @@ def test_frames_without_tensors_are_left_alone() -> None:
     assert alternator.compile(plain, backend=recorder)(3) == 6 and utils.counters["frames"]["total"] == 0
     compiled = alternator.compile(f, backend=recorder)
     assert [compiled(i) for i in range(10)] == [2 * i for i in range(10)]
-    assert recorder.frame_count == 0 and 0 < utils.counters["frames"]["total"] < 5
+    assert recorder.frame_count == 0 and 0 < utils.counters["frames"]["total"] < 8
+
+
+class PassesOn(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x * 2 if self.training else x
+
+
+def none_or(x: Any) -> Any:
+    return None if x is None else x * 2
+
+
+@pytest.mark.parametrize("times", [1, 3, 10])
+@pytest.mark.parametrize("how", ["module", "in place", "function"])
+def test_what_did_nothing_for_a_while_is_captured_once_it_does_something(times: int, how: str) -> None:
+    alternator.reset()
+    recorder = Recorder()
+    module = PassesOn().eval()
+    compiled: Any = alternator.compile(none_or if how == "function" else module, backend=recorder)
+    if how == "in place":
+        compiled = alternator.compile(module._call_impl, backend=recorder)
+    for _ in range(times):
+        compiled(None if how == "function" else X)
+    module.train()
+    for _ in range(times + 1):
+        assert torch.equal(compiled(X), X * 2)
+    assert recorder.frame_count == 1
+
+
+def test_what_has_graphs_goes_on_using_them_where_it_does_nothing_in_between() -> None:
+    runs = []
+
+    def backend(gm: Any, example_inputs: Any) -> Any:
+        return lambda *args: runs.append(1) or gm(*args)
+
+    alternator.reset()
+    compiled = alternator.compile(PassesOn.forward, backend=backend)
+    modules = PassesOn().train(), PassesOn().eval()
+    for _ in range(6):
+        assert torch.equal(compiled(modules[0], X), X * 2) and compiled(modules[1], X) is X
+    assert len(runs) == 6
 
 
 TENSORS = [torch.ones(3), torch.ones(3) * 2]
