@@ -66,9 +66,9 @@ def length(vm: Any, rec: Any) -> Any:
 
 def length_varies(vm: Any, rec: Any) -> bool:
     """Whether the length was seen to differ from capture to capture."""
-    varies: bool = vm.dynamic.varies(
-        _LENGTHS[special(type(rec.obj), "__len__")](rec.obj), f"__len__({rec.source.name})", rec.source.static
-    )
+    measure = _LENGTHS[special(type(rec.obj), "__len__")]
+    name = rec.source.child("call", measure).name  # under which it is admitted, if it varies
+    varies: bool = vm.dynamic.varies(measure(rec.obj), name, rec.source.static)
     return varies
 
 
