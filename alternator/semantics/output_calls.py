@@ -11,13 +11,13 @@ from alternator.exc import Break, UserRaise
 from alternator.interpreter import calls, global_names, operations, pending
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
-from alternator.provenance.world import Unread
+from alternator.provenance.world import MISSING, Unread
 from alternator.semantics.text_files import takes
 
 
 def deferred(vm: Any, fn: Any, args: Any, kwargs: Any, **unread: Any) -> None:
     """Log the call as an effect; its arguments are rebuilt when the effects are replayed.  ``unread``: more, as they are."""
-    if fn is not print and _redirected(vm, "stderr") is not None:
+    if fn is not print and _redirected(vm, "stderr") is not _UNTOUCHED:
         raise Break("PRINT", "output while sys.stderr is another one")
     for value in (*args, *(value for value in kwargs.values() if type(value) not in _FILES)):
         _showable(vm, value)
@@ -56,52 +56,78 @@ _FILES = (io.TextIOWrapper, io.StringIO)
 
 @RULES.rule(print)
 def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
-    file = kwargs.get("file")
+    file, flush = kwargs.get("file"), vm.truth(kwargs.get("flush", False))
     if file is None:
         file = _redirected(vm, "stdout")
+        if file is None:  # then print() does nothing
+            return
+    if file is MISSING:
+        raise Break("PRINT", "print() without sys.stdout")
+    if not {type(kwargs.get("sep")), type(kwargs.get("end"))} <= {str, type(None), PendingText}:
+        raise Break("PRINT", "print() with something else than text between or behind what is shown")
+    if file is not _UNTOUCHED and not (id(file) in vm.records and type(file) in _FILES):
+        _print_to(vm, file, args, flush, **{name: value for name, value in kwargs.items() if name not in ("file", "flush")})
+        return
+    kwargs = {**kwargs, "file": file, "flush": flush}
+    if file is _UNTOUCHED:
+        del kwargs["file"]
     shown: list[Any] = []
     try:
         for value in args:
-            shown.append(calls.call(vm, str, (value,), {}))
+            shown.append(_text_of(vm, value, bool(shown)))
     except UserRaise:
         if shown:  # these are out, with what comes between them
             sep = kwargs.get("sep")
-            _print(vm, file, shown, {**kwargs, "end": " " if sep is None else sep})
+            _print(vm, shown, {**kwargs, "end": " " if sep is None else sep, "flush": False})
         raise
-    _print(vm, file, shown, kwargs)
+    _print(vm, shown, kwargs)
 
 
-def _print(vm: Any, file: Any, shown: list[Any], kwargs: dict[str, Any]) -> None:
-    if file is None:
-        deferred(vm, print, shown, kwargs)
-    elif id(file) in vm.records and type(file) in _FILES:
-        takes(vm, file)
-        deferred(vm, print, shown, {**kwargs, "file": file})
-    else:
-        _print_to(vm, file, tuple(shown), **{name: value for name, value in kwargs.items() if name != "file"})
+def _text_of(vm: Any, value: Any, behind: bool) -> Any:
+    """``str(value)``; ``behind``: of something before it, which is out when the program's own ``__str__`` runs."""
+    effects, raised, text = len(vm.world.effects), None, None
+    try:
+        text = calls.call(vm, str, (value,), {})
+    except UserRaise as error:
+        raised = error
+    if behind and len(vm.world.effects) != effects:
+        raise Break("PRINT", "print() of something that itself prints, or the like, when it is turned into text")
+    if raised is not None:
+        raise raised
+    return text
+
+
+def _print(vm: Any, shown: list[Any], kwargs: dict[str, Any]) -> None:
+    if "file" in kwargs:
+        takes(vm, kwargs["file"])
+    deferred(vm, print, shown, kwargs)
+
+
+_UNTOUCHED = object()
 
 
 def _redirected(vm: Any, name: str) -> Any:
-    """What the program has put in the place of ``sys.stdout`` or ``sys.stderr``, or None."""
+    """What the program has put in the place of ``sys.stdout`` or ``sys.stderr``."""
     rec = vm.records.get(id(sys))
-    file = rec.attrs.get(name) if rec is not None and rec.attrs else None
-    return None if file is vars(sys)[name] else file
+    file = rec.attrs.get(name, _UNTOUCHED) if rec is not None and rec.attrs else _UNTOUCHED
+    return _UNTOUCHED if file is vars(sys).get(name, MISSING) else file
 
 
-def _print_to(vm: Any, file: Any, shown: tuple[Any, ...], sep: Any = None, end: Any = None, flush: Any = False) -> None:
-    """``print(*shown, file=file)``: the same calls of ``write``."""
-    if any(type(text) is PendingText for text in shown):
-        raise Break("PRINT", "print() of a tensor to a file")
+def _print_to(vm: Any, file: Any, args: tuple[Any, ...], flush: bool, sep: Any = None, end: Any = None) -> None:
+    """``print(*args, file=file)``: the same calls of ``__str__`` and ``write``."""
     sep, end = " " if sep is None else sep, "\n" if end is None else end
     if type(sep) is not str or type(end) is not str:
         raise Break("PRINT", "print() to a file with something else than text")
     write = vm.getattr(file, "write")
-    for number, text in enumerate(shown):
+    for number, value in enumerate(args):
         if number:
             vm.call(write, (sep,))
+        text = calls.call(vm, str, (value,), {})
+        if type(text) is PendingText:
+            raise Break("PRINT", "print() of a tensor to a file")
         vm.call(write, (text,))
     vm.call(write, (end,))
-    if vm.truth(flush):
+    if flush:
         vm.call(vm.getattr(file, "flush"), ())
 
 

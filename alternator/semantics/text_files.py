@@ -13,7 +13,6 @@ from alternator.interpreter.tables import GETTERS, PURE_TYPES, REBUILD, RULES, S
 PURE_TYPES.put(io.StringIO, SHALLOW)
 PURE_TYPES.put(io.BytesIO, SHALLOW)
 _STRING_CLOSED: Any = io.StringIO.__dict__["closed"].__get__
-_BYTES_CLOSED: Any = io.BytesIO.__dict__["closed"].__get__
 _SYSTEMS = (io.BufferedWriter, io.BufferedRandom, io.FileIO, io.BytesIO)
 """What a text file may stand on: C code that runs nothing of the program's."""
 
@@ -24,15 +23,26 @@ def _is_open(file: Any) -> bool:
     if issubclass(kind, io.StringIO):
         return not _STRING_CLOSED(file)
     if issubclass(kind, io.BytesIO):
-        return not _BYTES_CLOSED(file)
+        return _takes_bytes(file)
     if not issubclass(kind, io.TextIOWrapper):
         return False
     try:
         below = _BUFFER(file)
         at_bottom = below.raw if type(below) in (io.BufferedWriter, io.BufferedRandom) else below
-        return type(below) in _SYSTEMS and type(at_bottom) in _SYSTEMS and not below.closed
+        if type(below) is io.BytesIO:
+            return _takes_bytes(below)
+        return type(below) in _SYSTEMS and type(at_bottom) in _SYSTEMS and not below.closed and below.writable()
     except ValueError:  # it has been detached
         return False
+
+
+def _takes_bytes(file: Any) -> bool:
+    """It is open, and nobody has its memory in hand: ``getbuffer()`` forbids writes."""
+    try:
+        io.BytesIO.write(file, b"")
+    except (ValueError, BufferError):
+        return False
+    return True
 
 
 _BUFFER: Any = io.TextIOWrapper.__dict__["buffer"].__get__

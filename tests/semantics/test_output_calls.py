@@ -209,3 +209,111 @@ def test_a_warning_that_a_filter_makes_an_error_meets_the_handlers():
             warnings.simplefilter(action, RuntimeWarning)
             assert_same(outside(X), warns(X))
             assert_same(inside(X), sets_the_filter(X))
+
+
+class Loud:
+    """Its text is made with effects."""
+
+    def __init__(self, log, error=None):
+        self.log, self.error = log, error
+
+    def __str__(self):
+        print("[text]", end="")
+        self.log.append("text")
+        if self.error is not None:
+            raise self.error
+        return "Loud"
+
+
+class Log:
+    """A file of the program's."""
+
+    def __init__(self):
+        self.calls = []
+
+    def write(self, text):
+        self.calls.append(text)
+
+    def flush(self):
+        self.calls.append("flush")
+
+
+def test_what_print_shows_is_turned_into_text_one_by_one() -> None:
+    def f(x, log, error):
+        try:
+            print("a", Loud(log, error), x, sep="-", flush=True)
+        except KeyError:
+            print("caught")
+        return x + 1
+
+    same(f, X, [], None, then=[(X, [], KeyError("no"))])
+
+
+def test_a_text_without_output_is_no_break() -> None:
+    class Shown:
+        def __init__(self, value):
+            self.value = value
+
+        def __str__(self):
+            parts = []
+            for name in vars(self):
+                parts.append(f"{name}={len(name)}")
+            self.value.add_(1)
+            return ", ".join(parts)
+
+    def f(x):
+        print("a", x, Shown(x), x)
+        return x * 2
+
+    same(f, X, graphs=1, breaks=0)
+
+
+def test_a_file_of_the_programs_is_written_to_between_the_texts() -> None:
+    def f(x, file):
+        print("a", Loud(file.calls), Loud(file.calls), file=file, flush=True)
+        try:
+            print("b", Loud(file.calls, KeyError("no")), "c", file=file)
+        except KeyError:
+            file.write("caught")
+        return x + 1
+
+    same(f, X, Log(), graphs=1, breaks=0)
+
+
+@pytest.mark.parametrize("wrong", [{"sep": 1}, {"end": 1}, {"sep": b"-"}])
+def test_print_refuses_before_it_asks_for_texts(wrong) -> None:
+    def f(x, log):
+        y = x + 1
+        try:
+            print("a", Loud(log), **wrong)
+        except TypeError as error:
+            return y, str(error)
+        return y
+
+    same(f, X, [])
+
+
+def test_print_asks_first_whether_to_flush() -> None:
+    class Asked:
+        def __init__(self, log):
+            self.log = log
+
+        def __bool__(self):
+            self.log.append("asked")
+            return True
+
+    def f(x, log):
+        print(Loud(log), flush=Asked(log))
+        return x + 1
+
+    same(f, X, [])
+
+
+def test_print_where_there_is_no_stdout() -> None:
+    def f(x, log):
+        with contextlib.redirect_stdout(None):
+            print("hidden", Loud(log), sep=1)
+        print("seen")
+        return x + 1, log
+
+    same(f, X, [], graphs=1, breaks=0)

@@ -314,3 +314,44 @@ def test_a_bar_shows_how_far_a_loop_has_come() -> None:
         items = [torch.full((4,), float(i)) for i in range(count)]
         assert_same(f(X, items, plain), compiled(X, items, captured))
         assert plain.getvalue() == captured.getvalue()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_bytes_in_memory_that_somebody_has_in_hand(wrapped) -> None:
+    below = io.BytesIO(b"start")
+    file = io.TextIOWrapper(below, write_through=True) if wrapped else below
+    text = "text" if wrapped else b"text"
+
+    def f(x):
+        y = x + 1
+        try:
+            file.write(text)
+        except BufferError:
+            return y, "refused"
+        return y
+
+    compiled = alternator.compile(f, backend="eager")
+    assert_same(f(X), compiled(X))
+    assert_same(f(X), compiled(X))
+    with below.getbuffer():
+        assert_same((X + 1, "refused"), compiled(X))
+        alternator.reset()
+        assert_same((X + 1, "refused"), alternator.compile(f, backend="eager")(X))
+
+
+def test_a_text_file_that_stands_on_one_to_be_read(tmp_path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+
+    def f(x):
+        y = x + 1
+        try:
+            file.write("text")
+        except io.UnsupportedOperation as error:
+            return y, str(error)
+        return y
+
+    with io.FileIO(path, "r") as below:
+        file = io.TextIOWrapper(below, write_through=True)
+        assert_same(f(X), alternator.compile(f, backend="eager")(X))
+        file.detach()
