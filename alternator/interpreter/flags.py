@@ -49,7 +49,7 @@ def answer(vm: Any, asked: torch.Tensor, read: Callable[[torch.Tensor], Any]) ->
     entry, steps, nodes = found
     if not _is_flag(entry) or read is not torch.Tensor.__bool__ and asked.dtype not in _FLAG_TYPES:
         return MISSING
-    if not _is_as_before(vm, entry):
+    if not _is_as_before(vm, entry, nodes):
         return MISSING
     ask = _Ask(steps, read)
     with unset_fake_temporarily():
@@ -138,10 +138,12 @@ def _is_flag(entry: Input) -> bool:
     return bool(real.device.type == "cpu" and real.numel() == 1)
 
 
-def _is_as_before(vm: Any, entry: Input) -> bool:
-    """What the graph has done until now did not change an input."""
+def _is_as_before(vm: Any, entry: Input, nodes: list[torch.fx.Node]) -> bool:
+    """What the graph has done until now did not change an input, nor what is computed of it on the way to the question."""
     watch, recorder = vm.fakes.watch, vm.recorder
     if not watch.only_writes(recorder):
+        return False
+    if any(node.meta["example_value"].untyped_storage()._cdata in watch.written for node in nodes):
         return False
     written = watch.written_inputs(recorder)
     return not any(one is entry or _may_share(one, entry) for one in written)

@@ -427,7 +427,7 @@ class Machine:
             if unread.has_length(rec):
                 return unread.length(self, rec)
             self.fill(rec)
-        if issubclass(type(value), torch.Tensor):
+        if issubclass(type(value), torch.Tensor) and tensor_ops.has_own(self, value, "__len__"):
             if self.overrides.active and self.overrides.apply(self, (value,)):
                 return calls.inline(self, torch.Tensor.__len__, (value,), {})
             if value.dim() == 0:

@@ -241,7 +241,7 @@ _WHOLE = frozenset({torch.int8, torch.int16, torch.int32, torch.int64})
 @passes_on
 def getitem(vm: Any, obj: Any, key: Any) -> Any:
     """``obj[key]``"""
-    if issubclass(type(obj), torch.Tensor):
+    if issubclass(type(obj), torch.Tensor) and tensor_ops.has_own(vm, obj, "__getitem__"):
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key)):
             return overrides.seen_natively(vm, operator.getitem, (obj, tensor_key(vm, key)))
         if vm.tensor_subscripts and _is_place(key):
@@ -273,7 +273,7 @@ def getitem(vm: Any, obj: Any, key: Any) -> Any:
         if rec is not None:
             vm.fill(rec)
         if issubclass(type(key), torch.Tensor):
-            if kind is not dict:
+            if kind is not dict and tensor_ops.has_own(vm, key, "__index__"):
                 key = calls.call(vm, torch.Tensor.item, (key,), {})
         elif issubclass(type(key), SYMBOLIC) or kind is dict:
             key = hashable(vm, key)
@@ -381,7 +381,7 @@ def setitem(vm: Any, obj: Any, key: Any, value: Any) -> None:
     if type(obj) is dict and type(key) is str and key == namespaces.BUILTINS:
         raise namespaces.builtins_are_replaced()
     vm.ticks += 1
-    if issubclass(type(obj), torch.Tensor):
+    if issubclass(type(obj), torch.Tensor) and tensor_ops.has_own(vm, obj, "__setitem__"):
         if vm.overrides.active and vm.overrides.apply(vm, (obj, key, value)):
             overrides.seen_natively(vm, operator.setitem, (obj, tensor_key(vm, key), value))
             return
@@ -453,7 +453,7 @@ def contains(vm: Any, container: Any, item: Any) -> Any:
     """``item in container``; a ``SymBool`` where only the graph can tell."""
     rec = vm.records.get(id(container))
     kind = type(container)
-    if issubclass(type(container), torch.Tensor):
+    if issubclass(type(container), torch.Tensor) and tensor_ops.has_own(vm, container, "__contains__"):
         result = calls.call(vm, torch.Tensor.__contains__, (container, item), {})
         return result if issubclass(type(result), torch.SymBool) else vm.truth(result)
     if rec is not None and not rec.filled and rec.partial is not None and type(item) in _ASKED:
@@ -495,7 +495,7 @@ def iterate(vm: Any, obj: Any) -> Any:
     kind = type(obj)
     if issubclass(kind, (TracedGenerator, Ahead, Lazy)):
         return obj
-    if issubclass(type(obj), torch.Tensor):
+    if issubclass(type(obj), torch.Tensor) and tensor_ops.has_own(vm, obj, "__iter__"):
         if vm.overrides.active and vm.overrides.apply(vm, (obj,)):
             return iterate(vm, calls.inline(vm, torch.Tensor.__iter__, (obj,), {}))
         if obj.dim() == 0:

@@ -330,6 +330,14 @@ def guard_operator(vm: Any, names: tuple[str, ...], *values: Any) -> None:
                     raise Break("TENSOR_ATTRIBUTE", f"{name} of parameters, which the program has replaced")
 
 
+def has_own(vm: Any, tensor: torch.Tensor, name: str) -> bool:
+    """That a special method is torch's own, from now on guarded: captured code does in its place what that does."""
+    guard_operator(vm, (name,), tensor)
+    if class_attribute(type_of(vm, tensor), name) is not _SPECIAL[name]:
+        raise Break("TENSOR_ATTRIBUTE", f"{name} of tensors, which the program has replaced")
+    return True
+
+
 def class_attribute(cls: type, name: str) -> Any:
     for base in torch.Tensor.__mro__ if issubclass(cls, FakeTensor) else cls.__mro__:
         if name in base.__dict__:
@@ -486,6 +494,12 @@ def _scalars_allowed(vm: Any) -> Iterator[None]:
         mode.allow_scalar_outputs = before
 
 
+_SPECIAL = {
+    name: class_attribute(torch.Tensor, name)
+    for name in "__bool__ __int__ __float__ __index__ __len__ __iter__ __contains__ __getitem__ __setitem__".split()
+}
+
+
 def known_value(vm: Any, tensor: torch.Tensor, read: Any) -> Any:
     """``read(tensor)`` of a tensor that the program made of constants, or MISSING."""
     constant = getattr(tensor, "constant", None)
@@ -498,6 +512,7 @@ def known_value(vm: Any, tensor: torch.Tensor, read: Any) -> Any:
 def truth(vm: Any, tensor: torch.Tensor) -> bool:
     if vm.overrides.active and vm.overrides.apply(vm, (tensor,)):
         return vm.truth(overrides.dispatch(vm, torch.Tensor.__bool__, (tensor,), None))
+    has_own(vm, tensor, "__bool__")
     known = known_value(vm, tensor, torch.Tensor.__bool__)
     if known is not MISSING:
         return bool(known)

@@ -98,6 +98,7 @@ def _numeric(fn: Any) -> Any:
 
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if any(issubclass(type(a), torch.Tensor) for a in args):
+            tensor_ops.guard_operator(vm, (f"__{fn.__name__}__",), *args)
             return tensor_ops.call(vm, fn, args, kwargs)
         if any(issubclass(type(a), SYMBOLIC) for a in args):
             if len(args) == 1 or fn is pow and len(args) == 2:
@@ -364,6 +365,18 @@ def rule_vars(vm: Any, args: Any, kwargs: Any) -> Any:
 # ---- iteration
 
 
+@RULES.rule(type.mro)
+def rule_mro(vm: Any, args: Any, kwargs: Any) -> Any:
+    if len(args) == 1 and issubclass(type(args[0]), type):
+        vm.world.rely_on_bases(args[0])
+    return vm.plain(lambda: type.mro(*args, **kwargs))
+
+
+@RULES.rule(type.__subclasses__)
+def rule_subclasses(vm: Any, args: Any, kwargs: Any) -> Any:
+    raise Break("UNSUPPORTED_CALL", "__subclasses__(), which other code adds to")
+
+
 @RULES.rule(len)
 def rule_len(vm: Any, args: Any, kwargs: Any) -> Any:
     kind = type(args[0])
@@ -532,7 +545,7 @@ def _number(kind: type, special: tuple[str, ...]) -> Any:
     def rule(vm: Any, args: Any, kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs:
             value = args[0]
-            if issubclass(type(value), torch.Tensor):
+            if issubclass(type(value), torch.Tensor) and tensor_ops.has_own(vm, value, special[0]):
                 return calls.call(vm, kind, (tensor_ops.call_method(vm, "item", value.item, (value,), {}),), {})
             if issubclass(type(value), torch.SymInt) and kind is int:
                 return value

@@ -89,6 +89,9 @@ def rule_super(vm: Any, args: Any, kwargs: Any) -> Any:
 def _super(vm: Any, cls: Any, obj: Any) -> Any:
     if not issubclass(type(cls), type):
         raise vm.user_raise(TypeError(f"super() argument 1 must be a type, not {type(cls).__name__}"))
+    for one in (attributes.type_of(vm, obj), obj):
+        if issubclass(type(one), type):
+            vm.world.rely_on_bases(one)
     if obj is not None and not (issubclass(type(obj), type) and issubclass(obj, cls)):
         if not issubclass(attributes.type_of(vm, obj), cls):
             if facts(vm, type(obj)).getattribute is not None or issubclass(type(obj), super):

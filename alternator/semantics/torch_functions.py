@@ -15,11 +15,11 @@ import torch.autograd
 import torch.overrides
 from torch.fx.experimental import symbolic_shapes
 
-from alternator.exc import Break
+from alternator.exc import Break, UserRaise
 from alternator.interpreter import assertions, attributes, calls, operations, tensor_ops
 from alternator.interpreter.sameness import same
 from alternator.interpreter.tables import CODES, DEEP, GETATTR, IN_GRAPH, INSTANCE_CALLS, PURE, PURE_TYPES, RULES
-from alternator.provenance.world import MISSING
+from alternator.provenance.world import MISSING, SCALARS
 from alternator.tensors.graph import SYMBOLIC
 
 _INLINED = {
@@ -369,7 +369,15 @@ def call_overload(vm: Any, obj: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _native_attr(vm: Any, obj: Any, name: str) -> Any:
-    value = vm.plain(getattr, obj, name)
+    try:
+        value = vm.plain(getattr, obj, name)
+    except UserRaise:
+        if type(obj) is not torch._ops.OpOverload:  # it may get one by that name
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name}, which a {type(obj).__name__} has not") from None
+        vm.world.trusted(obj).inner.child("dict").child("dictitem", name).guard("ABSENT")
+        raise
+    if type(value) in SCALARS and name in obj.__dict__:
+        return vm.world.admit(value, vm.world.trusted(obj).inner.child("attr", name))
     if type(value) is types.MethodType and value.__self__ is obj:  # made anew at each look
         vm.world.trusted(value.__func__)
     elif type(value) is list:

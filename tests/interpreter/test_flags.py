@@ -188,3 +188,13 @@ def test_averages_of_models() -> None:
         assert torch.allclose(compiled(X), torch.full((2, 3), 4 * (1 + count) / 2))
         assert average.n_averaged == count
     assert recorder.frame_count == 2
+
+
+def _written_on_the_way(self: Module, x: torch.Tensor) -> torch.Tensor:
+    copied = self.flag.abs()
+    copied.view(1).add_(1)
+    return x * 2 if copied == 1 else x * 3
+
+
+def test_what_is_computed_of_a_flag_and_then_written_into() -> None:
+    same(Module(_written_on_the_way, torch.zeros(1)), X, breaks=["DATA_DEPENDENT_BRANCH"])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from helpers import same
+
+import alternator
 
 X = torch.arange(4.0)
 
@@ -55,3 +60,22 @@ def test_a_schema_leaves() -> None:
         return x + 1, op._schema, op.tags, op
 
     assert same(f, X, fullgraph=True).outcomes[0].result[1] is torch.ops.aten.sin.default._schema
+
+
+@pytest.mark.parametrize("values", [(None, 1, 2), (1, 2, None)])
+def test_attributes_that_the_program_gives_to_operators(values: tuple[Any, ...]) -> None:
+    op = torch.ops.aten.mm.default
+
+    def fn(x: torch.Tensor) -> Any:
+        return x * 2, getattr(op, "added_by_a_test", "nothing")
+
+    compiled = alternator.compile(fn, backend="eager")
+    try:
+        for value in values:
+            vars(op).pop("added_by_a_test", None)
+            if value is not None:
+                op.added_by_a_test = value
+            for _ in range(2):
+                assert compiled(torch.ones(2))[1] == fn(torch.ones(2))[1]
+    finally:
+        vars(op).pop("added_by_a_test", None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import types
 from typing import Any, Callable
 
 import pytest
 import torch
+from helpers import assert_same
 
 import alternator
 
@@ -132,11 +134,11 @@ def _outcome(fn: Any, thing: Any, c: Any) -> Any:
 
 
 class First:
-    pass
+    number = 2
 
 
 class Second:
-    pass
+    number = 3
 
 
 class Derived(First):
@@ -196,7 +198,27 @@ def of_a_group(x):
     return x
 
 
-@pytest.mark.parametrize("fn", [of_a_class, of_what_is_made, of_an_outside_object, of_a_pattern, of_a_handler, of_a_group])
+def of_super(x):
+    return x * super(Derived, DERIVED).number
+
+
+def of_super_of_the_class(x):
+    return x * super(Derived, Derived).number
+
+
+def of_the_order(x):
+    return x * Derived.mro()[1].number
+
+
+def of_subclasses(x):
+    return x * (2 if Derived in First.__subclasses__() else 3)
+
+
+BASES = [of_a_class, of_what_is_made, of_an_outside_object, of_a_pattern, of_a_handler, of_a_group]
+BASES += [of_super, of_super_of_the_class, of_the_order, of_subclasses]
+
+
+@pytest.mark.parametrize("fn", BASES)
 def test_bases_that_are_assigned(fn):
     x = torch.ones(1)
     compiled = alternator.compile(fn, backend="eager")
@@ -238,3 +260,36 @@ def test_operators_of_tensors_that_are_replaced(cls, name):
     finally:
         delattr(cls, name) if own is None else setattr(cls, name, own)
     assert torch.equal(compiled(x), fn(x))
+
+
+SPECIAL = {
+    "__bool__": (lambda x: x * 2 if torch.tensor(False) else x * 3, lambda self: True),
+    "__len__": (lambda x: x * len(x), lambda self: 7),
+    "__iter__": (lambda x: [row * 2 for row in x], lambda self: iter([torch.ones(1)])),
+    "__contains__": (lambda x: x * (3 in torch.tensor([3])), lambda self, item: False),
+    "__getitem__": (lambda x: x[0] * 2, lambda self, key: torch.full((1,), 7.0)),
+    "__setitem__": (lambda x: operator.setitem(y := x.clone(), 0, 5) or y, lambda self, key, value: None),
+    "__int__": (lambda x: x * int(torch.tensor(3)), lambda self: 7),
+    "__float__": (lambda x: x * float(torch.tensor(3)), lambda self: 7.0),
+    "__index__": (lambda x: x * [1, 2, 3][torch.tensor(2)], lambda self: 0),
+    "__abs__": (lambda x: abs(x), lambda self: torch.full((1,), 7.0)),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize("early", [False, True])
+def test_special_methods_of_tensors_that_are_replaced(name, early):
+    fn, other = SPECIAL[name]
+    x = -torch.ones(2)
+    compiled = alternator.compile(lambda x: fn(x), backend="aot_eager")
+    own = vars(torch.Tensor).get(name)
+    expected = fn(x)
+    if not early:
+        assert_same(compiled(x), expected)
+    setattr(torch.Tensor, name, other)
+    try:
+        changed, captured = fn(x), compiled(x)
+    finally:
+        delattr(torch.Tensor, name) if own is None else setattr(torch.Tensor, name, own)
+    assert_same(captured, changed)
+    assert_same(compiled(x), expected)
