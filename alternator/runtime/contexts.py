@@ -58,8 +58,8 @@ class Context:
                 "a torch.jit.script module is compiled already, and cannot be looked into: compile the original module"
             )
         wrapped = OptimizedModule(mod, self)
-        wrapped._torchdynamo_orig_callable = mod.forward
-        _mark(mod.forward)
+        wrapped._torchdynamo_orig_callable = forward = mod.forward
+        _mark(forward)
         return wrapped
 
     def wrap_call(self, mod: torch.nn.Module) -> Any:
