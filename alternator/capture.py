@@ -47,7 +47,7 @@ from alternator.interpreter.links import Link, chain_of
 from alternator.interpreter.machine import Machine
 from alternator.interpreter.namespaces import has_other_builtins
 from alternator.interpreter.outside_generators import watch_generators
-from alternator.interpreter.pending import LOOKED_INTO, SIZES_SHOWN
+from alternator.interpreter.pending import GIVEN, LOOKED_INTO, SIZES_SHOWN
 from alternator.provenance.world import Unread, World
 from alternator.request import CompileRequest, EntryInfo
 from alternator.semantics import contexts, function_modes, functorch, gradients, memoizing, parameters, refused
@@ -317,9 +317,10 @@ def reconsider(attempt: Attempt, broken: Break) -> None:
         raise Restart(lambda: None)
     if not broken.code.startswith("DATA_DEPENDENT"):
         return
-    if SIZES_SHOWN in attempt.vm.states and broken.detail == LOOKED_INTO:
-        state[SIZES_SHOWN] = False
-        raise Restart(lambda: None)
+    for unknown in (SIZES_SHOWN, GIVEN):
+        if unknown in attempt.vm.states and broken.detail == LOOKED_INTO:
+            state[unknown] = False
+            raise Restart(lambda: None)
     chosen, place = state.get("numbers in tensors"), user_stack(attempt)[-1]
     if chosen == (place.filename, place.lineno):
         state["numbers in tensors"] = "symbols"

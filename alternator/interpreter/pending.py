@@ -12,9 +12,11 @@ from typing import Any, Callable
 import torch
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from alternator.bytecode.analysis import stack_depth
+from alternator.bytecode.versions import FACTS
 from alternator.exc import Break
 from alternator.interpreter import tensor_ops
-from alternator.provenance.world import SCALARS
+from alternator.provenance.world import SCALARS, Unread
 from alternator.tensors.graph import SYMBOLIC
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
@@ -197,6 +199,46 @@ def text(vm: Any, fn: Callable[..., str], args: tuple[Any, ...], kwargs: dict[st
     except Exception:
         raise Break("DATA_DEPENDENT_VALUE", LOOKED_INTO) from None
     return PendingText(fn, taken, named)
+
+
+GIVEN = "texts from outside"
+"""Key of a capture's state: there are such that are not known; of a code's: False where the program looks into them."""
+
+
+def given(f: Any, value: Unread) -> PendingText | None:
+    """A text from outside that is about to become part of an f-string, as ``name`` in ``f"{name}: {loss.item()}"``.
+
+    Once it was seen to differ it is not known while tracing, until the program looks into what is made of it; None: a constant.
+    """
+    vm, name = f.vm, value.source.name
+    if vm.root_state.get(GIVEN) is False or not _goes_into_text(f):
+        return None
+    if vm.root_state.setdefault((GIVEN, name), value.obj) == value.obj:
+        return None
+    vm.root_state[GIVEN, name] = None
+    vm.states[GIVEN] = True
+    value.source.guard("TYPE", str)
+    return PendingText(str.__str__, (value,), {})
+
+
+def _goes_into_text(f: Any) -> bool:
+    """Whether an f-string of several parts is what takes the item that is about to be pushed."""
+    depth, at = len(f.stack) + 1, f.pc
+    for _ in range(_MOST_STEPS):
+        instr = f.instrs[at]
+        at = instr.target if instr.opname in FACTS.unconditional_jumps else at + 1
+        if at == len(f.instrs):
+            break
+        if instr.opname == "DELETE_FAST":  # a piece lets go of what it was given
+            continue
+        if stack_depth(f.decoded, at) <= depth and (instr.opname, instr.arg) not in _LEAVE_IT:
+            return bool(instr.opname == "BUILD_STRING")
+    return False
+
+
+_LEAVE_IT = {("FORMAT_VALUE", 0), ("FORMAT_VALUE", 1), ("FORMAT_SIMPLE", None)}
+"""``{text}`` and ``{text!s}``."""
+_MOST_STEPS = 200
 
 
 def snapshot(vm: Any, value: Any, depth: int = 0) -> Any:

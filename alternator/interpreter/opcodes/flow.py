@@ -96,7 +96,7 @@ def get_iter(f: Any, i: Any) -> None:
 @finishes(lambda space: (rests.of_loop, ()))
 def for_iter(f: Any, i: Any) -> None:
     iterator = f.stack[-1]
-    if type(iterator) is Ahead and f.instrs[f.pc].opname == "STORE_FAST":
+    if issubclass(type(iterator), Ahead) and f.instrs[f.pc].opname == "STORE_FAST":
         value = iterator.take_unread()  # nothing is guarded if the loop's variable is not read
     else:
         value = operations.advance(f.vm, iterator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alternator.exc import Break
-from alternator.interpreter import generators
+from alternator.interpreter import generators, pending
 from alternator.interpreter.frame import NULL
 from alternator.interpreter.generators import TracedGenerator
 from alternator.interpreter.opcode_table import op
@@ -53,6 +53,10 @@ def load_const(f: Any, i: Any) -> None:
 def load_fast(f: Any, i: Any) -> Any:
     value = f.locals[i.arg]
     if type(value) is Unread:
+        text = pending.given(f, value) if type(value.obj) is str else None
+        if text is not None:
+            f.stack.append(text)
+            return None
         try:
             value = f.locals[i.arg] = f.vm.world.admit(value.obj, value.source)
         except Break as broken:
