@@ -37,7 +37,7 @@ from alternator.codegen.effects import replay
 from alternator.codegen.resume import can_stop_before, can_wait, is_outside, local_may_be_missed, resume
 from alternator.exc import Break, Restart, SkipFrame, UserRaise
 from alternator.graph_calls import GraphCall, graph_call
-from alternator.interpreter import flags, histories
+from alternator.interpreter import flags, histories, tensor_ops
 from alternator.interpreter.annotations import Annotator
 from alternator.interpreter.expectations import check_expected
 from alternator.interpreter.frame import Frame, StopHere
@@ -490,6 +490,7 @@ def _finish(attempt: Attempt, values: list[Any], stop: list[Link] | None, result
     if recorder.calls or builder.outputs:
         gradients.check_leaving(vm, builder.outputs)
         histories.rely_on_written(vm, recorder)
+        tensor_ops.check_rows(vm)
         parameters.check_shared(vm)
         module = recorder.finish(builder.outputs)
         request.frame_state(attempt.func.__code__)["graph"] = True

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 
-from alternator.exc import Break, InternalError, SkipFrame, UserRaise
+from alternator.exc import Break, InternalError, Restart, SkipFrame, UserRaise
 from alternator.interpreter import assertions, expectations, flags, overrides, tensor_errors, wrappers
 from alternator.interpreter.identity import with_truths
 from alternator.interpreter.tables import RULES, IdentityTable
@@ -468,12 +468,23 @@ def select_row(vm: Any, tensor: torch.Tensor, index: torch.Tensor) -> Any:
 
 def rows(vm: Any, tensor: torch.Tensor) -> Any:
     """What iterating gives: an operation for each row that is used, but one for all where autograd can tell the difference."""
-    if tensor.requires_grad or type(tensor) is not FakeTensor:
+    if tensor.requires_grad or type(tensor) is not FakeTensor or vm.root_state.get(ROWS):
         return call_method(vm, "unbind", tensor.unbind, (tensor, 0), {})
     made = execute(vm, torch.unbind, (tensor, 0), {})
+    vm.states.setdefault(ROWS, []).append(tensor)
     for index, row in enumerate(made):
         vm.recorder.record("call_function", operator.getitem, (tensor, index), {}, row)
     return made
+
+
+def check_rows(vm: Any) -> None:
+    """Rows of what has got a history since cannot be told from others by autograd: it must be one operation after all."""
+    if any(tensor.requires_grad for tensor in vm.states.get(ROWS, ())):
+        raise Restart(lambda: vm.root_state.__setitem__(ROWS, True))
+
+
+ROWS = "rows of tensors"
+"""Key of a capture's state: the tensors that were gone over row by row; of a code's: True if it takes one operation."""
 
 
 def index(vm: Any, tensor: torch.Tensor, key: Any) -> Any:
