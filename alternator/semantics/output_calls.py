@@ -12,7 +12,7 @@ from alternator.interpreter import calls, global_names, operations, pending
 from alternator.interpreter.pending import PendingText
 from alternator.interpreter.tables import RULES
 from alternator.provenance.world import MISSING, Unread
-from alternator.semantics.text_files import takes
+from alternator.semantics.text_files import is_open, takes
 
 
 def deferred(vm: Any, fn: Any, args: Any, kwargs: Any, **unread: Any) -> None:
@@ -71,6 +71,7 @@ def rule_print(vm: Any, args: Any, kwargs: Any) -> Any:
     kwargs = {**kwargs, "file": file, "flush": flush}
     if file is _UNTOUCHED:
         del kwargs["file"]
+        _rely_on_stdout(vm)
     shown: list[Any] = []
     try:
         for value in args:
@@ -103,6 +104,30 @@ def _print(vm: Any, shown: list[Any], kwargs: dict[str, Any]) -> None:
     deferred(vm, print, shown, kwargs)
 
 
+def _rely_on_stdout(vm: Any) -> None:
+    """Nobody can tell when something is written to sys.stdout: it runs no code of the program's, and does not refuse."""
+    if not _stdout_is_ordinary():
+        raise Break("PRINT", "print() where sys.stdout is closed, or a file of the program's own class")
+    if "stdout" not in vm.states:
+        vm.states["stdout"] = True
+        vm.world.tree.tail.append(("PY", (), _stdout_is_ordinary, "sys.stdout is an ordinary file"))
+
+
+def _stdout_is_ordinary() -> bool:
+    file: Any = vars(sys).get("stdout")
+    kind = type(file)
+    if str(type.__getattribute__(kind, "__module__")).partition(".")[0] in _CONSOLES:
+        return True
+    if not issubclass(kind, _FILES) or not {"write", "flush"}.isdisjoint(vars(file)):
+        return False
+    mro = type.__getattribute__(kind, "__mro__")
+    own = next(number for number, base in enumerate(mro) if base in _FILES)
+    return not any({"write", "flush"} & vars(base).keys() for base in mro[:own]) and is_open(file)
+
+
+_CONSOLES = frozenset({"ipykernel", "IPython", "google", "idlelib", "colorama"})
+"""What shows output of programs in windows and browsers: nothing that a program looks at."""
+
 _UNTOUCHED = object()
 
 
@@ -118,15 +143,15 @@ def _print_to(vm: Any, file: Any, args: tuple[Any, ...], flush: bool, sep: Any =
     sep, end = " " if sep is None else sep, "\n" if end is None else end
     if type(sep) is not str or type(end) is not str:
         raise Break("PRINT", "print() to a file with something else than text")
-    write = vm.getattr(file, "write")
     for number, value in enumerate(args):
         if number:
-            vm.call(write, (sep,))
+            vm.call(vm.getattr(file, "write"), (sep,))
+        write = vm.getattr(file, "write")
         text = calls.call(vm, str, (value,), {})
         if type(text) is PendingText:
             raise Break("PRINT", "print() of a tensor to a file")
         vm.call(write, (text,))
-    vm.call(write, (end,))
+    vm.call(vm.getattr(file, "write"), (end,))
     if flush:
         vm.call(vm.getattr(file, "flush"), ())
 

@@ -17,7 +17,7 @@ _SYSTEMS = (io.BufferedWriter, io.BufferedRandom, io.FileIO, io.BytesIO)
 """What a text file may stand on: C code that runs nothing of the program's."""
 
 
-def _is_open(file: Any) -> bool:
+def is_open(file: Any) -> bool:
     """A file in memory that is open, or one of the system's: writing to it runs no code of the program's."""
     kind = type(file)
     if issubclass(kind, io.StringIO):
@@ -56,10 +56,10 @@ def _is_utf8(file: Any) -> bool:
 def takes(vm: Any, file: Any) -> None:
     """Rely on it that what is written to an outside file goes through."""
     rec = vm.records[id(file)]
-    if not _is_open(rec.obj):
+    if not is_open(rec.obj):
         raise Break("IO", "writing to a file that is closed, or stands on an unusual one")
     rec.source.guard("TYPE", type(rec.obj))
-    rec.source.guard_predicate(_is_open, "is an open file")
+    rec.source.guard_predicate(is_open, "is an open file")
 
 
 def _later(vm: Any, method: Any, *args: Any) -> None:
@@ -177,7 +177,7 @@ def _asking(kind: Any) -> None:
         rec = vm.records.get(id(file))
         if rec is None:
             return vm.plain(getter.__get__, file)
-        if not _is_open(rec.obj):
+        if not is_open(rec.obj):
             raise Break("IO", "a look at a file that is closed, or stands on an unusual one")
         takes(vm, file)
         return False

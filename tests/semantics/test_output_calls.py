@@ -317,3 +317,46 @@ def test_print_where_there_is_no_stdout() -> None:
         return x + 1, log
 
     same(f, X, [], graphs=1, breaks=0)
+
+
+def test_a_file_of_the_programs_is_sys_stdout() -> None:
+    class Counting(io.StringIO):
+        def write(self, text):
+            state["written"] += 1
+            return super().write(text)
+
+    class Full(Log):
+        def write(self, text):
+            raise OSError("full")
+
+    def f(x):
+        try:
+            print("a")
+        except OSError:
+            return "full"
+        before = state["written"]
+        print("b")
+        return x + before
+
+    compiled = alternator.compile(f, backend="eager")
+    for make in (io.StringIO, Counting, Log, Full, io.StringIO, Counting):
+        outcomes = []
+        for fn in (f, compiled):
+            state = {"written": 0}
+            with contextlib.redirect_stdout(make()) as file:
+                outcomes.append((fn(X), state, getattr(file, "calls", None) or getattr(file, "getvalue", str)()))
+        assert_same(*outcomes)
+
+
+def test_print_reads_the_method_for_each_write() -> None:
+    class Asked(Log):
+        @property
+        def write(self):
+            self.calls.append("read")
+            return self.calls.append
+
+    def f(x, file):
+        print("a", Loud(file.calls), file=file)
+        return x + 1
+
+    same(f, X, Asked(), graphs=1, breaks=0)
