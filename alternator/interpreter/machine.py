@@ -29,7 +29,7 @@ from alternator.interpreter.type_facts import TypeFacts
 from alternator.provenance import storage
 from alternator.provenance.keys import special
 from alternator.provenance.source import Source
-from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World, class_space, mro_of
+from alternator.provenance.world import ADMIT, MISSING, SCALARS, Outside, Unread, World, class_space, is_heap, mro_of
 from alternator.tensors.dynamic import DynamicPolicy
 from alternator.tensors.fake import Fakes
 from alternator.tensors.graph import SYMBOLIC, Recorder
@@ -67,6 +67,12 @@ class RecordingMode(torch.overrides.TorchFunctionMode):
         if self.vm.overrides.active:
             return overrides.dispatch(self.vm, func, args, kwargs, len(kinds))
         return tensor_ops.from_native(self.vm, func, args, kwargs or {})
+
+
+_ASKED = """
+__new__ __init__ __iter__ __len__ __contains__ __getitem__ __setitem__ __delitem__ __missing__ __eq__ __hash__ keys items copy
+""".split()
+"""What C code of containers asks a class that is derived from one for."""
 
 
 class Machine:
@@ -226,6 +232,10 @@ class Machine:
 
     def native(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Run native code that may call Python: each such frame is interpreted, each tensor operation recorded."""
+        for value in (getattr(fn, "__self__", None), *args):
+            kind = value if issubclass(type(value), type) else type(value)
+            if is_heap(kind):
+                self._guard_asked(kind)
         torch._C._push_on_torch_function_stack(self.mode)
         caller, running = self.frame, self.native_function
         self.native_function = fn
@@ -276,6 +286,14 @@ class Machine:
             if mode is not None:
                 torch._C._push_on_torch_function_stack(mode)
         raise error  # here, where nothing is being handled that would become its context
+
+    def _guard_asked(self, kind: type) -> None:
+        """Native code asks classes derived from containers for methods, and goes another way where they have own ones."""
+        seen = self.states.setdefault("asked by native code", {})
+        if id(kind) not in seen and mro_of(kind) and storage.container_base(kind) is not None:
+            seen[id(kind)] = kind
+            for name in _ASKED:
+                self.world.class_attr(kind, name)
 
     def _guard_names(self, func: types.FunctionType, kind: type) -> None:
         """Native code has found the function in the class, if it is there: it would not find it if another one stood there."""
@@ -425,6 +443,7 @@ class Machine:
         rec = self.records.get(id(value))
         if rec is not None and not rec.filled:
             if unread.has_length(rec):
+                self.world.class_attr(type(value), "__len__")
                 return unread.length(self, rec)
             self.fill(rec)
         if issubclass(type(value), torch.Tensor) and tensor_ops.has_own(self, value, "__len__"):

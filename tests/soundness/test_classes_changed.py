@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import operator
 import types
 from typing import Any, Callable
@@ -293,3 +294,58 @@ def test_special_methods_of_tensors_that_are_replaced(name, early):
         delattr(torch.Tensor, name) if own is None else setattr(torch.Tensor, name, own)
     assert_same(captured, changed)
     assert_same(compiled(x), expected)
+
+
+class OwnDict(dict):
+    pass
+
+
+class OwnOrder(collections.OrderedDict):
+    pass
+
+
+class OwnDefaults(collections.defaultdict):
+    def __init__(self, *args, **kwargs):
+        super().__init__(int, *args, **kwargs)
+
+
+ASKED_BY_NATIVE_CODE = [
+    ("keys", lambda self: ["b"], collections.OrderedDict),
+    ("__getitem__", lambda self, key: 9, collections.OrderedDict),
+    ("__getitem__", lambda self, key: 9, "{a}".format_map),
+    ("__setitem__", lambda self, key, value: None, lambda held: type(held).fromkeys("ab")),
+    ("__iter__", lambda self: iter("b"), lambda held: dict.copy(held)),
+    ("__init__", lambda self, *args: None, lambda held: held.copy()),
+    ("__init__", lambda self, *args: None, lambda held: held | {"c": 3}),
+    ("items", lambda self: [("c", 3)], repr),
+    ("__len__", lambda self: 7, len),
+    ("__contains__", lambda self, key: False, lambda held: held.setdefault("a", 4)),
+]
+
+
+@pytest.mark.parametrize("name, other, use", ASKED_BY_NATIVE_CODE)
+@pytest.mark.parametrize("cls", [OwnDict, OwnOrder, OwnDefaults])
+def test_methods_that_native_code_of_containers_asks_for(cls, name, other, use):
+    def fn(x, held):
+        return x * 2, _run(use, held)
+
+    held, own = cls(a=1, b=2), vars(cls).get(name)
+    compiled = alternator.compile(fn, backend="eager")
+    expected = fn(X, cls(held))
+    for _ in range(2):
+        assert_same(compiled(X, cls(held)), expected)
+    changed_here, changed_there = cls(held), cls(held)
+    setattr(cls, name, other)
+    try:
+        here, there = fn(X, changed_here), compiled(X, changed_there)
+    finally:
+        delattr(cls, name) if own is None else setattr(cls, name, own)
+    assert_same(there, here)
+    assert_same(compiled(X, cls(held)), expected)
+
+
+def _run(use, held):
+    try:
+        return use(held)
+    except TypeError as error:
+        return str(error)
