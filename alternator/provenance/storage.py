@@ -26,7 +26,9 @@ _LENGTHS: dict[type, Callable[[Any], int]] = {kind: vars(kind)["__len__"] for ki
 
 def container_base(kind: type) -> type | None:
     """The builtin container that instances of a class are; None if they are none."""
-    return kind if kind in _ITEMS else next((base for base in mro_of(kind) if base in _ITEMS), None)
+    if type(kind) is type and kind in _ITEMS:
+        return kind
+    return next((base for base in mro_of(kind) if type(base) is type and base in _ITEMS), None)  # others may have a __hash__
 
 
 @worded("{}")

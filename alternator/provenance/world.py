@@ -224,11 +224,11 @@ class World:
 
     def rely_on_bases(self, cls: type) -> None:
         """The program has asked what a class is derived from, which ``__bases__`` may be assigned to change."""
-        if not is_heap(cls) or self.is_made(cls):
+        mro = mro_of(cls)
+        if not is_heap(cls) or self.is_made(cls) or mro is None:  # it is being made, or gets other bases, around this frame
             return
         source = self.tree.object(cls).child("attr", "__mro__")
         if not source.guards:
-            mro = mro_of(cls)
             source.guard("LEN", len(mro))
             for at, base in enumerate(mro[1:], 1):
                 source.child("index", at).guard("IS", base)
