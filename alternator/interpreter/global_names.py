@@ -12,7 +12,7 @@ import types
 from typing import Any
 
 from alternator.exc import Break, UserRaise
-from alternator.interpreter import attributes, operations
+from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.tables import RULES
 from alternator.provenance.source import Source
 from alternator.provenance.world import MISSING, module_space
@@ -145,6 +145,10 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
         raw = vm.world.class_attr(type(module), name)
         if type(raw) is types.WrapperDescriptorType:
             return attributes.bind(vm, raw, module, type(module), name)
+        fallback = space.get("__getattr__")
+        if type(fallback) is types.FunctionType and str(space.get("__name__")).partition(".")[0] not in _LOAD_LAZILY:
+            vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
+            return calls.call(vm, load_attribute(vm, module, "__getattr__"), (name,), {})
         try:
             getattr(module, name)  # lazy modules put the attribute into their namespace
         except AttributeError as error:
@@ -157,6 +161,10 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
     value = vm.world.admit(space[name], vm.world.tree.object(module).child("dict").child("dictitem", name))
     vm.attr_memo[(id(module), name)] = value
     return value
+
+
+_LOAD_LAZILY = frozenset({"torch", "numpy", "scipy"})
+"""Packages whose modules have a ``__getattr__`` that loads others and changes nothing else: it is asked while tracing."""
 
 
 def _annotations_are_made() -> Break:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers import same
 
+import alternator
+
 G, H = 1, 1
 THIS = sys.modules[__name__]
 
@@ -138,3 +140,35 @@ def own_space(x: Any) -> Any:
 
 def test_a_namespace_that_the_program_makes() -> None:
     same(own_space, torch.ones(2))
+
+
+def test_getattr_of_a_module_is_called_as_often_as_the_program_calls_it():
+    """PEP 562; warnings, counts and answers that depend on what is there by then are the program's."""
+    module = types.ModuleType("with_a_getattr")
+    exec(
+        "import warnings\n"
+        "asked, table = [], {'a': 2.0}\n"
+        "def __getattr__(name):\n"
+        "    asked.append(name)\n"
+        "    if name in table:\n"
+        "        return table[name]\n"
+        "    raise AttributeError(f'nothing known of {name}')\n",
+        vars(module),
+    )
+
+    def fn(x):
+        return x * module.a, getattr(module, "b", 5.0), hasattr(module, "c")
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    for number in range(1, 4):
+        module.asked.clear()
+        expected = fn(torch.ones(2))
+        heard = list(module.asked)
+        module.asked.clear()
+        found = compiled(torch.ones(2))
+        assert torch.equal(found[0], expected[0]) and found[1:] == expected[1:]
+        assert module.asked == heard == ["a", "b", "c"]
+        module.table["a"] = number * 3.0
+        module.table["bc"[number % 2]] = number * 4.0
+    module.a = 7.0
+    assert torch.equal(compiled(torch.ones(2))[0], torch.full((2,), 7.0))
