@@ -11,7 +11,7 @@ import sys
 import types
 from typing import Any
 
-from alternator.exc import Break, UserRaise
+from alternator.exc import Break, Restart, UserRaise
 from alternator.interpreter import attributes, calls, operations
 from alternator.interpreter.tables import RULES
 from alternator.provenance.source import Source
@@ -147,8 +147,7 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
             return attributes.bind(vm, raw, module, type(module), name)
         fallback = space.get("__getattr__")
         if type(fallback) is types.FunctionType and str(space.get("__name__")).partition(".")[0] not in _LOAD_LAZILY:
-            vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
-            return calls.call(vm, load_attribute(vm, module, "__getattr__"), (name,), {})
+            return _ask(vm, module, name)
         try:
             getattr(module, name)  # lazy modules put the attribute into their namespace
         except AttributeError as error:
@@ -163,7 +162,33 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
     return value
 
 
-_LOAD_LAZILY = frozenset({"torch", "numpy", "scipy"})
+def _ask(vm: Any, module: types.ModuleType, name: str) -> Any:
+    """What the module's ``__getattr__`` gives.  If it loads a module first, and does nothing else, that is done at once."""
+    effects, key = len(vm.world.effects), ("loaded", module.__name__, name)
+    try:
+        value = calls.call(vm, load_attribute(vm, module, "__getattr__"), (name,), {})
+    except Break:
+        if len(vm.world.effects) != effects or key in vm.root_state or not _is_importing(vm.broken):
+            raise
+        vm.root_state[key] = True
+        try:
+            vm.plain(getattr, module, name)
+        except Exception as error:
+            raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of {module.__name__}, which raises {type(error).__name__}") from None
+        raise Restart(lambda: None) from None
+    vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
+    return value
+
+
+def _is_importing(frame: Any) -> bool:
+    while frame is not None:
+        if frame.globals.get("__name__") in ("importlib", "importlib._bootstrap"):
+            return True
+        frame = frame.parent
+    return False
+
+
+_LOAD_LAZILY = frozenset({"torch", "numpy", "scipy", "alternator"})
 """Packages whose modules have a ``__getattr__`` that loads others and changes nothing else: it is asked while tracing."""
 
 

@@ -172,3 +172,27 @@ def test_getattr_of_a_module_is_called_as_often_as_the_program_calls_it():
         module.table["bc"[number % 2]] = number * 4.0
     module.a = 7.0
     assert torch.equal(compiled(torch.ones(2))[0], torch.full((2,), 7.0))
+
+
+def test_a_module_that_loads_others_when_they_are_asked_for(tmp_path, monkeypatch):
+    package = tmp_path / "loads_lazily_for_a_test"
+    package.mkdir()
+    (package / "part.py").write_text("SCALE = 3.0\n")
+    (package / "__init__.py").write_text(
+        "import importlib\n"
+        "def __getattr__(name):\n"
+        "    if name == 'part':\n"
+        "        return importlib.import_module('loads_lazily_for_a_test.part')\n"
+        "    raise AttributeError(name)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = __import__("loads_lazily_for_a_test")
+
+    def fn(x):
+        return x * module.part.SCALE
+
+    compiled = alternator.compile(fn, backend="eager", fullgraph=True)
+    for _ in range(2):
+        assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 3.0))
+    module.part.SCALE = 4.0
+    assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 4.0))
