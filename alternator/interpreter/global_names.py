@@ -165,6 +165,7 @@ def load_attribute(vm: Any, module: types.ModuleType, name: str) -> Any:
 def _ask(vm: Any, module: types.ModuleType, name: str) -> Any:
     """What the module's ``__getattr__`` gives.  If it loads a module first, and does nothing else, that is done at once."""
     effects, key = len(vm.world.effects), ("loaded", module.__name__, name)
+    found = vm.world.tree.object(module).child("dict").child("dictitem", name)
     try:
         value = calls.call(vm, load_attribute(vm, module, "__getattr__"), (name,), {})
     except Break:
@@ -176,7 +177,10 @@ def _ask(vm: Any, module: types.ModuleType, name: str) -> Any:
         except Exception as error:
             raise Break("UNSUPPORTED_ATTRIBUTE", f"{name} of {module.__name__}, which raises {type(error).__name__}") from None
         raise Restart(lambda: None) from None
-    vm.world.tree.object(module).child("dict").child("dictitem", name).guard("ABSENT")
+    except UserRaise:
+        found.guard("ABSENT")
+        raise
+    found.guard("ABSENT")
     return value
 
 

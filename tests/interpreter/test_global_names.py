@@ -173,6 +173,11 @@ def test_getattr_of_a_module_is_called_as_often_as_the_program_calls_it():
     module.a = 7.0
     assert torch.equal(compiled(torch.ones(2))[0], torch.full((2,), 7.0))
 
+    has = alternator.compile(lambda x: (x + 1, hasattr(module, "d")), backend="eager", fullgraph=True)
+    assert has(torch.ones(2))[1] is False
+    module.d = 1
+    assert has(torch.ones(2))[1] is True
+
 
 def test_a_module_that_loads_others_when_they_are_asked_for(tmp_path, monkeypatch):
     package = tmp_path / "loads_lazily_for_a_test"
